@@ -96,7 +96,7 @@ def test_every_number_within_a_corpus_is_recomputed_by_scikit_learn():
 
 
 def test_the_model_that_knows_the_level_is_missed_most():
-    """What each model's features add, in the same folds."""
+    """The ablations use the same folds."""
     lost = compare_within(make_texts())[0]["without_model"]
     assert max(lost, key=lambda model: lost[model]["value"]) == "A1"
     assert lost["A1"]["value"] > 0.2
@@ -153,7 +153,7 @@ def test_ordinal_probabilities_are_differences_of_thresholds():
 
 
 def test_too_few_texts_for_the_folds_are_refused():
-    """With the counts."""
+    """The message gives the counts."""
     with pytest.raises(InputError, match=r"folds: found 40, with 2. texts of the rarest level and 45 learners"):
         split_folds(make_texts(), 40, 0)
     texts = make_texts()

@@ -51,7 +51,7 @@ def test_a_trial_takes_the_training_section_and_overrides_it(write):
 
 
 def test_numbers_without_a_point_are_numbers(write):
-    """YAML 1.1 reads 1e-3 as text; a researcher does not."""
+    """YAML 1.1 reads 1e-3 as text, which no researcher expects."""
     _, config = load_config(write(GOOD))
     assert config.training.learning_rate == 0.001
 
@@ -140,7 +140,7 @@ BROKEN_SETTINGS = {
 
 @pytest.mark.parametrize("override", BROKEN_SETTINGS)
 def test_a_wrong_setting_is_named_with_place_value_and_fix(write, override):
-    """One mistake, one line, word for word."""
+    """Each error gives exactly one line, compared word for word."""
     assert problems_of(write(GOOD), override) == [BROKEN_SETTINGS[override]]
 
 
@@ -170,20 +170,20 @@ def test_a_wrong_file_is_named_with_its_line(write, text):
 
 
 def test_a_missing_file_says_how_to_give_one(tmp_path):
-    """The first thing that goes wrong for a newcomer."""
+    """This is the first error that a new user meets."""
     path = tmp_path / "experiments.yaml"
     expected = f"{path}: no such file; give it with --config, or work in the folder that holds it"
     assert problems_of(path) == [expected]
 
 
 def test_all_mistakes_are_reported_at_once(write):
-    """Nobody wants to mend a file one run at a time."""
+    """Nobody wants to fix a file one error per run."""
     found = problems_of(write(GOOD), "training.steps=0", "trials.B2.batchsize=3", "data.levels=[A1, A1]")
     assert len(found) == 3
 
 
 def test_a_mistake_under_training_is_said_once(write):
-    """It is handed down to every trial, but made in one place."""
+    """Every trial inherits it, but it is a single error."""
     assert len(problems_of(write(GOOD.replace("steps: 40", "steps: -1")))) == 1
 
 
@@ -216,7 +216,7 @@ def test_the_shipped_file_is_fine_and_plans_the_experiment():
 
 
 def test_no_number_of_the_shipped_file_has_an_underscore():
-    """`20_000` is text to editors that read YAML 1.2."""
+    """Editors that read YAML 1.2 take `20_000` for text."""
     tokens = yaml.scan((ROOT / "experiments.yaml").read_text(encoding="utf-8"))
     values = [token.value for token in tokens if isinstance(token, yaml.ScalarToken) and token.plain]
     assert "20000" in values
@@ -284,7 +284,7 @@ ABSURD = {
 
 @pytest.mark.parametrize("override", ABSURD, ids=lambda override: override[:30])
 def test_absurd_values_are_refused_by_the_schema(write, override):
-    """Not by the memory that they would take; and little of them is repeated."""
+    """They are refused before they use memory, and messages repeat little of them."""
     problems = problems_of(write(GOOD), override)
     assert any(ABSURD[override] in problem for problem in problems), problems
     assert all(len(problem) < 300 for problem in problems)
@@ -303,7 +303,7 @@ def test_setting_one_of_two_aliased_sections_leaves_the_other(write):
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "UTF-16", "long"])
 def test_what_is_no_config_file_is_not_read(tmp_path, kind):
-    """A pipe would wait for ever."""
+    """Reading a pipe would wait forever."""
     import os
 
     path = tmp_path / "experiments.yaml"

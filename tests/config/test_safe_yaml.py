@@ -50,7 +50,7 @@ REFUSED = {
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:25])
 def test_hostile_yaml_is_refused_at_its_line(text):
-    """With what was found and the fix, in few words whatever the length of the input."""
+    """The message says what was found and the fix, and is short whatever the length of the input."""
     with pytest.raises(ValueError, match=re.escape(REFUSED[text])) as error:
         parse_yaml(text)
     assert len(str(error.value)) < 250
@@ -67,7 +67,7 @@ def test_values_are_read_as_a_person_reads_them():
 
 
 def test_anchors_and_merge_keys_serve_as_they_do_in_other_files():
-    """Small aliases are not laughs; what stands beside `<<` wins."""
+    """A few aliases are harmless; keys next to `<<` take precedence."""
     assert parse_yaml("x: &b {p: 1, q: 1}\ny: {<<: *b, p: 2}\nz: *b") == {
         "x": {"p": 1, "q": 1}, "y": {"p": 2, "q": 1}, "z": {"p": 1, "q": 1}
     }  # fmt: skip

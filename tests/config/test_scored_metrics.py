@@ -7,7 +7,7 @@ from raysweep.model.token_losses import PARTS
 
 
 def test_every_metric_has_its_parts_its_name_and_its_loss_in_training():
-    """A metric that one room lacks would fail at the end of a run."""
+    """A metric missing in one room would fail at the end of a run."""
     assert set(METRICS) == set(METRIC_PARTS) == set(METRIC_NAMES) == set(PARTS)
 
 

@@ -21,7 +21,7 @@ TRIALS = {"A1": {"levels": ["A1"]}}
     ],
 )
 def test_config_yaml_holds_names_and_servers_but_no_secret(notify, recorded):
-    """What is recorded still reads back as a config."""
+    """The recorded settings are still a valid config."""
     text = dump_config(parse_config({"trials": TRIALS, "notify": notify}))
     assert recorded in text
     assert "SECRET" not in text
@@ -41,12 +41,12 @@ def test_config_yaml_holds_names_and_servers_but_no_secret(notify, recorded):
     ],
 )
 def test_the_recorded_command_holds_no_secret(override, recorded):
-    """run.json and the page repeat the command."""
+    """run.json and the report repeat the command."""
     assert recorded_override(override) == recorded
 
 
 def test_a_variable_is_looked_up_where_it_is_used(monkeypatch):
-    """And its value is taken out of what is said about it."""
+    """Its value is removed from messages."""
     monkeypatch.setenv("HOOK_TOKEN", "s3cr3t")
     notify = NotifyConfig(webhook="https://h/${HOOK_TOKEN}", command=("sh", "-c", "echo ${RAYSWEEP_RUN} ${HOOK_TOKEN}"))
     refuse_unset(notify)
@@ -56,14 +56,14 @@ def test_a_variable_is_looked_up_where_it_is_used(monkeypatch):
 
 
 def test_a_literal_webhook_is_named_by_its_server_alone():
-    """The path of a webhook is the secret at many services."""
+    """At many services the path of a webhook is the secret."""
     notify = NotifyConfig(webhook="https://hooks.example.com/services/SECRET")
     said = hide_values("cannot reach https://hooks.example.com/services/SECRET", notify)
     assert said == "cannot reach https://hooks.example.com/***"
 
 
 def test_a_variable_that_is_not_set_is_named_before_the_run(monkeypatch):
-    """Not hours later, when there is something to tell."""
+    """It is not noticed only hours later, when there is something to report."""
     monkeypatch.delenv("HOOK_TOKEN", raising=False)
     notify = NotifyConfig(webhook="https://h/${HOOK_TOKEN}", command=("say", "${not a name}"))
     with pytest.raises(ConfigError) as error:

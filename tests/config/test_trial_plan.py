@@ -70,7 +70,7 @@ def test_the_shipped_plans_are_the_trials_they_were(profile):
 
 
 def test_a_plan_follows_the_levels_of_the_corpus():
-    """Other levels are one setting, not eleven."""
+    """Other levels need one setting, not eleven trials."""
     config = planned(data={"levels": ["low", "mid", "high"]})
     assert list(config.trials) == ["low", "mid", "high", "all", "all-low", "all-mid", "all-high"]
     assert config.trials["all"].levels == ("low", "mid", "high")
@@ -79,7 +79,7 @@ def test_a_plan_follows_the_levels_of_the_corpus():
 
 
 def test_training_hands_down_to_the_plan_and_the_plan_to_its_trials():
-    """The nearer setting wins."""
+    """The more specific setting takes precedence."""
     values = {
         "training": {"batch_size": 4, "learning_rate": 0.1},
         "trials": {"plan": {**PLAN, "transfer": {"steps": 10, "batch_size": 2}}, "all-A1": {"learning_rate": 0.5}},
@@ -91,7 +91,7 @@ def test_training_hands_down_to_the_plan_and_the_plan_to_its_trials():
 
 
 def test_single_trials_are_changed_added_and_dropped():
-    """What differs is said, and nothing else."""
+    """Only the differences are written."""
     config = planned(A1={"steps": 7}, B2=None, extra={"levels": ["A1", "A2"], "steps": 3})
     assert (config.trials["A1"].steps, config.trials["A1"].levels) == (7, ("A1",))
     assert "B2" not in config.trials
@@ -101,7 +101,7 @@ def test_single_trials_are_changed_added_and_dropped():
 
 @pytest.mark.parametrize("profile", LISTED)
 def test_set_changes_and_drops_trials_of_the_shipped_file(profile):
-    """On the command line as in the file."""
+    """The command line accepts the same as the file."""
     overrides = ["trials.A1=null", "trials.all-A2.steps=6", "trials.plan.specialised.batch_size=2"]
     _, config = load_config(ROOT / "experiments.yaml", profile, overrides)
     assert len(config.trials) == 10
@@ -128,7 +128,7 @@ def test_to_drop_a_trial_that_a_list_does_not_have_is_a_mistake(tmp_path):
 
 
 def test_an_empty_entry_of_a_list_is_still_a_mistake():
-    """Nobody said to drop it."""
+    """Only an explicit null drops a trial of a plan."""
     with pytest.raises(ConfigError, match=r"trials\.A1: found null; must be a mapping"):
         parse_config({"trials": {"A1": None, "A2": {"levels": ["A2"]}}})
 
@@ -226,7 +226,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_plan_is_named_once_at_its_place(case):
-    """Not once for each trial that comes of it."""
+    """It is not reported again for each trial that the plan gives."""
     values, expected = WRONG[case]
     assert problems_of(**values) == expected
 
@@ -238,7 +238,7 @@ def test_steps_of_levels_that_are_not_asked_for_are_no_mistake():
 
 
 def test_a_level_that_the_table_lacks_may_give_its_own_steps():
-    """The table is no must."""
+    """The table of steps is optional."""
     plan = {"specialised": {"steps": {"A1": 5, "A2": 4}}}
     config = planned(data={"levels": ["A1", "A2", "C2"]}, plan=plan, C2={"steps": 9})
     assert config.trials["C2"].steps == 9

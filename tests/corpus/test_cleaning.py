@@ -25,7 +25,7 @@ from tests.corpus.odd_csv import csv_bytes
     ],
 )
 def test_markup_goes_and_the_text_stays(before, after):
-    """A heart, a comparison and an ampersand are text."""
+    """A heart ("<3"), a comparison and an ampersand are text, not markup."""
     assert clean_text(before) == after
 
 

@@ -200,13 +200,13 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_reason_and_the_fix(tmp_p
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    """The system's own reason is passed on."""
+    """The message repeats the reason that the operating system gives."""
     with pytest.raises(InputError, match=r"nowhere\.csv: cannot be read \(No such file or directory\)"):
         read_corpus(tmp_path / "nowhere.csv", DataConfig())
 
 
 def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
-    """The system's own reason is passed on."""
+    """The message repeats the reason that the operating system gives."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + GOOD)
 
@@ -249,7 +249,7 @@ def test_bad_rows_up_to_the_limit_do_not_stop_the_run(tmp_path):
 
 
 def test_a_corpus_without_any_good_row_is_refused_whatever_the_limit(tmp_path):
-    """There is nothing to split."""
+    """Without a good row there is nothing to split."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + b"1,Spanish,D1,Hi.\n")
     with pytest.raises(InputError, match=r"1 of 1 rows are bad"):

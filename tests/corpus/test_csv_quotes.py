@@ -139,7 +139,7 @@ def test_an_essay_may_hold_lists_and_levels_in_quoted_lines(tmp_path):
 
 
 def test_a_header_with_a_misplaced_or_open_quote_is_refused(tmp_path):
-    """Its names could be anything."""
+    """The names of the columns would be unreliable."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(b'writing_id,l1,cefr_level,text,"note"s\n1,Thai,A1,Hi.,x\n')
     with pytest.raises(InputError, match=r"its header has a quote in the wrong place\. Remove the quotes"):
@@ -153,7 +153,7 @@ def test_a_header_with_a_misplaced_or_open_quote_is_refused(tmp_path):
 
 
 def test_a_record_too_long_for_the_parser_is_refused(tmp_path, monkeypatch):
-    """pyarrow counts a block's bytes in 32 bits."""
+    """pyarrow counts the bytes of a block in 32 bits."""
     monkeypatch.setattr("raysweep.readers.csv_files.LONGEST_RECORD", 1000)
     path = tmp_path / "corpus.csv"
     path.write_bytes(csv_bytes([(1, "Thai", "A1", "x" * 1000)]))

@@ -39,7 +39,7 @@ def read_layout(name, folder, **data):
 
 @pytest.mark.parametrize("name", get_args(LayoutName))
 def test_a_known_corpus_is_read_as_it_is_downloaded(tmp_path, name):
-    """Nothing but its name is said."""
+    """The name of its layout is the only setting."""
     corpus = read_layout(name, tmp_path)
     levels, first, left_out = EXPECTED[name]
     found = corpus.documents["level"].to_pylist()
@@ -52,7 +52,7 @@ def test_a_known_corpus_is_read_as_it_is_downloaded(tmp_path, name):
 
 
 def test_every_layout_has_a_name_in_the_config_and_a_made_up_file():
-    """One list of layouts."""
+    """The layouts are declared in a single list."""
     assert set(get_args(LayoutName)) == set(LAYOUTS) == set(MAKERS) == set(EXPECTED)
 
 
@@ -70,7 +70,7 @@ def test_markup_of_a_known_corpus_is_unwrapped_and_counted(tmp_path):
 
 
 def test_the_config_changes_single_parts_of_a_layout(tmp_path):
-    """Another level column, other levels."""
+    """Another level column and other levels can be set while the rest of the layout applies."""
     columns = ColumnsConfig(level="automarker_cefr_level", prompt="is_final_version")
     corpus = read_layout("write_and_improve", tmp_path, columns=columns, level_aliases={"B1": "B1"})
     assert set(corpus.documents["level"].to_pylist()) == {"B1"}
@@ -96,7 +96,7 @@ def test_splits_of_file_names_are_taken_and_validation_comes_from_train(tmp_path
     ],
 )
 def test_texts_and_xml_need_a_layout(tmp_path, name, content, message):
-    """Nothing else says what is what."""
+    """Only a layout says what is where in such files."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_corpus(tmp_path / name, DataConfig(format="text" if name.endswith("txt") else None))

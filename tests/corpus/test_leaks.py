@@ -99,7 +99,7 @@ def check_planted(folder):
 
 
 def test_planted_leaks_of_six_kinds_are_all_found_in_the_sample(folder, sample_csv):
-    """And of the other documents at most one in a hundred is suspected; prompts are counted, and are no leak."""
+    """At most one in a hundred of the other documents is suspected; shared prompts are counted, but are not leaks."""
     prepare_corpus(sample_csv, folder, DataConfig(), seed=0, columns=SAMPLE_COLUMNS)
     check_planted(folder)
 
@@ -180,7 +180,7 @@ def test_a_document_without_a_learner_is_not_everyone_s(folder, sample_csv):
 
 
 def test_a_test_document_that_valid_knows_is_a_leak_too(folder, sample_csv):
-    """The step whose model is kept is chosen on valid."""
+    """The best step of a training is chosen on the valid split."""
     prepare_corpus(sample_csv, folder, DataConfig(), seed=0, columns=SAMPLE_COLUMNS)
     rows = pq.read_table(folder.documents).to_pylist()
     valid = next(row for row in rows if row["split"] == "valid")

@@ -82,7 +82,7 @@ def true_pairs(texts, threshold):
     ],
 )
 def test_one_changed_word_in_ten_makes_a_near_duplicate_and_more_do_not(other, is_near):
-    """Case, white space and punctuation are no difference at all."""
+    """Case, white space and punctuation make no difference."""
     assert pairs_of(find([TEXT, "Something else entirely", other])) == ({(0, 2)} if is_near else set())
 
 
@@ -115,7 +115,7 @@ def test_the_edit_distance_is_that_of_the_whole_table():
 
 
 def test_the_similarity_is_the_share_of_words_that_stay():
-    """One word of twenty-one."""
+    """One word of twenty-one is changed."""
     near = find([TEXT, TEXT.replace("beautiful", "small")])
     assert near.pairs.tolist() == [[0, 1]]
     assert near.similarities[0] == pytest.approx(
@@ -124,12 +124,12 @@ def test_the_similarity_is_the_share_of_words_that_stay():
 
 
 def test_texts_without_words_are_near_to_nothing():
-    """Nor is one letter near to another."""
+    """Texts of a single letter are not near duplicates of each other either."""
     assert pairs_of(find(["", "!!", "...", "a", "b", " ", ""])) == set()
 
 
 def test_letters_beyond_ascii_are_words_and_capitals_are_small_letters():
-    """In a corpus of any language; full-width letters are letters."""
+    """This holds in all languages; full-width letters are letters too."""
     text = "Žluťoučký kůň úpěl ďábelské ódy a potom šel domů spát"
     assert pairs_of(find([text, text.upper(), text.replace("kůň", "pes"), "Ａ ｂ", "a B"])) == {
         (0, 1),
@@ -214,7 +214,7 @@ def test_pairs_that_every_band_finds_take_the_memory_of_one_band():
 
 
 def test_no_pairs_are_merged_to_none():
-    """A corpus of texts that are all unlike."""
+    """A corpus may have no similar texts."""
     merged, similarities = DistinctPairs(0).merged()
     assert merged.shape == (0, 2)
     assert similarities.shape == (0,)
@@ -307,7 +307,7 @@ def test_pairs_that_threads_add_at_once_all_come_out(monkeypatch):
 
 
 def test_a_pair_of_which_nobody_is_left_counts_nothing():
-    """The last text of the corpus may be one that was set aside."""
+    """The last text of the corpus may have been set aside."""
     near = find([TEXT, "Something else", TEXT + " here"]).filtered(np.array([True, True, False]))
     others, any_near = near_in_other_splits(near, np.array([0, 2]), np.array([0, 1]))
     assert not others.any()
@@ -315,7 +315,7 @@ def test_a_pair_of_which_nobody_is_left_counts_nothing():
 
 
 def test_groups_are_joined_by_links_up_to_a_size():
-    """A chain of likeness must not tie the whole corpus together."""
+    """A chain of similar texts must not join the whole corpus into one group."""
     groups, hashes = np.arange(6), np.arange(10, 16, dtype=np.uint64)
     links = np.array([[0, 1], [2, 3], [1, 2], [4, 5]])
     joined, joined_hashes, refused = join_groups(groups, hashes, links, largest=3)
@@ -326,7 +326,7 @@ def test_groups_are_joined_by_links_up_to_a_size():
 
 
 def test_the_most_similar_are_tied_first():
-    """If not all can stay together, the nearest do."""
+    """If not all texts can be in one group, the most similar ones are."""
     texts = [f"{TEXT} {TEXT}", f"{TEXT} {TEXT} once more or so", f"{TEXT} {TEXT} once more or so here"]
     near = find(texts)
     assert len(near.pairs) == 3 - (similarity(words_of(texts[0]), words_of(texts[2])) < 0.9)
@@ -365,7 +365,7 @@ def group_learners(texts, learners):
 
 
 def test_a_short_text_that_ten_learners_wrote_ties_none_of_them():
-    """Such a text is no sign of copying; nine who share it, or a longer text, are tied."""
+    """Such a text does not prove copying; a text of nine learners, or a longer one, joins their groups."""
     for text, learners, is_tied in [
         ("Thank you.", 10, False),
         ("Thank you.", 9, True),

@@ -55,7 +55,7 @@ def noted_in(documents, most_alike=1):
     ],
 )
 def test_each_kind_of_odd_text_is_counted_and_nothing_else_is(odd, note):
-    """Ampersands, a heart, accents and longer texts are not odd."""
+    """Ampersands, hearts, accents and longer texts are not odd."""
     (words, count), *others = noted_in(documents_of([*GOOD, *odd, "x" * 32_768])).items()
     assert not others
     assert words.endswith(note)
@@ -80,7 +80,7 @@ def test_odd_first_languages_and_learners_are_counted():
 
 
 def test_notes_are_kept_with_the_splits_and_stop_nothing(folder, tmp_path):
-    """They go into the evidence with splits.json."""
+    """Notes are part of splits.json, from which the evidence takes them."""
     path = tmp_path / "corpus.csv"
     rows = [(n, "Thai", "A1", text, "x", "y") for n, text in enumerate([*GOOD, "nan", "nan"])]
     path.write_bytes(csv_bytes(rows, ("writing_id", "l1", "cefr_level", "text", "note", "note")))
@@ -105,7 +105,7 @@ def test_cells_with_nothing_to_see_are_empty(folder, tmp_path):
 
 
 def test_every_format_character_is_ignored_and_normalising_twice_changes_nothing():
-    """Against Python's own table of characters."""
+    """The reference is Python's own table of characters."""
     for code in range(0x110000):
         character = chr(code)
         if unicodedata.category(character) == "Cf" or 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF:
@@ -198,7 +198,7 @@ def test_a_text_that_hundreds_share_costs_no_split_its_share(folder, tmp_path):
 
 
 def test_learners_spelled_in_other_ways_stay_in_one_split_and_keep_their_ids(folder, tmp_path):
-    """36 of 100 such learners were in two splits once."""
+    """36 of 100 such learners were once in two splits."""
     path = tmp_path / "corpus.csv"
     ways = [
         str,

@@ -47,7 +47,7 @@ def odd_corpus(path, sample_csv):
 
 @pytest.mark.parametrize("clean", [True, None])
 def test_pieces_blocks_and_threads_change_no_byte(tmp_path, sample_csv, monkeypatch, clean):
-    """Not of the documents, nor of the rows set aside, the leaks and the notes."""
+    """Documents, rows set aside, leaks and notes are the same."""
     path = tmp_path / "corpus.csv"
     odd_corpus(path, sample_csv)
     data = DataConfig(columns=COLUMNS, leave_out=("left",), clean=clean, max_bad_fraction=0.1)
@@ -119,7 +119,7 @@ def test_a_file_of_blank_lines_is_refused_however_it_is_read(tmp_path, monkeypat
 
 
 def test_blank_lines_before_the_header_are_no_rows_however_it_is_read(tmp_path, monkeypatch):
-    """They may fill more than a block."""
+    """Blank lines may fill more than a block."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(b"\n" * 192 + b"text,cefr_level\n" + b"Hello you.,A1\n" * 20)
     for size in (1 << 20, 64):
@@ -129,7 +129,7 @@ def test_blank_lines_before_the_header_are_no_rows_however_it_is_read(tmp_path, 
 
 
 def test_the_columns_are_those_of_the_first_file_although_others_are_read_beside_it(tmp_path, monkeypatch):
-    """Of 70 files, more than are looked at together, each with a row; ids name file and row."""
+    """70 files of one row each are more than are read together; ids name the file and the row."""
     monkeypatch.setattr(pa, "cpu_count", lambda: 3)
     paths = [tmp_path / f"{n:02}.csv" for n in range(70)]
     for n, path in enumerate(paths):

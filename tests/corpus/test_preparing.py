@@ -50,7 +50,7 @@ def test_documents_are_numbered_in_the_order_of_their_ids(folder, prepared):
 
 
 def test_documents_are_what_the_csv_holds(folder, prepared, sample_csv):
-    """Against Python's own csv module."""
+    """The reference is Python's own csv module."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         expected = sorted(
             (row["writing_id"], row["l1"], row["cefr_level"], row["learner_id"], row["prompt_id"], row["text"])
@@ -61,7 +61,7 @@ def test_documents_are_what_the_csv_holds(folder, prepared, sample_csv):
 
 
 def test_no_learner_id_or_text_appears_in_two_splits(folder, prepared):
-    """Counted here anew, not taken from leakage.json."""
+    """The test counts them itself and does not trust leakage.json."""
     seen = defaultdict(set)
     for row in rows_of(folder):
         seen["learner", row["learner"]].add(row["split"])
@@ -90,7 +90,7 @@ def test_row_order_changes_no_byte_of_the_documents(tmp_path, sample_csv):
 
 
 def test_another_seed_gives_other_splits(tmp_path, sample_csv):
-    """The seed is what splits depend on besides the documents."""
+    """Splits depend on nothing but the documents and the seed."""
     splits = []
     for seed in (0, 1):
         folder = RunFolder(tmp_path / str(seed))
@@ -123,7 +123,7 @@ def test_levels_reach_their_shares_although_learners_stay_whole(folder, prepared
 
 
 def test_a_synthetic_corpus_says_so_and_another_does_not(folder, prepared, tmp_path):
-    """No report may take made-up texts for learners' own."""
+    """No report may present generated texts as learners' texts."""
     assert prepared.synthetic
     assert prepared.notice == SYNTHETIC_NOTICE
     path = tmp_path / "corpus.csv"
@@ -134,7 +134,7 @@ def test_a_synthetic_corpus_says_so_and_another_does_not(folder, prepared, tmp_p
 
 
 def test_without_learners_equal_texts_stay_together(folder, tmp_path):
-    """EFCAMDAT's release for this project names no learner."""
+    """The EFCAMDAT release of this project has no learner ids."""
     path = tmp_path / "corpus.csv"
     texts = [f"Text number {n // 3}" if n % 3 else f"TEXT  number {n // 3}" for n in range(300)]
     path.write_bytes(csv_bytes([(n, "Thai", "A1", text) for n, text in enumerate(texts)]))
@@ -149,7 +149,7 @@ def test_without_learners_equal_texts_stay_together(folder, tmp_path):
 
 
 def test_row_groups_are_small_enough_to_be_read_alone(folder, sample_csv, monkeypatch):
-    """A worker reads its shard, not the corpus."""
+    """A worker reads only its shard of the corpus."""
     monkeypatch.setattr(documents_file, "DOCUMENTS_PER_ROW_GROUP", 512)
     prepare_corpus(sample_csv, folder, DATA, seed=0, columns=SAMPLE_COLUMNS)
     file = pq.ParquetFile(folder.documents)
@@ -175,7 +175,7 @@ def test_too_many_bad_rows_stop_the_stage_and_leave_the_list(folder, tmp_path):
 
 
 def test_a_few_bad_rows_are_counted_in_the_summary(folder, tmp_path):
-    """Documents and bad rows add up to the file's rows."""
+    """Documents and bad rows add up to the rows of the file."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(csv_bytes([(n, "Thai", "A1" if n else "Z9", f"text {n}") for n in range(200)]))
     summary = prepare_corpus(path, folder, DATA, seed=0)
@@ -193,7 +193,7 @@ def test_a_failed_prepare_takes_the_earlier_record_away(folder, prepared, tmp_pa
 
 
 def test_a_record_of_another_version_is_refused(folder, prepared):
-    """Rather than read half of it."""
+    """It is refused rather than read in part."""
     folder.splits.write_text('{"levels": ["A1"], "colour": 1}')
     with pytest.raises(InputError, match="not a record of this version"):
         read_summary(folder)
@@ -226,7 +226,7 @@ def test_shares_that_large_groups_prevent_are_logged(folder, tmp_path, caplog):
 
 
 def test_progress_is_told_phase_by_phase(folder, sample_csv):
-    """Every phase ends with all there is done."""
+    """At the end of every phase all its items are reported as done."""
     told = []
     prepare_corpus(
         sample_csv, folder, DATA, seed=0, columns=SAMPLE_COLUMNS, on_progress=lambda *event: told.append(event)

@@ -22,7 +22,7 @@ def write(path, parts, text="Text number {n} of a writer."):
 
 
 def test_names_of_splits_are_known_and_others_can_be_said():
-    """In any case, in names of files, and two at once are none."""
+    """Names are recognised in upper and lower case and in file names; a name with two splits is unknown."""
     column = pa.chunked_array([["Train", "dev", "validation", "TEST", "heldout", "pilot", "dev-test", ""]])
     found = [SPLITS[place] if place >= 0 else "" for place in read_splits(column, {"pilot": "train"})]
     assert found == ["train", "valid", "valid", "test", "test", "train", "", ""]
@@ -31,7 +31,7 @@ def test_names_of_splits_are_known_and_others_can_be_said():
 
 
 def test_documents_stay_where_they_were_published(folder, tmp_path):
-    """To the document."""
+    """No document is moved."""
     parts = ["train"] * 30 + ["dev"] * 6 + ["test"] * 4
     write(tmp_path / "a.csv", parts)
     summary = prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)
@@ -56,7 +56,7 @@ def test_leaks_of_published_splits_are_found_and_nothing_is_moved(folder, tmp_pa
 
 
 def test_a_name_that_is_no_split_sets_its_row_aside(folder, tmp_path):
-    """And is named if there are too many."""
+    """If there are too many such rows, the message names the split."""
     write(tmp_path / "a.csv", ["train"] * 30 + ["pilot"] * 6 + ["test"] * 4)
     with pytest.raises(InputError, match=r"row 31, column 'part': found 'pilot'; must be train, valid \(dev\) or test"):
         prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)
@@ -65,7 +65,7 @@ def test_a_name_that_is_no_split_sets_its_row_aside(folder, tmp_path):
 
 
 def test_without_validation_documents_some_of_train_are_taken(folder, tmp_path):
-    """A ninth of it, as the shares say; test stays whole."""
+    """A ninth of train becomes valid, as the shares say; test is not changed."""
     write(tmp_path / "a.csv", ["train"] * 90 + ["test"] * 10)
     summary = prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)
     assert summary.counts["A1"]["test"] == 10
@@ -74,7 +74,7 @@ def test_without_validation_documents_some_of_train_are_taken(folder, tmp_path):
 
 @pytest.mark.parametrize(("parts", "lacks"), [(["train"] * 9, "test"), (["test"] * 9, "train")])
 def test_without_training_or_test_documents_the_splits_are_refused(folder, tmp_path, parts, lacks):
-    """With the setting that says which name stands for it."""
+    """The message names the setting that maps names to splits."""
     write(tmp_path / "a.csv", parts)
     with pytest.raises(InputError, match=f"no document is in {lacks} .*such as {{dev: {lacks}}}, or leave out"):
         prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)

@@ -29,7 +29,7 @@ def rows(tmp_path_factory) -> list[dict]:
 
 
 def test_it_has_the_columns_of_the_corpus_and_says_that_it_is_synthetic(rows):
-    """In every id, since a CSV holds no comments."""
+    """Every id says so, because a CSV file has no comments."""
     assert tuple(rows[0]) == COLUMN_NAMES
     assert all(row["writing_id"].startswith(SYNTHETIC_PREFIX) for row in rows)
     assert len({row["writing_id"] for row in rows}) == ROWS
@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(tmp_path):
 
 
 def test_full_chunks_do_not_depend_on_how_many_rows_follow(rows, tmp_path):
-    """A larger sample begins with the smaller one's full chunks."""
+    """A larger sample begins with the full chunks of a smaller one."""
     write_sample(tmp_path / "more.csv", rows=ROWS + 50, seed=0, levels=LEVELS)
     assert read(tmp_path / "more.csv")[:4096] == rows[:4096]
 
@@ -71,7 +71,7 @@ def test_texts_grow_with_the_level(rows):
 
 
 def test_learners_write_several_texts_mostly_in_one_level_and_have_one_first_language(rows):
-    """As real ones do, so that grouping by learner has work to do."""
+    """Real learners do so too; grouping by learner is therefore needed."""
     texts, languages = defaultdict(list), defaultdict(set)
     for row in rows:
         texts[row["learner_id"]].append(row["cefr_level"])
@@ -83,7 +83,7 @@ def test_learners_write_several_texts_mostly_in_one_level_and_have_one_first_lan
 
 
 def test_prompts_belong_to_a_level(rows):
-    """A prompt's id begins with its level's name."""
+    """The id of a prompt begins with the name of its level."""
     prompts = {(row["cefr_level"], row["prompt_id"]) for row in rows}
     assert all(prompt.startswith(f"{level}-") for level, prompt in prompts)
     assert all(sum(level == each for each, _ in prompts) >= 4 for level in LEVELS)
@@ -99,7 +99,7 @@ def test_texts_are_distinct_but_for_planted_copies(rows):
 
 
 def test_some_texts_have_line_breaks(rows):
-    """Letters and paragraphs, quoted in the CSV."""
+    """Letters and texts with paragraphs are quoted in the CSV."""
     assert 0.1 < sum("\n" in row["text"] for row in rows) / ROWS < 0.6
 
 
@@ -148,7 +148,7 @@ def test_shares_per_level_may_be_given(tmp_path):
 
 
 def test_a_share_for_an_unknown_level_is_refused(tmp_path):
-    """And nothing is written."""
+    """No file is written."""
     with pytest.raises(ConfigError, match=r"data\.sample\.level_shares: found 'D1'; known levels are A1, A2"):
         write_sample(tmp_path / "s.csv", rows=10, seed=0, levels=LEVELS, level_shares={"D1": 1})
     assert list(tmp_path.iterdir()) == []
@@ -168,6 +168,6 @@ def test_other_levels_take_the_grammars_in_their_order(tmp_path, levels):
 
 @pytest.mark.parametrize("rows", [1, 10])
 def test_a_tiny_sample_is_a_sample(tmp_path, rows):
-    """Down to one row."""
+    """Even a sample of one row can be generated."""
     write_sample(tmp_path / "s.csv", rows=rows, seed=0, levels=LEVELS)
     assert len(read(tmp_path / "s.csv")) == rows

@@ -66,14 +66,14 @@ def test_learners_and_prompts_get_the_roots_of_the_shares():
 
 @pytest.mark.parametrize(("unit", "missing"), [("prompt", "prompt"), ("both", "prompt"), ("both", "learner")])
 def test_a_unit_that_documents_do_not_name_is_refused(folder, sample_csv, unit, missing):
-    """With the number of documents and both ways out."""
+    """The message gives the number of documents and both remedies."""
     columns = SAMPLE_COLUMNS.model_copy(update={missing: None})
     with pytest.raises(InputError, match=rf"found '{unit}'; 1,500 of 1,500 documents have no {missing}\. Name the col"):
         prepared(folder, sample_csv, unit, columns)
 
 
 def test_a_level_with_two_prompts_cannot_be_split_by_them(folder, sample_csv, tmp_path):
-    """Each split needs one."""
+    """Each split needs a prompt."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     kept = sorted({row["prompt_id"] for row in rows if row["cefr_level"] == "B1"})[:2]

@@ -49,7 +49,7 @@ def test_texts_are_equal_up_to_case_white_space_and_unicode_form(one, other):
 
 
 def test_texts_that_differ_in_a_letter_are_different_texts():
-    """Only copies are tied together."""
+    """Only copies are kept in one split."""
     assert len(set(hash_texts(["a b", "ab", "a c", "á b", "a, b"], 0).tolist())) == 5
 
 
@@ -76,7 +76,7 @@ def test_every_first_language_of_a_level_gets_its_shares():
 
 @pytest.mark.parametrize("shares", [(0.6, 0.2, 0.2), (0.98, 0.01, 0.01), (1 / 3, 1 / 3, 1 / 3)])
 def test_any_shares_are_met(shares):
-    """They come from the config."""
+    """The shares come from the config."""
     strata = strata_of([0] * 1000, [0, 1] * 500)
     splits = split_singles(strata, SplitConfig(train=shares[0], valid=shares[1], test=1 - shares[0] - shares[1]))
     counts = np.bincount(splits, minlength=3)
@@ -198,5 +198,5 @@ def test_a_split_keeps_most_documents_when_the_corpus_grows():
 
 
 def test_a_single_document_goes_to_train():
-    """A corpus of one is no reason to fail here."""
+    """Splitting does not fail on a corpus of one document."""
     assert split_singles(strata_of([0], [0])).tolist() == [0]

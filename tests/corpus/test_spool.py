@@ -30,7 +30,7 @@ def test_a_full_disk_is_told_with_its_folder_and_is_no_fault_of_raysweep(tmp_pat
 
 
 def test_a_disk_that_cannot_be_read_is_told_with_its_folder(tmp_path, monkeypatch):
-    """So is one for which the system chose the folder."""
+    """The folder is also named if the system chose it."""
     for folder in (tmp_path, None):
         spool = Spool(folder)
         place = spool.append(np.arange(10))

@@ -22,7 +22,7 @@ def choose(corpus, level, *, disjoint=False, seed=0):
 
 
 def test_a_part_is_as_large_as_its_level_and_drawn_from_all(corpus):
-    """In proportion to the levels, up to chance."""
+    """Levels are represented in proportion, up to chance."""
     part = choose(corpus, "A2")
     assert len(part) == len(set(part.tolist())) == 300
     level_of = dict(zip(*(each.tolist() for each in corpus), strict=True))
@@ -30,7 +30,7 @@ def test_a_part_is_as_large_as_its_level_and_drawn_from_all(corpus):
 
 
 def test_disjoint_parts_use_every_document_once(corpus):
-    """As levels do."""
+    """The disjoint subsets together cover the corpus, as levels do."""
     parts = [choose(corpus, level, disjoint=True) for level in LEVELS]
     assert [len(part) for part in parts] == [500, 300, 100]
     assert sorted(np.concatenate(parts).tolist()) == sorted(corpus[0].tolist())

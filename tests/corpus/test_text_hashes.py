@@ -48,7 +48,7 @@ def test_texts_that_differ_anywhere_have_other_hashes():
 
 
 def test_values_are_numbered_in_the_order_in_which_they_appear():
-    """The same numbers whatever the values are."""
+    """The numbers do not depend on the values themselves."""
     codes, firsts = number_by_appearance(np.array([9, 2, 9, 5, 2, 9], dtype=np.uint64))
     assert codes.tolist() == [0, 1, 0, 2, 1, 0]
     assert firsts.tolist() == [0, 1, 3]

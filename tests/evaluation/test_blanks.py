@@ -62,7 +62,7 @@ def test_context_is_encoded_as_in_the_whole_text(before, answer, after, kind):
 
 
 def test_an_escaped_blank_is_text():
-    r"""Learners write brackets too: `\[word]` stands for them."""
+    r"""Learners write brackets too, and `\[word]` stands for them."""
     template = read_template(r"\[word] is [word]")
     assert template.kinds == (Kind.WORD,)
     assert template.fill([" it"])[0] == "[word] is it"
@@ -78,7 +78,7 @@ def test_a_special_token_that_is_typed_is_text(token):
 
 @pytest.mark.parametrize("text", ["", "no blank here", r"\[word]", "[laughs]", "[1]"])
 def test_a_text_without_a_blank_says_how_to_write_one(text):
-    """Guessing where an answer should go would be worse."""
+    """Guessing the position of an answer would be worse."""
     with pytest.raises(InputError, match=r"found no blank .*write \[blank\]"):
         read_template(text)
 
@@ -104,7 +104,7 @@ def test_what_is_nearly_a_blank_is_refused_with_the_nearest(text, found, nearest
 
 
 def test_other_brackets_are_text():
-    """Learners' editors write them."""
+    """Editors of learners' texts write them."""
     assert read_template("[laughs] (see [1]) [word] [sic]").pieces == ("[laughs] (see [1]) ", " [sic]")
 
 

@@ -151,7 +151,7 @@ def losses_by_hand(model, store, document):
 
 
 def test_the_record_says_what_was_scored(run, tmp_path):
-    """And how well the model answers, so that it belongs to the cells."""
+    """It includes the generation scores, which belong to the cells."""
     table, record = score(run, tmp_path)
     assert (record["identity"], record["made_from"]) == ({"seed": 0}, {"model": "abc"})
     assert set(record["outputs"]) == {"A1.parquet", "A1.samples"}
@@ -188,7 +188,7 @@ def test_a_record_of_earlier_scores_does_not_outlive_them(run, tmp_path):
 
 
 def test_levels_without_test_documents_are_refused(run, tmp_path):
-    """An empty matrix would be reported as if it said something."""
+    """An empty matrix would be reported as if it had a meaning."""
     with pytest.raises(InputError, match="no test example of C1; give more documents"):
         score(run, tmp_path, levels=("C1",))
     assert list(tmp_path.iterdir()) == []

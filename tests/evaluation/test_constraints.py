@@ -31,7 +31,7 @@ def answers(model, text, *, samples=4, longest=None, **wanted):
     [("I like [ngram] a lot", "going"), ("[ngram] she said", "Don't"), ("It is([ngram])", "antidisestablishment")],
 )
 def test_an_answer_begins_with_the_word_asked_for(model, text, word):
-    """With just this word: what follows is no letter of it.  The random model would begin in any way."""
+    """The word is not continued by another letter; the random model would begin with any token."""
     for answer in answers(model, text, first_word=word, longest=8):
         assert words_of(answer.text)[0] == word
         assert answer.text.startswith(word)
@@ -39,7 +39,7 @@ def test_an_answer_begins_with_the_word_asked_for(model, text, word):
 
 
 def test_an_answer_has_as_many_words_as_asked_for(model):
-    """At least and at most; an answer that is cut by the model's positions says that it is unfinished."""
+    """Minimum and maximum hold; an answer that the model's positions cut is marked unfinished."""
     found = answers(model, "I [ngram] a lot", min_words=3, max_words=4)
     assert {len(words_of(answer.text)) for answer in found} <= {3, 4}
     cut = answers(model, "a " * 50 + "[ngram]", min_words=30)
@@ -47,7 +47,7 @@ def test_an_answer_has_as_many_words_as_asked_for(model):
 
 
 def test_forbidden_words_do_not_occur(model):
-    """In no case, and whether they are one token or several; without the constraint they do."""
+    """Forbidden words of one or several tokens occur in neither case; without the constraint they do occur."""
     free = [word for answer in answers(model, "I [ngram]", samples=6) for word in words_of(answer.text)]
     forbidden = tuple({word.casefold() for word in free if word.isascii()})
     assert len(forbidden) > 20
@@ -69,7 +69,7 @@ def test_forbidden_words_do_not_occur(model):
     ],
 )
 def test_a_token_that_completes_a_forbidden_word_is_refused(text, refused, allowed):
-    """By the letters that are written, however they were cut into tokens."""
+    """The letters written so far decide, however they were divided into tokens."""
     encode = document_tokenizer().encode
     tokens = Constraints(forbidden=("pizza", "don't")).refused_tokens(encode(text).ids if text else [], (), gpt2())
     for piece, expected in ((refused, True), (allowed, False)):
@@ -111,13 +111,13 @@ def test_the_last_word_may_go_on_and_no_other_may_begin(text, piece, is_refused)
     ],
 )
 def test_constraints_that_cannot_hold_are_refused(wanted, message):
-    """Before anything is loaded or drawn."""
+    """They are refused before anything is loaded or drawn."""
     with pytest.raises(InputError, match=message):
         Constraints(**wanted)
 
 
 def test_a_word_blank_is_not_asked_for_several_words(model):
-    """It was trained on one."""
+    """The model was trained to fill it with one word."""
     with pytest.raises(InputError, match=r"min_words: found 2; a \[word\] is one word"):
         answers(model, "I [word]", min_words=2)
 
@@ -150,7 +150,7 @@ def test_a_forbidden_word_in_capitals_that_are_written_in_parts_is_seen(word):
 
 @pytest.mark.parametrize("word", ["don't", "don’t"])
 def test_either_apostrophe_is_forbidden(word):
-    """Texts have both, often in one corpus."""
+    """Texts have both kinds, often in one corpus."""
     rules, encode = Constraints(forbidden=(word,)), document_tokenizer().encode
     (t,) = encode("t").ids
     for apostrophe in ("'", "’"):

@@ -73,7 +73,7 @@ def test_the_cache_changes_no_answer(model):
 
 
 def test_a_seed_gives_the_same_answers_and_another_seed_others(model):
-    """Samples differ from each other too."""
+    """Samples also differ from each other."""
     ask = [prompt("I like", Kind.NGRAM)]
     first, again = (answer_prompts(model, ask, samples=3, sampling=FREE, seed=1, max_answer_tokens=5) for _ in range(2))
     other = answer_prompts(model, ask, samples=3, sampling=FREE, seed=2, max_answer_tokens=5)
@@ -91,7 +91,7 @@ def test_three_samples_are_the_first_three_of_five(script):
 
 
 def test_answers_come_in_the_order_of_their_blanks(script):
-    """Each ends with the token for it, which is no part of it."""
+    """Each answer ends with the end token, which is not part of it."""
     model = script(
         {
             START_OF_INFILL: {7: 9.0},
@@ -129,14 +129,14 @@ def test_when_positions_run_out_the_rest_is_unfinished(script):
 
 
 def test_a_prompt_that_fills_the_model_gets_one_token(script):
-    """The last position still says what comes next."""
+    """The last position still predicts a token."""
     model = script({START_OF_INFILL: {7: 9.0}}, positions=5)
     ((answers,),) = answer_prompts(model, [prompt("a b c", Kind.WORD)], sampling=GREEDY)
     assert plain(answers) == [((7,), False)]
 
 
 def test_a_prompt_longer_than_the_model_is_refused_with_both_numbers(model):
-    """Cutting it in silence would answer another text."""
+    """Cutting it silently would answer another text."""
     with pytest.raises(InputError, match=r"found 102 tokens; the model has 64 positions\. Shorten it by 38 tokens"):
         answer_prompts(model, [prompt("a" + " a" * 99, Kind.WORD)], sampling=GREEDY)
 
@@ -150,5 +150,5 @@ def test_special_tokens_stay_out_of_answers(script):
 
 
 def test_no_prompts_no_answers(model):
-    """A level without questions is no error."""
+    """A level without questions is not an error."""
     assert answer_prompts(model, [], sampling=GREEDY) == []

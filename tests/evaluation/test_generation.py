@@ -31,7 +31,7 @@ def test_overlap_counts_shared_ngrams(answer, reference, n, recall, f1):
 
 @pytest.mark.parametrize(("reference", "n"), [("", 1), ("?!", 1), ("word", 2)])
 def test_a_reference_without_ngrams_cannot_be_missed(reference, n):
-    """Such answers are left out of the mean, for every model alike."""
+    """Such answers are excluded from the mean, for every model alike."""
     assert overlap("anything at all", reference, n) is None
 
 
@@ -46,7 +46,7 @@ def test_a_question_is_an_examples_context_and_its_answers(hand_made):
 
 
 def test_what_cannot_be_answered_is_no_question(hand_made):
-    """No blank, a whole document, or an answer that was cut off."""
+    """There is no blank, a whole document is blanked, or an answer was cut off."""
     for example, stop in [
         (hand_made.example(0, "Hello!"), None),
         (hand_made.example(0, (Kind.DOCUMENT, "Hello!")), None),
@@ -100,7 +100,7 @@ def test_scores_are_means_over_answers(hand_made, scripted):
 
 
 def test_a_word_that_was_cut_is_not_right(hand_made, scripted):
-    """The model would have gone on, to another word."""
+    """The model would have continued to another word."""
     scripted({Kind.WORD: " pizza…"})
     store = hand_made.store([hand_made.example(0, "a", (Kind.WORD, " pizza"))])
     scores = score_generation(None, store, {"A1": store.all}, documents=1, seed=0)
@@ -121,7 +121,7 @@ def test_one_answerable_example_of_each_document_is_asked(hand_made, scripted):
 
 
 def test_a_real_model_answers_the_same_questions_alike(model, store):
-    """Greedy answers need no luck; the seed only picks documents."""
+    """Greedy answers are not random; the seed only chooses documents."""
     by_level = {"A1": np.array([0, 1, 5]), "A2": np.array([2, 3])}
     first, again = (score_generation(model, store, by_level, documents=4, seed=0) for _ in range(2))
     assert first == again

@@ -20,7 +20,7 @@ def test_a_filled_text_shows_where_its_answers_are(model):
 
 
 def test_three_samples_are_the_first_three_of_five(model):
-    """Asking for more does not change those one has seen."""
+    """Requesting more samples does not change the earlier ones."""
     text = "I like [word] because [word]"
     five, three = (infill(model, text, samples=n, seed=3, max_answer_tokens=4) for n in (5, 3))
     assert five[:3] == three
@@ -28,7 +28,7 @@ def test_three_samples_are_the_first_three_of_five(model):
 
 
 def test_temperature_zero_gives_one_answer(model):
-    """The likeliest, whatever the seed."""
+    """It is the most likely answer, whatever the seed."""
     found = [
         infill(model, "I like [word]", temperature=0.0, samples=2, seed=seed, max_answer_tokens=3) for seed in (1, 2)
     ]
@@ -45,7 +45,7 @@ def test_an_unfinished_answer_says_so(model):
 
 @pytest.mark.parametrize("setting", ["samples", "max_answer_tokens"])
 def test_none_of_something_is_refused(model, setting):
-    """With the value found."""
+    """The message gives the value found."""
     with pytest.raises(InputError, match=f"{setting}: found 0; must be at least 1"):
         infill(model, "[word]", **{setting: 0})
 

@@ -83,7 +83,7 @@ def test_a_model_whose_table_is_gone_is_named(cells, tmp_path):
     ],
 )
 def test_a_perplexity_divides_the_cells_sums_once(losses, metric, all_a1, all_b1, a1_a1):
-    """Not a mean over documents or kinds; a cell without tokens stays empty."""
+    """It is not a mean over documents or kinds; a cell without tokens is empty."""
     matrix = build_matrix(losses, metric=metric)
     assert list(matrix.index) == ["all", "A1"]
     assert list(matrix.columns) == ["A1", "B1"]
@@ -93,7 +93,7 @@ def test_a_perplexity_divides_the_cells_sums_once(losses, metric, all_a1, all_b1
 
 
 def test_the_matrix_is_a_file_a_spreadsheet_opens(losses, tmp_path):
-    """A row per model, a column per level."""
+    """It has a row per model and a column per level."""
     write_matrix(losses, tmp_path / "matrix.csv", metric="infill")
     wide = pd.read_csv(tmp_path / "matrix.csv")
     assert list(wide.columns) == ["model", "A1", "B1"]

@@ -60,7 +60,7 @@ def test_sums_are_what_torch_says_label_by_label(model, store):
 
 
 def test_a_document_is_the_sum_of_its_masks(model, store):
-    """Scoring its examples apart and adding up gives the same."""
+    """Scoring its examples separately and adding up gives the same."""
     whole = score(model, store, [0, 1])
     parts = [score(model, store, [number]) for number in (0, 1)]
     every = slice(None, -len(FIRST))
@@ -102,14 +102,14 @@ def test_a_batch_holds_no_more_than_its_tokens(model, store):
 
 
 def test_the_order_of_examples_does_not_matter(model, store):
-    """Documents come out by their numbers."""
+    """The documents are sorted by number."""
     expected, found = score(model, store), score(model, store, store.all[::-1])
     assert found.documents.tolist() == expected.documents.tolist() == [2, 4, 9]
     np.testing.assert_allclose(found.nats, expected.nats, atol=1e-5)
 
 
 def test_the_same_scores_come_out_to_the_last_bit(model, store):
-    """On one machine's CPU, a score is a fact."""
+    """On one machine's CPU a score can be reproduced exactly."""
     np.testing.assert_array_equal(score(model, store).nats, score(model, store).nats)
 
 
@@ -170,7 +170,7 @@ def test_a_diverged_model_is_refused_by_name():
 
 
 def test_a_model_without_knowledge_has_the_vocabularys_perplexity(model, store):
-    """Weights of zero: 50,264 for every kind and part."""
+    """With weights of zero it is 50,264 for every kind and part."""
     uniform = GPT2LMHeadModel(model.config).eval()
     torch.nn.init.zeros_(uniform.transformer.wte.weight)
     sums = score(uniform, store)

@@ -46,7 +46,7 @@ def test_the_levels_models_are_timed_together(folder):
 
 
 def test_a_model_with_few_positions_is_timed_on_fewer_tokens(tmp_path, hand_made):
-    """Such as one of `masking.max_tokens: 64`; how many they were is told."""
+    """An example is a model of `masking.max_tokens: 64`; the result reports the number of tokens."""
     hand_made.model(positions=24).save_pretrained(tmp_path / "model")
     found = measure_speed(tmp_path / "model", 1, "cpu", ensemble=[tmp_path / "model"] * 2)
     assert (found["prompt_tokens"], found["answer_tokens"]) == (12, 12)

@@ -41,17 +41,17 @@ def test_ties_at_the_edge_are_broken_by_the_lower_id():
 
 @pytest.mark.parametrize("top_p", [0.0, 1e-9])
 def test_the_likeliest_token_is_always_in_the_nucleus(top_p):
-    """However small top_p is, something can be drawn."""
+    """However small top_p is, a token can be drawn."""
     assert reachable(Sampling(top_p=top_p)) == {3: 1.0}
 
 
 def test_top_p_of_one_keeps_all():
-    """Rounding of the sum drops none of them."""
+    """Rounding of the sum drops no token."""
     assert set(reachable(Sampling(top_p=1.0))) == {0, 1, 2, 3, 4}
 
 
 def test_top_k_keeps_the_k_likeliest():
-    """Of three: 0.40, 0.25, 0.20, scaled up to one."""
+    """The three most likely have 0.40, 0.25 and 0.20, which are scaled up to one."""
     kept = {3: 0.40 / 0.85, 1: 0.25 / 0.85, 4: 0.20 / 0.85}
     assert reachable(Sampling(top_k=3, top_p=None)) == pytest.approx(kept, abs=0.002)
 
@@ -63,7 +63,7 @@ def test_top_p_is_a_share_of_what_top_k_left():
 
 @pytest.mark.parametrize("top_p", [0.0, 0.5, 0.95, 1.0])
 def test_of_a_large_vocabulary_the_same_tokens_come_as_if_ids_were_ranked_too(top_p):
-    """To the bit; rows are peaked, flat, full of ties, equal throughout, and with tokens that are forbidden."""
+    """They agree to the bit for rows that are peaked, flat, full of ties, all equal, and with forbidden tokens."""
     rows = torch.randn(6, 9000, generator=torch.Generator().manual_seed(1))
     logits = torch.stack(
         [rows[0] * 6, rows[1] * 2, rows[2] * 0, rows[3] * 0.01, rows[4].round(), (rows[5] * 4).round()]
@@ -81,14 +81,14 @@ def test_of_a_large_vocabulary_the_same_tokens_come_as_if_ids_were_ranked_too(to
 
 
 def test_temperature_sharpens_and_flattens():
-    """At ½ probabilities are squared."""
+    """At a temperature of ½ probabilities are squared."""
     squares = [each**2 for each in PROBABILITIES]
     expected = {number: each / sum(squares) for number, each in enumerate(squares)}
     assert reachable(Sampling(temperature=0.5, top_p=None)) == pytest.approx(expected, abs=0.002)
 
 
 def test_temperature_zero_takes_the_likeliest_whatever_the_draw():
-    """Greedy; a tie goes to the lower id."""
+    """Among equal probabilities the lower id is chosen."""
     assert reachable(GREEDY) == {3: 1.0}
     assert reachable(GREEDY, [0.2, 0.4, 0.4]) == {1: 1.0}
     nearly = Sampling(temperature=1e-320)
@@ -97,7 +97,7 @@ def test_temperature_zero_takes_the_likeliest_whatever_the_draw():
 
 
 def test_forbidden_tokens_never_come():
-    """Not even at the ends of the range of draws."""
+    """They are not drawn even at the ends of the range of draws."""
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 1.0, -torch.inf]]).expand(3, -1)
     draws = torch.tensor([0.0, 0.5, 1.0 - 2**-53], dtype=torch.float64)
     for sampling in (Sampling(top_p=None), Sampling(top_p=1.0), Sampling(top_k=4)):
@@ -109,6 +109,6 @@ def test_forbidden_tokens_never_come():
     [("temperature", -0.1), ("temperature", float("nan")), ("temperature", float("inf")), ("top_k", 0), ("top_p", 1.1)],
 )
 def test_a_setting_out_of_bounds_is_named(setting, value):
-    """With the value found."""
+    """The message gives the value found."""
     with pytest.raises(InputError, match=rf"{setting}: found {value:g}; must be"):
         Sampling(**{setting: value})

@@ -89,7 +89,7 @@ def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
 
 
 def test_a_corpus_that_changes_between_its_choice_and_its_scoring_is_refused(classify, corpora, monkeypatch):
-    """Or the rows that were chosen would be those of other texts: the other corpus waits while the first is scored."""
+    """Otherwise the chosen rows would be other texts: the second corpus waits while the first is scored."""
     rows = pd.read_csv(corpora / "two.csv")
     rows.iloc[1:].to_csv(corpora / "two.csv", index=False)
     score, words = classify_output.score_texts, ("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")
@@ -108,7 +108,7 @@ def test_a_corpus_that_changes_between_its_choice_and_its_scoring_is_refused(cla
 
 
 def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run, monkeypatch):
-    """With the fix."""
+    """The message gives the fix."""
     with pytest.raises(ConfigError, match=r"--out: found 'a\.csv'; must end in \.json"):
         classify("one.csv", "--out", "a.csv")
     (tmp_path / "none.csv").write_text("id,text\n1,I like apples.\n")

@@ -78,7 +78,7 @@ def nats_by_hand(model, text):
 
 
 def test_scores_are_what_plain_transformers_says(run):
-    """To 1e-5 nats per token, text by text, for a model that transformers loads from the folder itself."""
+    """They agree to 1e-5 nats per token, text by text, with transformers loading the model's folder itself."""
     plain = GPT2LMHeadModel.from_pretrained(run.folder.trial("A1").model).eval()
     scores = run["A1"].score(TEXTS)
     assert scores["text"].tolist() == [0, 1, 2, 3]
@@ -103,7 +103,7 @@ def test_a_test_document_scores_as_in_the_evaluation(run):
 
 
 def test_masks_depend_on_the_id_alone(run):
-    """In any order, alone or with others; and without ids on the text."""
+    """Order and other texts have no influence; without ids the masks depend on the text."""
     texts = [LONG, TEXTS[0], LONG[:300]]
     together = run["A1"].score(texts)
     for number, text in enumerate(texts):
@@ -163,7 +163,7 @@ def test_levels_follow_bayes_rule_with_the_run_s_shares_and_temperature(run):
 
 
 def test_infill_is_the_one_infiller(run):
-    """As many fillings as asked for, those that the function behind the command gives."""
+    """It returns as many fillings as requested, the same as the function behind the command."""
     text = "I like [word] because [ngram]."
     network = load_model(run.folder.trial("A1").model)
     assert run["A1"].infill(text, n=2, seed=3) == infill(network, text, samples=2, seed=3)
@@ -186,7 +186,7 @@ def test_models_are_known_by_their_trials(run):
 
 
 def test_one_model_loads_from_its_folder(run):
-    """Under its trial's name, with the same scores of whole texts."""
+    """It has its trial's name and the same scores of whole texts."""
     model = raysweep.load_model(run.folder.trial("all-C1").model, device="cpu")
     assert model.name == "all-C1"
     pd.testing.assert_series_equal(model.score(TEXTS)["nats"], run["all-C1"].score(TEXTS)["nats"])
@@ -214,13 +214,13 @@ def test_a_gpt2_without_infilling_tokens_scores_and_does_not_infill(tmp_path):
     ],
 )
 def test_what_is_no_text_is_refused(run, texts, ids, message):
-    """With its number and what it is."""
+    """The message gives its number and type."""
     with pytest.raises(InputError, match=message):
         run["A1"].score(texts, ids=ids)
 
 
 def test_nothing_gives_an_empty_table(run):
-    """No texts, no rows, the same columns."""
+    """Without texts there are no rows, but the same columns."""
     assert run["A1"].score([]).columns.tolist() == run["A1"].score("a").columns.tolist()
     assert len(run["A1"].score([])) == len(run["A1"].score([], per_token=True)) == len(run.levels.predict([])) == 0
 
@@ -286,7 +286,7 @@ def test_levels_are_not_told_without_one_of_their_models(own_run):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    """With the argument's name, and what it must be."""
+    """The message names the argument and the requirement."""
     with pytest.raises(
         InputError, match=r"^run: found '.*', which holds no run .no config\.yaml.; must be a run's folder"
     ):
@@ -316,7 +316,7 @@ def test_a_message_names_the_argument_and_no_option_of_the_command(run, ask, tol
 
 
 def test_a_model_that_diverged_gives_no_score(run):
-    """NaN in a table would pass for a number that is missing."""
+    """NaN in a table would be taken for a missing number."""
     network = load_model(run.folder.trial("A1").model)
     with torch.no_grad():
         network.transformer.wte.weight[:] = float("nan")

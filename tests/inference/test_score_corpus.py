@@ -88,7 +88,7 @@ def test_a_corpus_is_scored_as_by_the_api_and_as_in_the_evaluation(score, corpus
 
 
 def test_a_table_that_another_command_finished_meanwhile_is_left_as_it_is(score, tmp_path, monkeypatch):
-    """It is looked for again once the lock is held."""
+    """The command looks for it again once it holds the lock."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     words = ("texts.csv", "--out", "out.csv", "--model", "A1")
     score(*words)
@@ -106,7 +106,7 @@ def test_a_table_that_another_command_finished_meanwhile_is_left_as_it_is(score,
 
 
 def test_a_large_corpus_is_read_in_another_process(score, corpus, tmp_path, monkeypatch):
-    """With the same table, and the same errors."""
+    """The table and the errors are the same."""
     score(corpus, "--out", "here.csv", "--model", "A1")
     monkeypatch.setattr(text_scoring, "_READ_HERE_BYTES", 0)
     assert "score: 12 texts of 12 rows" in score(corpus, "--out", "apart.csv", "--model", "A1")
@@ -213,7 +213,7 @@ def test_ctrl_c_while_ray_starts_does_not_wait_for_a_large_corpus(score, tmp_pat
 
 
 def test_a_corpus_whose_reader_is_killed_is_named_with_the_fix(score, tmp_path, monkeypatch):
-    """As the kernel kills where memory is short."""
+    """The kernel kills a process so if memory is short."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     monkeypatch.setattr(text_scoring, "_READ_HERE_BYTES", 0)
     run_in_process = OwnProcess.run
@@ -253,7 +253,7 @@ def test_ctrl_c_while_ray_ends_does_not_wait_for_the_table(score, tmp_path, monk
 
 
 def test_a_corpus_without_a_text_is_told_before_a_cluster_that_is_not_there(score, tmp_path, monkeypatch):
-    """And nothing is left behind."""
+    """No file is left behind."""
     (tmp_path / "texts.csv").write_text("text\n  \n")
     monkeypatch.setattr(InlineExecutor, "warm_up", lambda *_: (_ for _ in ()).throw(ResourceError("no cluster")))
     with pytest.raises(InputError, match=r"texts\.csv: none of its 1 rows holds a text"):
@@ -318,7 +318,7 @@ def test_killed_before_its_record_it_goes_on_and_overwrites_no_other_file(score,
 
 
 def test_texts_that_change_while_they_are_scored_are_refused(score, tmp_path, monkeypatch):
-    """Or the record would name texts that were not scored; the next command scores those that are there."""
+    """Otherwise the record would name texts that were not scored; the next command scores the present texts."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     score_part = text_parts.score_part
 
@@ -372,7 +372,7 @@ def test_a_part_is_refused_where_the_tokenizer_was_made_again(own_run, tmp_path)
 
 @pytest.mark.parametrize(("model", "what"), [("start", "its tokenizer was made"), ("A1", "trial 'A1' was trained")])
 def test_a_part_is_refused_where_its_model_was_made_again_while_it_was_loaded(own_run, monkeypatch, model, what):
-    """And not kept: a node fetches the run while others write it."""
+    """The model is not cached either: a node fetches the run while others write it."""
     buffer, open_run = io.BytesIO(), text_parts.open_run
     pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(buffer)
     part = {"run": own_run.folder.root, "model": model, "texts": buffer.getvalue(), "with_tokens": False}
@@ -535,7 +535,7 @@ def test_what_cannot_be_scored_is_refused(score, tmp_path, words, error, message
 
 
 def test_a_run_without_a_model_is_refused(own_run, tmp_path):
-    """With what to do."""
+    """The message says what to do."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     shutil.rmtree(own_run.folder.trials)
     settings = score_output.Settings(name="tiny", storage=str(tmp_path))

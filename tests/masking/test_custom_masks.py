@@ -27,7 +27,7 @@ def own(monkeypatch, tmp_path, write_documents, make_store):
 
 
 def test_it_gets_text_hierarchy_and_generator_and_its_spans_are_the_examples(own):
-    """Every first word, twice over: the repeated mask is left out."""
+    """The function masks every first word twice; the repeated mask is left out."""
     seen = []
 
     def first_words(text, hierarchy, generator):
@@ -65,14 +65,14 @@ def test_it_gets_text_hierarchy_and_generator_and_its_spans_are_the_examples(own
     ],
 )
 def test_bad_spans_name_the_document_and_the_span(own, mask, problem):
-    """The user can find the fault in their function."""
+    """Users can find the mistake in their function."""
     with pytest.raises(InputError, match=problem) as error:
         own(lambda text, hierarchy, generator: [[], mask])
     assert "masking.function my_masks:mask: document 0 ('w00000'), mask 1: span" in str(error.value)
 
 
 def test_too_many_masks_are_refused(own):
-    """The store keeps at most `examples_per_document`."""
+    """The store has at most `examples_per_document` examples of a document."""
     with pytest.raises(InputError, match="found over 2 masks; must be at most"):
         own(lambda text, hierarchy, generator: [[], [], []], examples_per_document=2)
 
@@ -89,7 +89,7 @@ def test_too_many_masks_are_refused(own):
     ],
 )
 def test_a_function_that_is_not_there_is_a_config_error(path, problem):
-    """The setting, what was found and what to do."""
+    """The message names the setting, the value found and the fix."""
     with pytest.raises(ConfigError, match=problem) as error:
         load_mask_function(path)
     assert f"masking.function: found {path!r}" in str(error.value)
@@ -195,7 +195,7 @@ def module(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("text", BROKEN_MODULES)
 def test_a_module_that_fails_is_a_config_error(module, text):
-    """Said before anything is done."""
+    """It is reported before anything is done."""
     module(text)
     with pytest.raises(ConfigError) as error:
         load_mask_function("own_masks:mask")
@@ -206,7 +206,7 @@ MASK = "def mask(text, hierarchy, generator):\n    return []\n"
 
 
 def test_the_identity_of_a_function_is_its_source(module):
-    """Of its module and of what that imports from the user's folders, wherever the import stands."""
+    """The source includes its module and everything that this imports from the user's folders, at any level."""
     others = {"beside": "x = 1\n", "own_package/__init__": "", "own_package/inner": "from . import deeper\n"}
     others["own_package/deeper"] = "y = 1\n"
     text = "import json, numpy, beside\n" + MASK.replace("return", "from own_package import inner; return")
@@ -230,6 +230,6 @@ def test_the_identity_of_a_function_is_its_source(module):
 
 
 def test_the_same_function_in_another_file_is_the_same(module):
-    """A path is no part of an identity."""
+    """The path is not part of the identity."""
     module(MASK, beside=MASK)
     assert function_digest("own_masks:mask") == function_digest("beside:mask")

@@ -128,7 +128,7 @@ def test_truncate_cuts_the_answers_as_the_original_does():
 
 
 def test_drop_leaves_long_examples_out_and_counts_them():
-    """`overflow: drop`: there is no such example."""
+    """With `overflow: drop` such an example is not made."""
     encoded = encode(LONG, [[place(LONG, "number 2 of")]], overflow="drop")
     assert encoded.counts.too_long == 1
     assert len(encoded.example_spans) == 1
@@ -163,7 +163,7 @@ def test_a_window_is_a_run_of_whole_sentences_around_a_span_and_fits(store_of):
 
 
 def test_spans_outside_the_window_are_not_blanked_and_are_counted():
-    """They stand in the text as context, or outside of it."""
+    """Their text is part of the context, or outside the window."""
     masks = [[place(LONG, "number 2 of"), place(LONG, "number 50 of")]]
     encoded = encode(LONG, masks, max_tokens=100)
     assert encoded.counts.spans_outside == 1
@@ -217,7 +217,7 @@ def test_a_sentence_that_is_too_long_by_itself_becomes_a_run_of_tokens_around_th
     st.sampled_from(["window", "truncate", "drop"]),
 )
 def test_no_example_is_longer_than_max_tokens(store_of, texts, choices, max_tokens, overflow):
-    """In every mode and task, for any text; in windows every answer is whole and ends."""
+    """This holds in every mode and task, for any text; in windows every answer is complete and has an end."""
     masks = [[_masks_of(text, choices), [(0, 0, len(text))]] for text in texts]
     store = store_of(texts, masks, MaskingConfig(max_tokens=max_tokens, overflow=overflow))
     examples = np.arange(len(store))

@@ -29,7 +29,7 @@ def contents(store: ExampleStore) -> list[object]:
 
 
 def test_the_number_of_shards_changes_no_example(corpus, tmp_path, make_store):
-    """One shard or seven: the same examples in the same order."""
+    """One shard and seven shards give the same examples in the same order."""
     one = make_store(tmp_path / "one", corpus, POLICY)
     seven = make_store(tmp_path / "seven", corpus, POLICY, shard_documents=7)
     assert len(plan_shards(48, 7)) == 7
@@ -56,7 +56,7 @@ def test_the_same_corpus_gives_the_same_bytes_on_every_machine(corpus, tmp_path)
 
 
 def test_another_seed_gives_other_examples(corpus, tmp_path, make_store):
-    """The seed of the config reaches the masks."""
+    """The masks depend on the seed of the config."""
     assert contents(make_store(tmp_path / "0", corpus, POLICY)) != contents(
         make_store(tmp_path / "1", corpus, POLICY, seed=1)
     )
@@ -113,7 +113,7 @@ def test_the_paper_s_other_tasks(store_of):
 
 
 def test_select_takes_levels_and_a_split_in_document_order(corpus, tmp_path, make_store):
-    """Examples of other levels and splits never come along."""
+    """Examples of other levels and splits are never selected."""
     store = make_store(tmp_path / "store", corpus, POLICY, shard_documents=20)
     table = pq.read_table(corpus)
     levels, splits = table["level"].to_pylist(), table["split"].to_pylist()
@@ -141,7 +141,7 @@ def test_select_limits_examples_and_documents(corpus, tmp_path, make_store):
 
 
 def test_documents_without_examples_do_not_shift_the_others(tmp_path, write_documents, make_store):
-    """Texts of nothing but space have no words to mask."""
+    """Texts of white space only have no words to mask."""
     documents = write_documents(tmp_path / "documents.parquet", [" ", "I like tea.", "\n", " ", "We like milk.", " "])
     store = make_store(tmp_path / "store", documents, POLICY)
     assert set(store.documents_of(np.arange(len(store))).tolist()) == {1, 4}
@@ -203,7 +203,7 @@ def test_the_manifest_has_no_clock_in_it(corpus, tmp_path, make_store):
 
 
 def test_a_manifest_of_incomplete_shards_is_refused(corpus, tmp_path):
-    """A missing range of rows would be a silent drop."""
+    """Otherwise a missing range of rows would be dropped silently."""
     summaries = [
         mask_shard(documents=corpus, rows=rows, shard=shard, folder=tmp_path, policy=POLICY, seed=0)
         for shard, rows in enumerate(plan_shards(48, 20))
@@ -213,7 +213,7 @@ def test_a_manifest_of_incomplete_shards_is_refused(corpus, tmp_path):
 
 
 def test_damage_is_named_with_its_fix(corpus, tmp_path, make_store):
-    """Which file, what is wrong, what to do."""
+    """The message names the file, the damage and the fix."""
     make_store(tmp_path / "good", corpus, POLICY, shard_documents=20)
 
     def broken(change):

@@ -31,7 +31,7 @@ Span = tuple[int, int, int]
 
 
 def test_the_core_covers_odd_texts():
-    """A core of easy texts would prove little."""
+    """Easy texts alone would prove little."""
     joined = "\n".join(TEXTS)
     assert len(RECORDS) >= 30
     assert {"", "😀", "''", "\r\n", "“", "<|startofinfill|>", "n't", "..."} <= {*TEXTS, *_parts(joined)}

@@ -74,7 +74,7 @@ def test_examples_survive_writing_and_reading(tmp_path):
 
 
 def test_our_own_masks_can_be_handed_to_the_original(tmp_path):
-    """In characters, sixteen a document, the ones that the store's examples are made of."""
+    """Sixteen masks per document, in characters, are those of the store's examples."""
     documents = Documents(
         ids=["a"], levels=["A1"], splits=["train"], texts=["I like tea. It is hot. I like milk, too."]
     )
@@ -116,7 +116,7 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_not_run(tmp_path, prot
     ],
 )
 def test_anything_but_texts_and_spans_is_refused(tmp_path, bad):
-    """The message says where, and what was found."""
+    """The message says where the error is and what was found."""
     (tmp_path / "bad.pkl").write_bytes(pickle.dumps(bad))
     with pytest.raises(InputError, match=r"bad\.pkl.*found"):
         read_examples(tmp_path / "bad.pkl")
@@ -124,19 +124,19 @@ def test_anything_but_texts_and_spans_is_refused(tmp_path, bad):
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x80\x04", pickle.dumps([1] * 100)[:-30]])
 def test_a_file_that_is_no_pickle_is_refused(tmp_path, data):
-    """Not a traceback from inside a library."""
+    """There is no traceback from inside a library."""
     (tmp_path / "bad.pkl").write_bytes(data)
     with pytest.raises(InputError, match=r"bad\.pkl: refused"):
         read_examples(tmp_path / "bad.pkl")
 
 
 def test_a_missing_file_is_named():
-    """The path that was asked for."""
+    """The message gives the requested path."""
     with pytest.raises(InputError, match=r"nowhere\.pkl: cannot be read"):
         read_examples(Path("nowhere.pkl"))
 
 
 def test_special_tokens_are_written_as_the_original_writes_them(tmp_path, reference):
-    """`additional_ids_to_tokens.pkl`, to the byte."""
+    """`additional_ids_to_tokens.pkl` is equal to the byte."""
     write_special_tokens(tmp_path / "tokens.pkl", gpt2())
     assert (tmp_path / "tokens.pkl").read_bytes() == (reference / "additional_ids_to_tokens.pkl").read_bytes()

@@ -62,7 +62,7 @@ def test_a_language_has_its_own_abbreviations():
     ],
 )
 def test_other_languages_have_the_sentences_that_sentencex_finds(language, text, sentences):
-    """Offsets are right behind spaces and line breaks too."""
+    """Offsets after spaces and line breaks are correct too."""
     assert [sentence for paragraph in sentences_of(text, language) for sentence in paragraph] == sentences
 
 
@@ -92,7 +92,7 @@ def test_segments_lie_inside_each_other_and_cover_all_that_is_no_space(language)
 
 
 def test_masks_do_not_depend_on_the_documents_beside_them():
-    """As for English: a document's masks are its own."""
+    """As for English, the masks of a document depend on nothing else."""
     texts = ["今日は晴れです。明日は雨です。", "我住在北京。"]
     policy = MaskingConfig(sentence=0.5, word=0.3)
 

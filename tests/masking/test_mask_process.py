@@ -41,7 +41,7 @@ def shard(tmp_path, monkeypatch, write_documents):
 
 
 def test_a_shard_is_the_same_in_a_process_of_its_own(shard, tmp_path):
-    """To the byte; the function ran elsewhere."""
+    """It is equal to the byte, although the function ran in another process."""
     apart, here = shard("first"), shard("first", "here", mask_shard)
     assert {**apart, "seconds": None} == {**here, "seconds": None}
     shards = [next((tmp_path / place).rglob("*.examples")).read_bytes() for place in ("apart", "here")]
@@ -51,7 +51,7 @@ def test_a_shard_is_the_same_in_a_process_of_its_own(shard, tmp_path):
 
 
 def test_an_error_comes_back_as_it_was_and_a_lost_process_is_named(shard):
-    """With the document, or else with those it was among."""
+    """The message names the document or, for a lost process, the range of documents."""
     with pytest.raises(InputError, match=r"document 0 .*must lie inside the text's 11 characters"):
         shard("odd")
     with pytest.raises(
@@ -61,20 +61,20 @@ def test_an_error_comes_back_as_it_was_and_a_lost_process_is_named(shard):
 
 
 def test_an_error_of_ours_names_its_place(shard, monkeypatch, tmp_path):
-    """What nobody foresaw keeps its traceback, for the log."""
+    """An unexpected error keeps its traceback, for the log."""
     (tmp_path / "documents.parquet").write_bytes(b"PAR1" * 9)
     with pytest.raises((InputError, RuntimeError, OSError)):
         shard("first")
 
 
 def test_without_a_function_no_process_is_started(shard, monkeypatch):
-    """The usual case costs nothing."""
+    """The usual case has no overhead."""
     monkeypatch.setattr(mask_process, "_run", lambda command: pytest.fail("started a process"))
     assert shard(None)["documents"] == 2
 
 
 def test_who_is_interrupted_leaves_no_process(shard, monkeypatch):
-    """Ctrl-C ends the wait, and then what was waited for."""
+    """Ctrl-C ends the wait, and then the other process."""
     started = []
     popen = mask_process.subprocess.Popen
 
@@ -92,5 +92,5 @@ def test_who_is_interrupted_leaves_no_process(shard, monkeypatch):
 
 
 def test_how_a_process_ended_is_said_in_words():
-    """A code, or the signal's name."""
+    """The description gives the exit code or the name of the signal."""
     assert [describe_end(0), describe_end(3), describe_end(-9)] == ["exit code 0", "exit code 3", "signal SIGKILL"]

@@ -131,7 +131,7 @@ def test_a_document_s_masks_do_not_depend_on_its_neighbours():
 
 
 def test_another_seed_id_or_split_gives_other_masks():
-    """Whatever names a document names its masks."""
+    """The masks depend on everything that identifies a document."""
     named = [(0, "a", "train"), (1, "a", "train"), (0, "b", "train"), (0, "a", "test")]
     seeds = {int(document_seeds(seed, [name], [split])[0]) for seed, name, split in named}
     assert len(seeds) == 4
@@ -160,7 +160,7 @@ def test_masks_with_too_few_spans_are_left_out_and_counted():
 
 
 def test_certain_probabilities_are_certain():
-    """0 means never and 1 always."""
+    """A probability of 0 means never, and 1 always."""
     for field, kind, spans in (("document", 0, 1), ("paragraph", 1, 3), ("sentence", 2, 6)):
         zero = {"document": 0.0, "paragraph": 0.0, "sentence": 0.0, "word": 0.0}
         _, masks = draw([DOCUMENT], MaskingConfig(**{**zero, field: 1.0}))
@@ -170,7 +170,7 @@ def test_certain_probabilities_are_certain():
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=60), max_size=4), st.integers(0, 2**40), st.floats(0, 1))
 def test_spans_are_in_order_never_overlap_and_lie_in_their_document(texts, seed, chance):
-    """Over any Unicode and any probabilities."""
+    """This holds for any Unicode text and any probabilities."""
     policy = MaskingConfig(paragraph=chance / 4, sentence=chance / 4, word=chance, max_draws=2)
     segments, masks = draw(texts, policy, seed)
     for text, examples in zip(texts, as_lists(masks, segments.documents), strict=True):

@@ -34,7 +34,7 @@ def words_of(text: str) -> list[list[str]]:
     ],
 )
 def test_words_follow_the_penn_treebank(text, words):
-    """Sentences by Punkt, words by the Treebank's rules."""
+    """Punkt finds the sentences; words follow the rules of the Penn Treebank."""
     assert words_of(text) == [sentence.split(" ") for sentence in words]
 
 
@@ -52,7 +52,7 @@ def test_words_follow_the_penn_treebank(text, words):
     ],
 )
 def test_texts_that_the_original_loses_have_words_too(text, words):
-    """Odd quotes, emoji and other scripts cost no document."""
+    """Odd quotes, emoji and other scripts do not lose the document."""
     assert words_of(text) == words
 
 

@@ -12,7 +12,7 @@ from raysweep.masking.vocabulary import Kind, gpt2
 
 
 def test_a_preview_shows_blanks_and_answers(store_of):
-    """Pieces of text with their roles, blanks by their kind."""
+    """The pieces of text have roles, and blanks show their kind."""
     text = "I like green tea. It is hot."
     store = store_of([text], [[[(int(Kind.WORD), 7, 5), (int(Kind.SENTENCE), 18, 10)]]], MaskingConfig())
     assert preview_example(store, 0) == [
@@ -53,7 +53,7 @@ def test_the_peer_makes_the_same_example_of_a_mask(store_of):
 
 
 def test_the_peer_masks_as_the_policy_says():
-    """As many different masks as a document has; every row has a start, and an end for each of its blanks."""
+    """A document gets as many distinct masks as configured; every row has a start token, and an end for each blank."""
     text = "One two three four five. Six seven eight!\nNine ten eleven?"
     rows = make_rows([text, "", " \n"], MaskingConfig(examples_per_document=16), gpt2(), 0)
     assert rows.shape == (16, ROW_TOKENS)
@@ -68,7 +68,7 @@ def test_the_peer_masks_as_the_policy_says():
 
 
 def test_texts_are_read_from_a_csv_with_quoted_newlines(tmp_path):
-    """A text may hold lines, commas and quotes."""
+    """Texts may contain newlines, commas and quotes."""
     (tmp_path / "corpus.csv").write_text('id,text\n1,"a\nb, ""c"""\n2,d\n', encoding="utf-8")
     assert read_texts(tmp_path / "corpus.csv", "text") == ['a\nb, "c"', "d"]
     assert read_texts(tmp_path / "corpus.csv", "text", rows=1) == ['a\nb, "c"']

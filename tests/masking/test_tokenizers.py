@@ -56,7 +56,7 @@ def test_tokens_spell_the_text_and_never_a_special_token(vocabularies, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_tokenizer_is_the_same_one(vocabularies, kind, tmp_path):
-    """So that a parent's model, a start of one's own and the run can be compared by a digest."""
+    """A digest can therefore compare the tokenizers of a parent's model, of the user's start and of the run."""
     vocabulary = vocabularies[kind]
     write_tokenizer(tmp_path, vocabulary, 64)
     saved, has_infilling = read_tokenizer(tmp_path, "x")
@@ -114,7 +114,7 @@ def test_a_tokenizer_that_loses_text_is_refused(tmp_path):
 
 
 def test_a_folder_without_a_tokenizer_that_can_be_used_is_refused(tmp_path):
-    """With its place, what was found, and the fix."""
+    """The message names the place, what was found, and the fix."""
     with pytest.raises(InputError, match=r"x: holds no tokenizer.json; where you trust it, transformers"):
         read_tokenizer(tmp_path, "x")
     with pytest.raises(InputError, match=r"x: No such file or directory.*make it readable"):
@@ -162,12 +162,12 @@ def test_a_corpus_s_tokenizer_is_a_function_of_its_train_texts(corpus, write_doc
     ("train_bytes", "size"), [(0, 2048), (1_000_000, 2048), (4_000_000, 4096), (64_000_000, 16_000), (10**9, 16_000)]
 )
 def test_a_corpus_s_vocabulary_grows_with_it(train_bytes, size):
-    """With the root of its size, between bounds, and by steps of 64."""
+    """It grows with the square root of the corpus's size, within bounds, in steps of 64."""
     assert corpus_vocabulary_size(train_bytes) == size
 
 
 def test_ids_take_four_bytes_where_two_are_too_few():
-    """A store keeps and gives back ids beyond 65,535."""
+    """A store keeps and returns ids above 65,535."""
     large = replace(gpt2(), own_size=70_000, digest="large", spell=lambda: (b"a",) * 70_000)
     assert (gpt2().id_type, large.id_type) == (np.uint16, np.uint32)
     one, none = np.array([1]), np.zeros(0, dtype=np.int64)

@@ -31,7 +31,7 @@ def test_a_text_that_spells_a_special_token_is_only_text():
 
 
 def test_special_tokens_are_one_token_each_where_we_write_them_ourselves():
-    """Prompts are built with `load_tokenizer`, which knows them."""
+    """Prompts are built with the tokenizer that has the special tokens."""
     ids = load_tokenizer().encode("".join(SPECIAL_TOKENS)).ids
     assert ids == list(range(START_OF_INFILL, VOCABULARY_SIZE))
 

@@ -43,7 +43,7 @@ def test_a_checkpoint_comes_back_as_it_was_saved(checkpoints):
 
 
 def test_without_checkpoints_a_training_starts_anew(checkpoints):
-    """No folder is no error."""
+    """A missing folder is not an error."""
     assert checkpoints.newest() is None
 
 
@@ -58,7 +58,7 @@ def test_two_steps_and_their_best_models_are_kept(checkpoints):
 
 @pytest.mark.parametrize(("keep", "kept"), [(1, [50]), (3, [30, 40, 50]), (9, [10, 20, 30, 40, 50])])
 def test_as_many_last_steps_are_kept_as_one_wants(tmp_path, keep, kept):
-    """With the best model of each of them, and no other."""
+    """Only their best models are kept with them."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", "work-1", "A1", keep=keep)
     for step in (10, 20, 30, 40, 50):
         best = step - step % 20
@@ -72,7 +72,7 @@ def test_as_many_last_steps_are_kept_as_one_wants(tmp_path, keep, kept):
 
 
 def test_several_damaged_checkpoints_lead_back_to_the_last_sound_one(tmp_path, caplog):
-    """Of four kept, three damaged in three ways; each is said."""
+    """Three of four checkpoints are damaged in three ways; each damage is logged."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", "work-1", "A1", keep=4)
     for step in (10, 20, 30, 40):
         checkpoints.save(at_step(step))
@@ -98,7 +98,7 @@ def test_a_best_model_stays_while_any_kept_step_refers_to_it(checkpoints):
     "damage", [flip_a_byte, lambda path: path.write_bytes(path.read_bytes()[:-3]), lambda path: path.unlink()]
 )
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(checkpoints, caplog, file, damage):
-    """One flipped bit is enough, and the log says so."""
+    """One flipped bit is enough, and the damage is logged."""
     for step in (10, 20):
         checkpoints.save(at_step(step))
     damage(checkpoints.folder / "step-00000020" / file)

@@ -241,7 +241,7 @@ MIXED = {
 
 @pytest.mark.parametrize(("name", "content", "message"), BROKEN.values(), ids=BROKEN)
 def test_a_file_that_cannot_be_used_is_refused_with_the_fix(tmp_path, name, content, message):
-    """In whatever format, before anything is computed."""
+    """This holds for every format, and before anything is computed."""
     path = tmp_path / name
     if content is None:
         content = _without_rows()
@@ -254,7 +254,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_fix(tmp_path, name, cont
 
 @pytest.mark.parametrize(("name", "content", "message"), MIXED.values(), ids=MIXED)
 def test_a_file_with_too_many_bad_rows_is_refused_with_the_first_one(tmp_path, name, content, message):
-    """By its place, not by its text."""
+    """The message gives the place of the row, not its text."""
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
@@ -284,7 +284,7 @@ def test_a_protected_workbook_is_refused(tmp_path):
 
 
 def test_a_sheet_that_is_not_there_is_refused_and_one_that_is_is_read(tmp_path):
-    """By its name in `data.sheet`."""
+    """`data.sheet` names the sheet."""
     path = tmp_path / "a.xlsx"
     path.write_bytes(workbook({"2019": [COLUMNS, *DIARY], "2020": [COLUMNS, *RECORDS]}))
     assert read_corpus(path, DataConfig(sheet="2020")).rows == len(RECORDS)

@@ -33,7 +33,7 @@ def test_results_that_are_left_are_not_waited_for(two_threads):
 
 
 def test_an_error_comes_at_its_place_when_all_threads_have_ended(two_threads):
-    """What they read may be removed then."""
+    """The files that the threads read may be removed then."""
     running = set()
 
     def work(number):

@@ -44,7 +44,7 @@ def test_a_corpus_is_recognised_by_the_bytes_of_all_its_files(tmp_path):
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused(tmp_path, monkeypatch, path, message):
-    """With what was found and what must be."""
+    """The message says what was found and what is required."""
     monkeypatch.chdir(tmp_path)
     if isinstance(path, list):
         (tmp_path / "a.txt").write_text("x")
@@ -73,7 +73,7 @@ def test_a_remote_file_is_copied_once_and_again_when_it_changes(tmp_path):
 
 
 def test_an_http_address_is_fetched(tmp_path):
-    """From a server on this machine."""
+    """The file is fetched from a server on this machine."""
     (tmp_path / "texts.csv").write_bytes(delimited(","))
 
     class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -38,7 +38,7 @@ def records_of(corpus):
 
 @pytest.mark.parametrize(("name", "content"), FORMS.values(), ids=FORMS)
 def test_every_format_is_recognised_by_its_content_and_gives_the_same_documents(tmp_path, name, content):
-    """Quotes, line breaks, tabs and emoji included."""
+    """The texts contain quotes, line breaks, tabs and emoji."""
     corpus = corpus_of(tmp_path, name, content)
     assert records_of(corpus) == RECORDS
     assert corpus.bad_rows == ()
@@ -135,7 +135,7 @@ def test_a_format_that_is_said_is_not_sniffed(tmp_path):
 
 
 def test_a_quotation_mark_may_be_a_character_like_any_other(tmp_path):
-    """As in a table of tweets, or of sentences."""
+    """Tables of tweets or of sentences are often written so."""
     content = b'writing_id\tl1\tcefr_level\ttext\n1\tThai\tA1\t"Hi" she said\n2\tThai\tA1\t5" long\n'
     assert count_by_reason(corpus_of(tmp_path, "a.tsv", content).bad_rows) == {"misplaced quotes": 2}
     corpus = corpus_of(tmp_path, "a.tsv", content, DataConfig(quotes="none"))
@@ -143,7 +143,7 @@ def test_a_quotation_mark_may_be_a_character_like_any_other(tmp_path):
 
 
 def test_several_files_are_one_corpus_and_rows_keep_their_place(tmp_path):
-    """Of different formats, named, by a glob, in a folder, in an archive."""
+    """They may have different formats, and be named, matched by a glob, or in a folder or an archive."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.csv").write_bytes(delimited(",", RECORDS[:1]))
     (tmp_path / "d" / "b.jsonl").write_bytes(json_lines([*RECORDS[1:], ("1", "Thai", "A1", "The id of a.csv.")]))
@@ -159,7 +159,7 @@ def test_several_files_are_one_corpus_and_rows_keep_their_place(tmp_path):
 
 
 def test_every_file_must_have_the_columns_of_the_first(tmp_path):
-    """Otherwise half of the ids would be rows."""
+    """Otherwise half of the ids would be row numbers."""
     content = zipped({"a.csv": delimited(","), "b.csv": b"cefr_level,text\nA1,Hi.\n"})
     with pytest.raises(InputError, match=r"all\.zip: b\.csv: no column 'writing_id'; no column 'l1'\. Found"):
         corpus_of(tmp_path, "all.zip", content)

@@ -57,7 +57,7 @@ def test_a_torn_line_is_no_point_of_a_curve_before_the_training_goes_on(folder):
 
 
 def test_lines_up_to_an_error_are_kept(folder):
-    """The curve that led to it is what one wants to see."""
+    """The curve that led to the error is needed to understand it."""
     with pytest.raises(RuntimeError, match="boom"), MetricsLog(folder, resume_step=0) as log:
         log.write("step", 1, {"loss": 1.0})
         raise RuntimeError("boom")
@@ -65,7 +65,7 @@ def test_lines_up_to_an_error_are_kept(folder):
 
 
 def test_other_workers_write_nothing(folder):
-    """Only the first of several does."""
+    """Only the first of several workers writes metrics."""
     with MetricsLog(folder, resume_step=0, is_main=False) as log:
         log.write("step", 1, {"loss": 1.0})
         log.draw(1, {"train/loss": 1.0})

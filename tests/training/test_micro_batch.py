@@ -72,7 +72,7 @@ def test_the_largest_part_of_a_step_that_leaves_a_margin_is_taken(
 
 
 def test_a_single_example_that_does_not_fit_is_said_before_the_first_step(engine, memory_of):
-    """With what may help."""
+    """The message suggests remedies."""
     with pytest.raises(MemoryShortageError, match=r"A1: before step 1: a single example does not fit .* use a smaller"):
         fit_micro_batch(engine, np.arange(4), BOTH, measure=memory_of(1.5))
 
@@ -90,7 +90,7 @@ class Gpu:
 def test_only_a_gpu_is_tried_and_only_if_nobody_said_a_size(
     monkeypatch, store, build_small_model, device, setting, accumulation, world_size, tries
 ):
-    """With a worker's share of the step, all batches of it, and the longest examples there are."""
+    """The trial uses a worker's share of all batches of a step, and the longest examples of the training."""
     settings = TrainingConfig(batch_size=16, micro_batch=setting, accumulation=accumulation)
     group = DistributedGroup(device=CPU, world_size=world_size)
     engine = make_engine("A1", build_small_model(), store, settings, group, 64)

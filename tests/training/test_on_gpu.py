@@ -105,7 +105,7 @@ def test_fifty_steps_in_float32_are_those_of_a_cpu(source, capsys):
 
 
 def test_bfloat16_learns_as_float32_does(source, capsys):
-    """Mean loss of the last 20 of 60 steps within 1 %."""
+    """The mean loss of the last 20 of 60 steps agrees within 1 %."""
     half, _, _ = run_steps(source, 60, precision="bf16")
     full, _, _ = run_steps(source, 60, precision="fp32")
     ratio = half[-20:].mean(axis=0) / full[-20:].mean(axis=0)
@@ -136,7 +136,7 @@ def test_graphs_compute_what_kernels_one_by_one_do(source, precision, dropout, c
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 1e-2)])
 @pytest.mark.parametrize("micro_batch", [BATCH, BATCH // 2])
 def test_gradients_are_those_of_autograd_and_autocast(source, precision, tolerance, micro_batch, capsys):
-    """In one micro-batch and in two; losses to 1e-6 nats a token."""
+    """They agree for one micro-batch and for two; losses agree to 1e-6 nats a token."""
     options = {"precision": precision, "micro_batch": micro_batch, "cuda_graphs": "off", "packing": "off"}
     direct, gradients, _ = run_steps(source, 1, **options)
     plain, expected, _ = run_steps(source, 1, direct=False, **options)
@@ -149,7 +149,7 @@ def test_gradients_are_those_of_autograd_and_autocast(source, precision, toleran
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_cross_entropy_of_a_gpu_is_that_of_a_cpu(dtype):
-    """In place of logits of GPT-2's vocabulary, some of them far apart."""
+    """The logits have the size of GPT-2's vocabulary, and some of them are far apart."""
     logits_CV = 20 * torch.randn(100, 50_264, generator=torch.Generator().manual_seed(0))
     labels_C1 = torch.arange(100)[:, None] * 500
     expected = cross_entropy_gradient(logits_CV.clone(), labels_C1, dtype)
@@ -186,7 +186,7 @@ def test_the_update_clips_as_clipping_before_it_does(source, clip_norm, capsys):
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")  # torch's compiler calls its own deprecated functions
 def test_compiled_steps_learn_as_others_do(source, capsys):
-    """With graphs and working copies, over 20 steps of five shapes."""
+    """Graphs and working copies are used, over 20 steps of five shapes."""
     options = {"precision": "bf16", "packing": "off", "cuda_graphs": "on"}
     compiled, _, engine = run_steps(source, 20, compile=True, **options)
     plain, _, _ = run_steps(source, 20, **options)

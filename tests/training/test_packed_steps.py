@@ -54,7 +54,7 @@ def test_packed_bucketed_and_plain_steps_are_equal(engine_for, micro_batch):
 
 
 def test_a_validation_is_the_same_packed_or_not(engine_for):
-    """To 1e-5 nats a token, in micro-batches of any size."""
+    """Losses agree to 1e-5 nats a token, in micro-batches of any size."""
     expected = validation_losses(engine_for(packing="off"), EXAMPLES)
     for micro_batch in (1, 7, 24):
         found = validation_losses(engine_for(packing="on", micro_batch=micro_batch), EXAMPLES)
@@ -87,7 +87,7 @@ def test_a_validation_tells_what_the_scores_will_be(engine_for, store, packing):
     ],
 )
 def test_packing_is_left_to_gpus_unless_asked_for(setting, device, expected):
-    """On a CPU batches of like length were as fast."""
+    """On a CPU, batches of similar length were as fast."""
     assert packing_of(setting, device, 256) == expected
 
 
@@ -104,13 +104,13 @@ def test_packing_is_left_to_gpus_unless_asked_for(setting, device, expected):
     ],
 )
 def test_bf16_is_used_where_the_hardware_multiplies_it(monkeypatch, precision, device, capability, expected):
-    """Older GPUs would emulate it; who asks for it gets it."""
+    """Older GPUs would emulate it; if requested, it is used there too."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
     assert autocast_type(precision, device) == expected
 
 
 def test_bf16_steps_have_the_losses_of_fp32_ones(engine_for):
-    """To two digits: that is what bfloat16 keeps; weights, softmax and sums stay float32."""
+    """They agree to two digits, the precision of bfloat16; weights, softmax and sums stay float32."""
     expected, gradients, _ = run_step(engine_for(precision="fp32"))
     found, found_gradients, _ = run_step(engine_for(precision="bf16", packing="on"))
     assert found == pytest.approx(expected, rel=1e-2)
@@ -119,7 +119,7 @@ def test_bf16_steps_have_the_losses_of_fp32_ones(engine_for):
 
 
 def test_rows_are_padded_to_what_the_hardware_likes():
-    """Eights for tensor cores."""
+    """Multiples of eight suit tensor cores."""
     assert pad_multiple(CPU) == 1
     assert pad_multiple(GPU) == 8
 

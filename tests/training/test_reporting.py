@@ -83,7 +83,7 @@ def test_losses_are_means_over_the_steps_labels(make_reporter, written):
 
 
 def test_a_part_without_labels_is_left_out(make_reporter, written):
-    """It is neither zero nor NaN."""
+    """It is reported neither as zero nor as NaN."""
     reporter = make_reporter([0.0, 1.0])
     reporter.add(finished(1, nats=(20.0, 0.0, 0.0), labels=(10.0, 0.0, 0.0)))
     reporter.report()
@@ -94,7 +94,7 @@ def test_a_part_without_labels_is_left_out(make_reporter, written):
 
 
 def test_the_log_has_a_line_every_ten_seconds(make_reporter, caplog):
-    """Steps, nats per token and tokens per second."""
+    """A line gives the step, nats per token and tokens per second."""
     caplog.set_level(logging.INFO)
     reporter = make_reporter([0.0, 5.0, 11.0])
     for step in (399, 400):
@@ -104,7 +104,7 @@ def test_the_log_has_a_line_every_ten_seconds(make_reporter, caplog):
 
 
 def test_every_step_that_waited_is_written_in_order(make_reporter, written):
-    """On a GPU many steps wait, so that it is looked at once for all of them."""
+    """On a GPU the losses of many steps are fetched at once."""
     reporter = make_reporter([0.0, 1.0])
     for step in range(1, 51):
         reporter.add(finished(step))
@@ -128,6 +128,6 @@ def test_the_first_step_that_is_not_finite_is_named(make_reporter, broken):
 
 
 def test_such_an_error_survives_the_way_back_from_a_worker():
-    """With its message, its step and its documents, so that the training can be tried again from before."""
+    """It keeps its message, step and documents, so that the training can be resumed from an earlier step."""
     error = pickle.loads(pickle.dumps(NonFiniteLossError("A1: step 7: not finite", 7, (3, 4))))
     assert (str(error), error.step, error.documents) == ("A1: step 7: not finite", 7, (3, 4))

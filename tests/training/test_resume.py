@@ -133,7 +133,7 @@ def stop_after(job, steps):
 
 
 def test_a_damaged_checkpoint_costs_work_and_changes_nothing(make_job, tmp_path, caplog):
-    """The one before it is used, and the weights come out the same."""
+    """The previous checkpoint is used, and the final weights are the same."""
     job, whole = make_job(), make_job(fields={"folder": tmp_path / "whole"})
     stop_after(job, 8)
     file = TrialFolder(job.folder).checkpoints / "step-00000008" / "optimizer.safetensors"
@@ -146,7 +146,7 @@ def test_a_damaged_checkpoint_costs_work_and_changes_nothing(make_job, tmp_path,
 
 
 def test_a_training_keeps_as_many_checkpoints_as_it_is_told(make_job):
-    """`keep` of its settings; at its end they all go."""
+    """The setting is `keep`; at the end of the training all are deleted."""
     job = make_job(keep=3)
     stop_after(job, 11)
     steps = sorted(TrialFolder(job.folder).checkpoints.glob("step-*"))

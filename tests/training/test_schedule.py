@@ -14,7 +14,7 @@ def rates(steps=10, **settings):
 
 
 def test_constant_is_the_peak_at_every_step():
-    """The original's schedule, and the default."""
+    """This is the original's schedule, and the default."""
     assert rates() == [2.0] * 10
 
 
@@ -24,12 +24,12 @@ def test_warm_up_rises_to_the_peak_in_equal_parts():
 
 
 def test_linear_falls_from_the_peak_to_zero_after_the_last_step():
-    """So the last step still learns."""
+    """The last step still learns."""
     assert rates(steps=6, warmup_steps=2, schedule="linear") == pytest.approx([1.0, 2.0, 2.0, 1.5, 1.0, 0.5])
 
 
 def test_cosine_falls_slowly_fast_and_slowly():
-    """Half of the peak in the middle of the decay."""
+    """The rate is half of the peak in the middle of the decay."""
     values = rates(steps=8, schedule="cosine")
     assert values[0] == 2.0
     assert values[4] == pytest.approx(1.0)
@@ -39,5 +39,5 @@ def test_cosine_falls_slowly_fast_and_slowly():
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_a_warm_up_longer_than_the_training_only_rises(schedule):
-    """No division by zero, no rate above the peak."""
+    """There is no division by zero and no rate above the peak."""
     assert rates(steps=3, warmup_steps=4, schedule=schedule) == pytest.approx([0.5, 1.0, 1.5])

@@ -60,7 +60,7 @@ def test_one_batch_of_32_and_8_of_4_have_the_same_gradients(make_engine):
 
 
 def test_fifty_steps_have_the_losses_of_the_original(make_engine, store):
-    """In float32 without dropout, from the same weights on the same batches, to 1e-4 nats at every step."""
+    """From the same weights and batches, in float32 without dropout, losses agree to 1e-4 nats at every step."""
     engine, settings = make_engine(4), TrainingConfig(learning_rate=1e-2)
     original = as_original(make_engine(4).model)
     ours, theirs = (
@@ -112,7 +112,7 @@ def test_labels_weigh_by_their_part():
 
 
 def test_dropout_depends_on_the_step_alone(make_engine):
-    """So a resumed training draws what an uninterrupted one drew, whatever was drawn before."""
+    """A resumed training draws the same masks as an uninterrupted one, whatever was drawn before."""
     engine = make_engine(8, dropout=0.5)
     first = loss_of(run_step(engine, np.arange(8), step=7))
     torch.rand(100)
@@ -162,7 +162,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(make_engine, me
 
 
 def test_out_of_memory_in_a_validation_is_met_in_the_same_way(make_engine, memory_for):
-    """With the same losses."""
+    """The losses are the same."""
     engine = make_engine(16)
     expected = validation_losses(engine, np.arange(16))
     memory_for(5)
@@ -171,7 +171,7 @@ def test_out_of_memory_in_a_validation_is_met_in_the_same_way(make_engine, memor
 
 
 def test_a_single_example_that_does_not_fit_ends_the_training(make_engine, memory_for):
-    """With what may help."""
+    """The message suggests remedies."""
     memory_for(0)
     with pytest.raises(
         MemoryShortageError, match=r"A1: step 1: a single example does not fit the memory of cpu; use a smaller"

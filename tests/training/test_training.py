@@ -76,7 +76,7 @@ def check_answers(folder, store):
 
 
 def test_a_training_leaves_a_model_its_metrics_and_a_result(make_job):
-    """And no checkpoints: they are needed until the result is there."""
+    """The checkpoints, which are needed until the result is written, are deleted."""
     job, seen = make_job(), []
     result = train(job, device="cpu", on_evaluation=seen.append)
     folder = TrialFolder(job.folder)
@@ -97,7 +97,7 @@ def test_a_training_leaves_a_model_its_metrics_and_a_result(make_job):
 
 
 def test_the_model_kept_is_the_best_not_the_last(make_job):
-    """At a learning rate that ruins it after a while."""
+    """The learning rate ruins the model after a while."""
     job = make_job(steps=8, evaluate_every=2, learning_rate=0.3, warmup_steps=40)
     early = train(job, device="cpu")
     ruined = dataclasses.replace(
@@ -111,7 +111,7 @@ def test_the_model_kept_is_the_best_not_the_last(make_job):
 
 
 def test_the_same_job_gives_the_same_bytes(make_job, tmp_path):
-    """Wherever its folder lies."""
+    """They do not depend on the folder."""
     first, second = make_job(), make_job(fields={"folder": tmp_path / "other place"})
     train(first, device="cpu")
     train(second, device="cpu")
@@ -130,7 +130,7 @@ def test_a_finished_training_is_not_done_again(make_job):
 
 
 def test_the_result_of_other_work_is_not_taken_for_ours(make_job):
-    """Nor overwritten."""
+    """The result of a training with another fingerprint is not overwritten either."""
     train(make_job(steps=2), device="cpu")
     with pytest.raises(ChangedError, match=r"is the result of other work \(work-1, not work-2\).*--force A1"):
         train(make_job(steps=2, fields={"fingerprint": "work-2"}), device="cpu")
@@ -173,7 +173,7 @@ def test_a_stopped_training_goes_on_where_it_stopped(make_job, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_step_documents_and_cure(make_job, store_folder):
-    """And no checkpoint holds the ruined weights."""
+    """No checkpoint has the ruined weights."""
     job = make_job(learning_rate=1e30, evaluate_every=100, checkpoint_every=100)
     with pytest.raises(
         NonFiniteLossError, match=r"A1: step \d+: .*not finite.*Lower learning_rate or clip_norm"
@@ -205,7 +205,7 @@ def test_weights_that_a_step_ruined_are_neither_kept_nor_called_the_best(make_jo
 
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_a_level_without_examples_is_refused(make_job, make_store, split):
-    """Naming the split that is empty."""
+    """The message names the empty split."""
     other = {"train": "valid", "valid": "train"}[split]
     folder = make_store([("A1", other, "I like dogs and cats.")], examples_per_document=2, word=0.5)
     with pytest.raises(TrainingError, match=f"A1: no examples in the {split} split of A1"):
@@ -213,7 +213,7 @@ def test_a_level_without_examples_is_refused(make_job, make_store, split):
 
 
 def test_validation_examples_without_answers_are_refused(make_job, make_store):
-    """No model could be called the best."""
+    """Without them no model could be chosen as the best."""
     documents = [("A1", split, "I like dogs.") for split in ("train", "valid")]
     none = dict.fromkeys(("document", "paragraph", "sentence", "word"), 0.0)
     folder = make_store(documents, examples_per_document=1, **none)
@@ -234,7 +234,7 @@ def test_validation_examples_without_answers_are_refused(make_job, make_store):
     ids=["lm", "reverse_lm", "lm_all", "no_context_ilm", "minimal_supervision", "ilm"],
 )
 def test_the_papers_other_tasks_can_be_trained_and_scored(make_job, store, settings):
-    """As baselines: what each is trained on gets better, and its model is scored on the same cells as any other."""
+    """Training improves the trained task, and the model of each task is scored on the same cells as any other."""
     job = make_job(**settings, steps=12, evaluate_every=12, dropout=0.0)
     result = train(job, device="cpu")
     decides = "context" if settings.get("task") in {"lm", "reverse_lm"} else "infill"
