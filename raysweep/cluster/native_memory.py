@@ -1,4 +1,4 @@
-"""Limits what Ray's own threads keep of freed memory in the process that runs a sweep."""
+"""Limits how much freed memory Ray's own threads retain in the process that runs a sweep."""
 
 import ctypes
 import os
@@ -9,14 +9,14 @@ _M_ARENA_MAX = -8
 
 
 def share_arenas() -> bool:
-    """With glibc: add no more arenas of memory in this process, before Ray starts its threads.
+    """With glibc, create no more malloc arenas in this process; called before Ray starts its threads.
 
-    glibc gives each thread that finds the others busy an arena of its own, up to eight a core.  Ray's threads pass
-    messages to each other, so what one of them frees lies in the arena of another, and each of these grows.  Arenas
-    that earlier threads made, such as those that prepare a corpus, are still used.
+    glibc gives each thread that finds the other arenas busy an arena of its own, up to eight per core.  Ray's threads
+    pass messages to each other, so memory freed by one thread belongs to the arena of another, and each arena grows.
+    Arenas created by earlier threads, such as those that prepare a corpus, are still used.
 
     Returns:
-        Whether the limit was set; never on other systems, nor where the user's MALLOC_ARENA_MAX says how many.
+        Whether the limit was set; False on other systems, and where the user's MALLOC_ARENA_MAX sets it.
     """
     if "MALLOC_ARENA_MAX" in os.environ:
         return False

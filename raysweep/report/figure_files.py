@@ -22,7 +22,7 @@ _PDF_FONT = "RaysweepSans"
 _SIZE = "12.5"
 _KEY_PITCH = 18.0
 _POINTS = 0.75
-"""A pixel of CSS in points."""
+"""Points per CSS pixel."""
 _NOT_FOR_FILES = {"paint-order", "font", "display", "max-width", "min-width", "width", "height", "font-variant-numeric"}
 _UNKNOWN_TO_FONT = {"✔": "", "✘": "", "\N{RIGHTWARDS ARROW}": "-"}
 """Signs that reportlab's font lacks; a verdict's word stands beside its sign."""
@@ -37,20 +37,20 @@ _DRAWN = {
     "polyline": _PAINT | {"points"},
     "polygon": _PAINT | {"points"},
 }
-"""The elements and attributes that are drawn in PDF."""
+"""The elements and attributes that the PDF can draw."""
 
 Styles = dict[str, str]
 
 
 def figure_svg(figure: Figure) -> str:
-    """The figure as a file of its own, on white."""
+    """Write the figure as a standalone SVG file, on white."""
     root = _parse(figure)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
 def figure_pdf(figure: Figure) -> bytes:
-    """The figure as a PDF of one page, with its letters as text; the same bytes for the same figure."""
-    # Here, because only the report needs the import.
+    """Write the figure as a PDF of one page, with text as text; the same figure gives the same bytes."""
+    # Imported here, because only the report needs it.
     from reportlab.pdfgen.canvas import Canvas
 
     root = _parse(figure)
@@ -59,7 +59,7 @@ def figure_pdf(figure: Figure) -> bytes:
     file = io.BytesIO()
     canvas = Canvas(file, pagesize=(width, height), invariant=1)
     canvas.setTitle(root.findtext("title") or figure.name)
-    # SVG counts from the top.
+    # SVG's origin is at the top.
     canvas.translate(0, height)
     canvas.scale(_POINTS, _POINTS)
     for element in root:
@@ -73,7 +73,7 @@ def figure_pdf(figure: Figure) -> bytes:
 
 
 def _check(root: ElementTree.Element) -> None:
-    """Raise for what the SVG shows and the PDF would lack."""
+    """Raise if the SVG contains anything that the PDF would lack."""
     for element in root:
         if element.tag not in _DRAWN:
             raise ValueError(f"a plot holds <{element.tag}>, which is not drawn")
@@ -84,7 +84,7 @@ def _check(root: ElementTree.Element) -> None:
 
 
 def _draw_shape(canvas: Any, element: ElementTree.Element) -> None:
-    """Draw a line, rectangle, circle, polyline or polygon, filled with black where it does not say."""
+    """Draw a line, rectangle, circle, polyline or polygon, filled with black unless it says otherwise."""
     fill, stroke = element.get("fill", "#000000"), element.get("stroke", "none")
     canvas.saveState()
     if fill != "none":
@@ -104,7 +104,7 @@ def _draw_shape(canvas: Any, element: ElementTree.Element) -> None:
             path.lineTo(number("x2"), -number("y2"))
         case "rect":
             width, height = number("width"), number("height")
-            # SVG makes the corners of a narrow bar smaller; reportlab would draw them beyond it.
+            # SVG reduces the corner radius of a narrow bar; reportlab would draw the corners beyond it.
             radius = min(number("rx"), width / 2.0, height / 2.0)
             path.roundRect(number("x"), -number("y") - height, width, height, radius)
         case "circle":
@@ -134,7 +134,7 @@ def _draw_text(canvas: Any, element: ElementTree.Element) -> None:
 
 
 def _parse(figure: Figure) -> ElementTree.Element:
-    """The plot with namespace, size and a white ground, and every style as an attribute."""
+    """Parse the plot, and add namespace, size and a white background, and every style as an attribute."""
     root = ElementTree.fromstring(str(figure.plot))
     width, height = root.attrib["viewBox"].split()[2:]
     if key := [item for item in figure.key if _has_line(root, item[0])]:
@@ -158,7 +158,7 @@ def _has_line(root: ElementTree.Element, style: str) -> bool:
 
 
 def _add_key(root: ElementTree.Element, key: Key, width: str, height: float) -> str:
-    """Say below the plot what its lines mean; returns the new height."""
+    """Add the meaning of the lines below the plot; return the new height."""
     for style, text in key:
         line = {"class": f"curve {style}", "x1": "42", "y1": f"{height + 4:g}", "x2": "74", "y2": f"{height + 4:g}"}
         root.append(ElementTree.Element("line", line))
@@ -171,7 +171,7 @@ def _add_key(root: ElementTree.Element, key: Key, width: str, height: float) -> 
 
 
 def _styles_of(element: ElementTree.Element) -> Styles:
-    """What the style sheet's rules for plots say of the element; a later or more exact rule wins."""
+    """Collect the styles that the style sheet's rules for plots give the element; later or more specific rules win."""
     classes = set(element.get("class", "").split())
     found: Styles = {}
     for tag, needed, styles in _rules():
@@ -184,7 +184,7 @@ def _styles_of(element: ElementTree.Element) -> Styles:
 
 @cache
 def _rules() -> list[tuple[str, frozenset[str], Styles]]:
-    """The rules `svg …` of the page's style sheet with the light scheme's values, the more exact ones last."""
+    """Parse the rules `svg …` of the page's style sheet with the light scheme's values, the most specific last."""
     css = re.sub(r"/\*.*?\*/", "", _PAGE_CSS.read_text(encoding="utf-8"), flags=re.DOTALL)
     light, css = css.split("@media", 1)[0], re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", "", css)
     colours = dict(re.findall(r"--([\w-]+):\s*([^;}]+)", light))
@@ -206,7 +206,7 @@ def _rules() -> list[tuple[str, frozenset[str], Styles]]:
 
 @cache
 def _colour(name: str) -> Any:
-    """Parse a colour once: each time reportlab copies its table of named colours and tries Python's syntax."""
+    """Register reportlab's own fonts, and return the characters that they have."""
     from reportlab.lib.colors import toColor
 
     return toColor(name)

@@ -28,7 +28,7 @@ TINY = {
 
 @dataclass
 class Heard:
-    """A listener that remembers."""
+    """A listener that records messages and stages."""
 
     lines: list[str] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Heard:
         self.stages.append(stage)
 
     def advance(self, stage, done, total, unit):
-        """Progress is not what these tests are about."""
+        """Ignore progress."""
 
     def say(self, message):
         self.lines.append(message)
@@ -63,7 +63,7 @@ def make_run(storage, changes=None, forced=(), executor=None, extended=()):
 
 @pytest.fixture
 def tiny_run(tmp_path):
-    """Makes a run in a folder of the test's own."""
+    """Make a run in the test's own folder."""
     return functools.partial(make_run, tmp_path / "runs")
 
 
@@ -72,7 +72,7 @@ CONTROLS = ("size_matched", "step_matched", "placebo", "compute_matched", "expos
 
 @pytest.fixture(scope="session")
 def run_with_controls(finished_storage, tmp_path_factory):
-    """The finished run, asked for control trials afterwards.  For reading only."""
+    """The finished run, configured for control trials afterwards.  For reading only."""
     storage = tmp_path_factory.mktemp("controls") / "runs"
     shutil.copytree(finished_storage, storage)
     run = make_run(storage, {"controls": dict.fromkeys(CONTROLS, True) | {"placebo_draws": 2}})
@@ -82,6 +82,6 @@ def run_with_controls(finished_storage, tmp_path_factory):
 
 @pytest.fixture
 def done_run(finished_storage, tmp_path, tiny_run):
-    """The finished run, in a folder of the test's own."""
+    """The finished run, in the test's own folder."""
     shutil.copytree(finished_storage, tmp_path / "runs")
     return tiny_run()

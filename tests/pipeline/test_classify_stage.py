@@ -44,7 +44,7 @@ MODELS = ["start", "A1", "C1", "all", "all-C1"]
 
 
 class PartsExecutor(InlineExecutor):
-    """Remembers the parts of texts that it scored; dies after some of them."""
+    """Records the parts of texts that it scored; dies after some of them."""
 
     def __init__(self, lives=None):
         super().__init__()
@@ -60,7 +60,7 @@ class PartsExecutor(InlineExecutor):
 
 @pytest.fixture(scope="module")
 def classified(finished_storage, tmp_path_factory):
-    """The finished run, asked for classification afterwards.  For reading only."""
+    """The finished run, configured for classification afterwards.  For reading only."""
     storage = tmp_path_factory.mktemp("classified") / "runs"
     shutil.copytree(finished_storage, storage)
     run = make_run(storage, ASKED)
@@ -70,7 +70,7 @@ def classified(finished_storage, tmp_path_factory):
 
 @pytest.fixture
 def own_copy(classified, tmp_path):
-    """The same in a folder of the test's own; makes the run again, with other settings if they are given."""
+    """The same in the test's own folder; returns a function that runs it again, with other settings if given."""
     shutil.copytree(classified.folder.root.parent, tmp_path / "runs")
     return lambda changes=ASKED, **options: make_run(tmp_path / "runs", changes, **options)
 
@@ -89,7 +89,7 @@ def tfidf(**options):
 
 
 def readers(features, texts, models=MODELS):
-    """What each classifier reads, and scikit-learn's own, by name."""
+    """Return what each classifier reads, and scikit-learn's own classifier, by name."""
 
     def matrix(models):
         columns = [
@@ -115,7 +115,7 @@ def readers(features, texts, models=MODELS):
 
 
 def test_every_number_of_the_table_is_recomputed_by_scikit_learn(classified):
-    """Fitted and predicted by hand on the features, zero-shot and in the folds; learners are never divided."""
+    """Fit and predict by hand on the features, zero-shot and in the folds; no learner is in two folds."""
     evidence = Evidence.model_validate_json(classified.folder.evidence.read_text())
     features, predictions = tables(classified)
     documents = pd.read_parquet(classified.folder.documents).set_index("document")
@@ -162,7 +162,7 @@ def test_every_number_of_the_table_is_recomputed_by_scikit_learn(classified):
 
 
 def test_features_are_what_the_python_api_scores(classified):
-    """Whole texts and answers, of test documents too, whose answers come from the evaluation."""
+    """Whole texts and answers, including those of test documents, whose answers come from the evaluation."""
     features, _ = tables(classified)
     documents = pd.read_parquet(classified.folder.documents).set_index("document").loc[features["document"]]
     run = raysweep.load(classified.folder.root, device="cpu")
@@ -179,7 +179,7 @@ def test_features_are_what_the_python_api_scores(classified):
 
 
 def test_the_same_again_does_nothing(own_copy):
-    """And `check-run` knows every file."""
+    """Nothing is made again, and `check-run` knows every file."""
     run = own_copy()
     before = contents(run.folder)
     assert run.do() == []
@@ -193,7 +193,7 @@ def test_the_same_again_does_nothing(own_copy):
 
 
 def test_a_model_that_is_trained_again_is_scored_again_alone(own_copy):
-    """Then the classifiers and the report are made again; the others' scores stay."""
+    """The classifiers and the report are then made again; the other models' scores are kept."""
     executor = PartsExecutor()
     changes = ASKED | {"trials": {**TINY["trials"], "A1": {"levels": ["A1"], "steps": 2}}}
     run = own_copy(changes, executor=executor, forced=["A1"])
@@ -206,14 +206,14 @@ def test_a_model_that_is_trained_again_is_scored_again_alone(own_copy):
 
 
 def test_status_calls_done_what_is_there_and_current(own_copy):
-    """Its record alone proves neither."""
+    """The record alone proves neither that files exist nor that they are current."""
     run = own_copy()
     ClassificationFolder.of(run.folder).features.unlink()
     assert "its files are gone or rest on other scores" in describe_classification(run.folder, run.config)
 
 
 def test_a_kill_costs_one_part_and_changes_no_byte(own_copy, classified):
-    """What is scored stays; the tables and the fitted classifier come out equal."""
+    """Finished scores are kept; the tables and the fitted classifier have the same bytes."""
     run = own_copy()
     files, wanted = ClassificationFolder.of(run.folder), ClassificationFolder.of(classified.folder)
     shutil.rmtree(files.root)
@@ -231,7 +231,7 @@ def test_a_kill_costs_one_part_and_changes_no_byte(own_copy, classified):
 
 
 def test_damage_and_what_cannot_work_are_refused(own_copy):
-    """With the command that mends it."""
+    """The message names the command that repairs it."""
     run = own_copy()
     files = ClassificationFolder.of(run.folder)
     record = files.scores_record("data", "A1")
@@ -257,7 +257,7 @@ def test_damage_and_what_cannot_work_are_refused(own_copy):
 
 
 def test_one_level_is_refused_before_anything_is_prepared(tiny_run):
-    """Not after hours of training; nor is the stage forced where it is not asked for."""
+    """Not after hours of training; nor can the stage be forced if it is not configured."""
     one_level = {"data": {"levels": ["A1"], "sample": {"rows": 90}}, "trials": {"A1": {"levels": ["A1"]}}}
     run = tiny_run({**one_level, **ASKED})
     with pytest.raises(ConfigError, match="classification: found one level, A1"):
@@ -269,7 +269,7 @@ def test_one_level_is_refused_before_anything_is_prepared(tiny_run):
 
 
 def test_texts_of_a_killed_command_are_not_scored_by_one_with_others(own_copy, classified):
-    """Killed while it scored all documents, then asked for fewer: each has the losses of its own text."""
+    """Killed while scoring all documents, then configured for fewer: each document gets the losses of its own text."""
     with pytest.raises(KeyboardInterrupt):
         own_copy(executor=PartsExecutor(lives=1), forced=["classify"]).do()
     run = own_copy({**ASKED, "evaluation": {**TINY["evaluation"], "documents_per_level": 4}})
@@ -281,7 +281,7 @@ def test_texts_of_a_killed_command_are_not_scored_by_one_with_others(own_copy, c
 
 
 def test_a_corpus_none_of_whose_documents_is_chosen_is_left_out_and_said(own_copy, monkeypatch):
-    """And nothing is done the second time."""
+    """The second time there is nothing to do."""
 
     def with_empty(config, folder, done):
         sources = text_sources.text_sources_before(config, folder, done)
@@ -301,7 +301,7 @@ def test_a_corpus_none_of_whose_documents_is_chosen_is_left_out_and_said(own_cop
 
 
 def test_scores_of_other_documents_are_never_joined(classified):
-    """They are joined by position."""
+    """Scores are joined by position, so a mismatch must be noticed."""
     (own,) = text_sources.text_sources(classified.config, classified.folder, classified.record.stages)
     documents = own.read(classified.config)[0]
     scores = pd.DataFrame({name: [1.0] for name in ("nats", "tokens", "infill_nats", "infill_tokens")})
@@ -310,7 +310,7 @@ def test_scores_of_other_documents_are_never_joined(classified):
 
 
 def test_the_classifier_knows_the_tokenizer_that_the_start_s_perplexities_are_of(own_copy, monkeypatch):
-    """Masked again with another one, the run refuses it, as with another model."""
+    """If the run is masked again with another tokenizer, it refuses the classifier, as with another model."""
     run = own_copy()
     monkeypatch.setattr(identities, "tokenizer_digest", lambda _: "b3:other")
     monkeypatch.setattr(level_classifier, "tokenizer_digest", lambda _: "b3:other")
@@ -325,7 +325,7 @@ def test_the_classifier_knows_the_tokenizer_that_the_start_s_perplexities_are_of
 
 
 def test_without_it_nothing_is_done_and_nothing_said(own_copy, finished_storage):
-    """It is off unless it is asked for; taken out of the config, the report does without it."""
+    """The stage is off by default; once removed from the config, the report does without it."""
     run = make_run(finished_storage)
     assert "classify" not in run.record.stages
     with pytest.raises(
@@ -341,7 +341,7 @@ def test_without_it_nothing_is_done_and_nothing_said(own_copy, finished_storage)
 
 
 def test_too_few_learners_for_the_folds_are_said(own_copy):
-    """Zero-shot is told all the same."""
+    """The zero-shot results are still given."""
     run = own_copy({"classification": {"folds": 90}})
     assert run.do() == []
     assert any(
@@ -354,7 +354,7 @@ def test_too_few_learners_for_the_folds_are_said(own_copy):
 
 
 def test_a_bundle_is_verified_and_a_forged_table_found(classified, tmp_path):
-    """Predictions are fitted again from the features, and these are compared with losses and documents."""
+    """Predictions are fitted again from the features, and features are compared with losses and documents."""
     folder = classified.folder
     write_bundle(folder, tmp_path / "evidence.zip")
     assert verify_bundle(tmp_path / "evidence.zip").differences == ()
@@ -368,7 +368,7 @@ def test_a_bundle_is_verified_and_a_forged_table_found(classified, tmp_path):
 
 @pytest.fixture
 def refitted(classified, tmp_path):
-    """A bundle's folder, and what is found in it after a table was changed."""
+    """Return a function that lists what is found in a bundle's folder after a table was changed."""
     from raysweep.config.loading import read_resolved_config
     from raysweep.evidence.inputs import copy_inputs
     from raysweep.publishing.refitting import refit
@@ -417,7 +417,7 @@ def changed(column, value, where=slice(0, 1)):
     ],
 )
 def test_what_does_not_follow_is_named(refitted, table, change, found):
-    """Each forged value by the check that finds it."""
+    """Each forged value is found by the check responsible for it."""
     if "fold" in str(found):
         change = lambda rows: rows.loc.__setitem__((rows["way"] == "zero-shot", "fold"), 1)  # noqa: E731
     differences = refitted(lambda files: getattr(files, table), change)
@@ -427,7 +427,7 @@ def test_what_does_not_follow_is_named(refitted, table, change, found):
 
 
 def test_learners_in_two_folds_and_missing_classifiers_are_named(refitted):
-    """A fold that divides a learner would make the within-corpus numbers too good."""
+    """A fold that splits a learner would make the within-corpus numbers too good."""
 
     def scramble(table):
         rows = table["way"] == "within"
@@ -445,7 +445,7 @@ def test_learners_in_two_folds_and_missing_classifiers_are_named(refitted):
 
 
 def test_the_hardest_test_texts_cannot_be_left_out(classified, refitted):
-    """Neither from the predictions alone, nor from the features too: the losses say which texts were tested."""
+    """Neither from the predictions alone, nor from the features too: the losses show which texts were tested."""
     features, _ = tables(classified)
     tested = features[features["split"] == "test"]
     hardest = tested.nlargest(3, "nats_start")["document"].tolist()
@@ -474,7 +474,7 @@ def test_texts_that_were_fitted_on_are_not_tested(classified, refitted):
 
 
 def test_a_corpus_without_its_zero_shot_predictions_and_other_token_counts_are_named(refitted):
-    """What is not shown cannot be judged, and perplexities are per token."""
+    """What is missing cannot be judged, and perplexities are per token."""
 
     def drop(table):
         return table[table["way"] != "zero-shot"]
@@ -486,7 +486,7 @@ def test_a_corpus_without_its_zero_shot_predictions_and_other_token_counts_are_n
 
 
 def test_a_corpus_without_its_folds_is_named(refitted):
-    """Nothing told that the harder half of the table was left out."""
+    """Otherwise the harder half of the table could be left out unnoticed."""
     lines = refitted(lambda files: files.predictions, lambda table: table[table["way"] != "within"])
     assert any(
         "predictions.parquet: data, within: stated nothing, its documents can be divided" in each for each in lines
@@ -494,7 +494,7 @@ def test_a_corpus_without_its_folds_is_named(refitted):
 
 
 def test_a_text_of_unknown_learner_hides_no_learner_in_two_folds(classified, refitted):
-    """The others' learners are still compared."""
+    """The folds of the other learners are still compared."""
     copied = changed("learner", None, slice(-1, None))
     refitted(lambda files: files.features, copied)
 
@@ -506,7 +506,7 @@ def test_a_text_of_unknown_learner_hides_no_learner_in_two_folds(classified, ref
 
 
 def test_filled_texts_are_compared_with_the_level_s_held_out_texts(classified):
-    """The model's own test documents are wholly like themselves; shares and distance by hand."""
+    """The model's own test documents match themselves fully; shares and distance are computed by hand."""
     run = raysweep.load(classified.folder.root, device="cpu")
     documents = pd.read_parquet(classified.folder.documents)
     test = documents[(documents["split"] == "test") & (documents["level"] == "A1")]
@@ -526,7 +526,7 @@ def test_filled_texts_are_compared_with_the_level_s_held_out_texts(classified):
 
 
 def test_without_test_documents_of_its_own_there_is_nothing_to_compare_with(own_copy):
-    """Said with what to do."""
+    """The message says what to do."""
     run = own_copy()
     path, predictions = ClassificationFolder.of(run.folder).predictions, tables(run)[1]
     predictions[predictions["way"] == "within"].to_parquet(path)
@@ -535,9 +535,9 @@ def test_without_test_documents_of_its_own_there_is_nothing_to_compare_with(own_
 
 
 def test_another_classifier_is_asked_about_the_test_texts_too(classified, tmp_path):
-    """The run's own, named as a file or as another run's folder, gives the run's own shares.
+    """The run's own classifier, named as a file or as another run's folder, gives the run's own shares.
 
-    They are not called held-out: such a classifier may have been fitted on them.
+    They are not called held-out, because such a classifier may have been fitted on these texts.
     """
     run = raysweep.load(classified.folder.root, device="cpu")
     own, file = LikenessMeter(run), ClassificationFolder.of(run.folder).classifier
@@ -559,7 +559,7 @@ def test_another_classifier_is_asked_about_the_test_texts_too(classified, tmp_pa
 
 
 def test_the_texts_that_another_classifier_is_asked_about_are_drawn_by_the_run_s_seed(classified):
-    """The first ones of a corpus may be of one prompt or one learner."""
+    """The first texts of a corpus may be of one prompt or one learner."""
     run = raysweep.load(classified.folder.root, device="cpu")
     asked = []
 
@@ -583,7 +583,7 @@ def test_the_texts_that_another_classifier_is_asked_about_are_drawn_by_the_run_s
 
 
 def test_without_test_documents_another_classifier_has_nothing_to_compare_with(own_copy):
-    """Said with what to do, as of the run's own."""
+    """The message says what to do, as for the run's own classifier."""
     folder = own_copy().folder
     documents = pd.read_parquet(folder.documents)
     documents[documents["split"] != "test"].to_parquet(folder.documents)
@@ -593,7 +593,7 @@ def test_without_test_documents_another_classifier_has_nothing_to_compare_with(o
 
 
 def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):
-    """On a CSV, by the run's classifier, beside the other metrics."""
+    """For a CSV, with the run's classifier, beside the other metrics."""
     (tmp_path / "in.csv").write_text("text\nI like [word] very much.\n")
     words = ["infill", "--name", "tiny", "--storage", str(classified.folder.root.parent), "--all-levels", "--json"]
     files = ["--csv", str(tmp_path / "in.csv"), "--out", str(tmp_path / "out.csv"), "--learner-likeness"]
@@ -608,7 +608,7 @@ def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):
 
 
 def test_further_corpora_are_classified_by_what_the_run_taught(own_copy, tmp_path):
-    """Their answers come from the evaluation; the run's own scores stay; the bundle holds and verifies all of it."""
+    """Their answers come from the evaluation; the run's own scores are kept; the bundle holds it all and verifies."""
     documents = pd.read_parquet(own_copy().folder.documents)
     write_corpus(tmp_path / "other.csv", documents[documents["split"] == "train"]["text"].iloc[0])
     executor = PartsExecutor()
@@ -638,7 +638,7 @@ def test_further_corpora_are_classified_by_what_the_run_taught(own_copy, tmp_pat
 
 
 def test_the_plan_counts_the_stage_if_it_is_asked_for(classified):
-    """Whole texts of valid and test documents under every model, and the answers of valid ones."""
+    """It counts whole texts of valid and test documents under every model, and the answers of valid ones."""
 
     def seconds(run):
         forecast = run.forecast

@@ -51,7 +51,7 @@ def removable(run):
 
 
 def test_what_nothing_needs_any_more_goes(run):
-    """A done trial's checkpoints, a lost sample's model, Tune's notes, what a killed writer left."""
+    """A done trial's checkpoints, a rejected sample's model, Tune's notes, a killed writer's leftovers."""
     assert removable(run) == {
         "ray/tune": 100,
         "trials/A1/.metrics.jsonl.abc.part": 7,
@@ -63,7 +63,7 @@ def test_what_nothing_needs_any_more_goes(run):
 
 
 def test_what_a_later_run_goes_on_from_stays(run):
-    """The checkpoints of a stopped trial, every model that was chosen, every record."""
+    """A stopped trial's checkpoints, every chosen model, and every record are kept."""
     before = {path for path in run.root.rglob("*") if path.is_file()}
     remove(find_removable(run))
     gone = {path.relative_to(run.root).as_posix() for path in before - set(run.root.rglob("*"))}
@@ -76,6 +76,6 @@ def test_what_a_later_run_goes_on_from_stays(run):
 
 
 def test_nothing_that_the_report_rests_on_is_removed(run):
-    """Even if it lies where it might go otherwise."""
+    """They are kept even in a place where other files would be deleted."""
     write_json(run.evidence, {"inputs": {"files": {"trials/C1/samples/00/model/model.safetensors": "digest"}}})
     assert "trials/C1/samples/00/model" not in removable(run)

@@ -21,14 +21,14 @@ NAMES = [
 
 
 def documents_of(run, trial):
-    """The documents that a trial trains on, as its training would choose them."""
+    """Return the documents that a trial trains on, as its training would choose them."""
     store = ExampleStore.open(run.folder.examples)
     job = training_job(run.config, run.folder, run.trials[trial], "")
     return set(store.documents_of(select_training(store, job)).tolist())
 
 
 def test_controls_are_trained_scored_and_reported_beside_what_was_done_already(run_with_controls):
-    """Asking for them later trains them alone."""
+    """Requesting controls later trains only the controls."""
     run = run_with_controls
     said = run.listener.lines
     assert any(re.fullmatch(r"A1: skip, done \d+ min ago with the same config", line) for line in said)
@@ -45,7 +45,7 @@ def test_controls_are_trained_scored_and_reported_beside_what_was_done_already(r
 
 
 def test_the_exposure_control_sees_as_much_of_each_level_as_its_own_model(run_with_controls):
-    """Examples are repeated or drawn, to the exact number; the record keeps them, and the report shows them."""
+    """Examples are repeated or drawn to the exact number; the record keeps the counts, and the report shows them."""
     run = run_with_controls
     store = ExampleStore.open(run.folder.examples)
     asked = {level: run.trials[level].settings.steps * run.trials[level].settings.batch_size for level in ("A1", "C1")}
@@ -76,7 +76,7 @@ def test_examples_of_a_level_without_any_are_refused_by_name(run_with_controls):
 
 
 def test_controls_train_on_as_many_documents_as_their_level(run_with_controls):
-    """Size controls draw from all levels, placebo groups share no document, step controls see everything."""
+    """Size controls draw from all levels, placebo groups are disjoint, and step controls see everything."""
     run = run_with_controls
     everything, level = documents_of(run, "all"), {name: documents_of(run, name) for name in ("A1", "C1")}
     for name in ("A1", "C1"):
@@ -94,7 +94,7 @@ def test_controls_train_on_as_many_documents_as_their_level(run_with_controls):
 
 
 def test_leaks_that_are_only_reported_refuse_the_verdict_until_they_are_allowed(tiny_run):
-    """From the CSV to the headline, in a run whose near duplicates stay where they are."""
+    """From the CSV to the headline, in a run whose near duplicates were not moved to one split."""
     near = {
         "data": {
             "levels": ["A1", "C1"],

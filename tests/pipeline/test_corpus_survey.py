@@ -23,7 +23,7 @@ def config_of(corpus, **data):
 
 
 def test_a_corpus_is_counted_by_level(corpus):
-    """What is set aside too."""
+    """Rows that are set aside are counted too."""
     assert str(survey_corpus(config_of(corpus))) == "70 rows (A1 40, C1 30)"
     write_texts(corpus, {"A1": 40, "C1": 30, "C2": 7})
     found = survey_corpus(config_of(corpus, leave_out=["C2"], max_bad_fraction=0.0))
@@ -31,7 +31,7 @@ def test_a_corpus_is_counted_by_level(corpus):
 
 
 def test_the_sample_needs_no_reading():
-    """It is not there yet."""
+    """The sample does not exist yet."""
     assert survey_corpus(parse_config(TINY)) is None
 
 
@@ -49,7 +49,7 @@ PROBLEMS = {
 
 @pytest.mark.parametrize("case", PROBLEMS)
 def test_what_prepare_would_refuse_is_known_before(corpus, case):
-    """Whatever asks."""
+    """The refusal is the same for every command."""
     changes, kind, words = PROBLEMS[case]
     with pytest.raises(kind) as caught:
         survey_corpus(config_of(corpus, **changes))
@@ -67,14 +67,14 @@ def command(tmp_path, monkeypatch, corpus):
 
 
 def test_check_doctor_and_plan_read_the_corpus(command):
-    """All three say the same."""
+    """All three report the same counts."""
     assert "fine, 5 trials; corpus: 70 rows (A1 40, C1 30)" in command("check").output
     assert "texts.csv: 70 rows (A1 40, C1 30)" in command("doctor").output
     assert command("plan").exit_code == 0
 
 
 def test_check_doctor_and_plan_see_a_level_without_texts(command):
-    """Before prepare."""
+    """They report it before prepare has run."""
     wrong = ("--set", "data.levels=[A1, B1, C1]")
     problem = "level B1: 0 texts; train and valid need one each"
     assert problem in str(command("check", *wrong).exception)
@@ -87,7 +87,7 @@ def test_check_doctor_and_plan_see_a_level_without_texts(command):
 
 
 def test_doctor_asks_the_hub_for_a_start_that_is_not_here(command, monkeypatch):
-    """An hour into a run is too late; what to do without a network is a recipe."""
+    """An hour into a run is too late; the message says what to do without a network."""
     import huggingface_hub
 
     def unreachable(*_, **__):

@@ -1,4 +1,4 @@
-"""`--extend` goes on with a finished training; the result is that of a training in one go, to the byte."""
+"""`--extend` continues a finished training; the result equals that of a training in one go, to the byte."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def changes(steps=4, **training):
 
 @pytest.fixture(scope="module")
 def short_storage(tmp_path_factory):
-    """A run of four steps of each, whose last states are kept.  For reading only."""
+    """A run of four steps each, whose last states are kept.  For reading only."""
     storage = tmp_path_factory.mktemp("short")
     assert make_run(storage, changes()).do() == []
     return storage
@@ -36,7 +36,7 @@ def short_storage(tmp_path_factory):
 
 @pytest.fixture
 def short(short_storage, tmp_path):
-    """The same run, in a folder of the test's own."""
+    """The same run, in the test's own folder."""
     shutil.copytree(short_storage, tmp_path / "runs")
 
 
@@ -58,7 +58,7 @@ def evaluations(folder, trial):
 
 
 def test_an_extended_training_is_one_in_one_go(short, extend, tmp_path):
-    """The same weights, the same losses at every step; what starts from it is trained again."""
+    """The weights and the losses at every step are the same; trials that start from it are trained again."""
     run = extend(changes(steps=8))
     assert run.do() == []
     assert "A1: goes on with the training that is done (steps: 4 → 8)" in run.listener.lines
@@ -74,7 +74,7 @@ def test_an_extended_training_is_one_in_one_go(short, extend, tmp_path):
 
 
 def test_a_second_time_there_is_nothing_to_do(short, extend):
-    """The same command, word for word."""
+    """The very same command does nothing."""
     extend(changes(steps=8)).do()
     executor = CountingExecutor()
     run = extend(changes(steps=8), executor=executor)
@@ -99,7 +99,7 @@ def test_a_kill_between_the_checkpoints_and_the_record_costs_nothing(short, exte
     "trained", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
 def test_a_kill_in_the_middle_costs_nothing(short, extend, trained):
-    """The same command goes on, whichever of the trainings are done; children of what is extended are trained again."""
+    """The same command continues, whichever trainings are done; children of extended trials are trained again."""
 
     class Killed(InlineExecutor):
         def train(self, tasks, listener):
@@ -123,7 +123,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_would_not_be_the_same_is_refused(short, extend, case):
-    """With the reason, and before anything is done."""
+    """The refusal names the reason, and comes before anything is done."""
     values, words = REFUSED[case]
     executor = CountingExecutor()
     with pytest.raises(ConfigError) as caught:
@@ -143,7 +143,7 @@ UNFIT = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", UNFIT)
 def test_a_training_that_is_no_beginning_is_refused(tiny_run, extend, case):
-    """A longer one in one go would have gone another way."""
+    """A longer training in one go would have taken another course."""
     training, words = UNFIT[case]
     assert tiny_run(changes(**training)).do() == []
     with pytest.raises(ConfigError, match=words):
@@ -157,13 +157,13 @@ def test_without_the_option_more_steps_are_refused_as_ever(short, tiny_run):
 
 
 def test_an_unknown_trial_is_named(tiny_run):
-    """With those there are."""
+    """The message lists the existing trials."""
     with pytest.raises(ConfigError, match="--extend B9: no such trial; known are A1, all, all-C1"):
         tiny_run(changes(), extended=["B9"])
 
 
 def test_the_plan_knows_what_is_extended(short, extend):
-    """And what it would refuse."""
+    """The plan also shows what an extension would refuse."""
     run = extend(changes(steps=8))
     seen = foresee(run.config, "tiny", run.folder, command=["raysweep"], extended=["A1", "all"])
     assert seen.refusal is None
@@ -183,7 +183,7 @@ def test_the_plan_knows_what_is_extended(short, extend):
 
 
 def test_the_kept_state_is_no_rubbish(short, tiny_run):
-    """One checkpoint and one best model a trial; `clean` leaves them."""
+    """A trial keeps one checkpoint and one best model; `clean` does not delete them."""
     folder = tiny_run(changes()).folder
     kept = sorted(path.name.partition("-")[0] for path in folder.trial("A1").checkpoints.iterdir())
     assert kept == ["best", "step"]

@@ -1,4 +1,4 @@
-"""What is done again with --force is, to the byte, what a fresh run in another folder gives; clocks and paths aside."""
+"""What --force makes again equals, to the byte, what a fresh run elsewhere makes, except clock times and paths."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def without_clocks(value):
 
 
 def still(evidence):
-    """The evidence as if all had taken no time."""
+    """Return the evidence with all times set to zero."""
     values = json.loads(json.dumps(evidence))
     values["run"] |= {"stage_seconds": {}, "ended_at": None}
     values["costs"] |= {"plan": None, "stages": [], "trials": [], "ledger": None}
@@ -52,7 +52,7 @@ def still(evidence):
 
 
 def contents(folder):
-    """Every recorded file by its path: bytes, or what is left of it without clocks."""
+    """Return every recorded file by path: its bytes, or its contents without clock times."""
     files = {}
     for file in check_files(folder):
         assert not file.is_bad, file
@@ -74,14 +74,14 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """A run that nothing was forced in, in a folder of its own with another path."""
+    """A run without --force, in a folder with another path."""
     storage = tmp_path_factory.mktemp("quite") / "another" / "place"
     assert make_run(storage).do() == []
     return contents(RunFolder(storage / "tiny"))
 
 
 def test_a_run_in_another_folder_is_the_same(finished_storage, fresh):
-    """Else the comparison below would mean nothing; and it does compare weights, losses and evidence."""
+    """Otherwise the comparisons below would be meaningless; they do cover weights, losses and evidence."""
     found = contents(RunFolder(finished_storage / "tiny"))
     assert found == fresh
     assert {"trials/all-C1/model/model.safetensors", "evaluation/losses.parquet", "report/evidence.json"} < found.keys()
@@ -92,7 +92,7 @@ def test_a_run_in_another_folder_is_the_same(finished_storage, fresh):
     "name", [pytest.param(name, marks=() if name in ("mask", "all") else pytest.mark.slow) for name in FORCED]
 )
 def test_a_forced_stage_or_trial_equals_a_fresh_run(done_run, tiny_run, fresh, name):
-    """Whatever is made again, with all that rests on it."""
+    """Whichever stage or trial is made again, with everything that rests on it."""
     executor = CountingExecutor()
     run = tiny_run(forced=[name], executor=executor)
     made = [run.folder.report_html, run.folder.documents]
@@ -103,7 +103,7 @@ def test_a_forced_stage_or_trial_equals_a_fresh_run(done_run, tiny_run, fresh, n
 
 
 def test_a_change_anywhere_would_be_seen(done_run, fresh):
-    """One bit of a weight, one digit of the evidence: the comparison is not blind."""
+    """A single bit of a weight or digit of the evidence is noticed."""
     evidence = json.loads(done_run.folder.evidence.read_text())
     evidence["findings"][0]["documents"] += 1
     assert still(evidence) != fresh["report/evidence.json"]

@@ -51,7 +51,7 @@ def write_corpus(path, known, *, rows=40, without=()):
 
 @pytest.fixture(scope="module")
 def asked(finished_storage, tmp_path_factory):
-    """The finished run, asked for a further corpus afterwards; with what was done then."""
+    """The finished run, configured for a further corpus afterwards, with the work that was then done."""
     root = tmp_path_factory.mktemp("further")
     shutil.copytree(finished_storage, root / "runs")
     documents = pd.read_parquet(RunFolder(root / "runs" / "tiny").documents)
@@ -65,7 +65,7 @@ def asked(finished_storage, tmp_path_factory):
 
 @pytest.fixture
 def folder(asked, tmp_path):
-    """The same in a folder of the test's own, with the corpus beside it."""
+    """The same in the test's own folder, with the corpus beside it."""
     shutil.copytree(asked[0].folder.root.parent.parent, tmp_path, dirs_exist_ok=True)
     return RunFolder(tmp_path / "runs" / "tiny")
 
@@ -105,7 +105,7 @@ def test_the_scores_are_those_of_the_score_command_s_masks(asked):
 
 
 def test_the_report_has_the_matrix_and_the_claims_on_it(asked):
-    """Recomputed from the table of losses; two learners' texts a student are counted by student."""
+    """Recomputed from the table of losses; a learner's several texts are clustered by learner."""
     run, _, _ = asked
     (found,) = json.loads(run.folder.evidence.read_text())["beyond"]
     assert (found["rows"], found["near_training"]) == (42, 1)
@@ -165,7 +165,7 @@ def test_a_changed_file_makes_its_scores_again_and_nothing_else(folder, tiny_run
 
 
 def test_what_it_and_its_scores_are_made_from_is_recorded(folder):
-    """The run's own documents decide which texts are set apart; a model that is trained again scores again."""
+    """The run's own documents decide which texts are set aside; a model that is trained again is scored again."""
     place = folder.further("other")
     assert list(read_sealed(place.further_record, fix="")["made_from"]) == ["documents"]
     assert list(read_sealed(place.cells_record("A1"), fix="")["made_from"]) == ["corpus", "model"]
@@ -191,7 +191,7 @@ def test_files_that_were_moved_away_are_not_needed_again(folder, tiny_run, chang
 
 
 def test_a_forced_trial_is_scored_again_though_the_record_of_its_scores_is_damaged(folder, tiny_run, changes):
-    """As on the run's own documents."""
+    """The same holds for scores on the run's own documents."""
     flip(folder.further("other").cells_record("A1"))
     with pytest.raises(DamagedError, match=r"cells/A1\.json"):
         tiny_run(changes).do()
@@ -318,7 +318,7 @@ def test_every_file_of_it_is_in_a_record(folder):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_on_ellipse_every_number_of_a_further_corpus_is_that_of_its_losses(tmp_path):
-    """Trained on essays of other prompts, scored on those about technology, with known texts planted among these."""
+    """Trained on essays on other prompts, scored on those about technology, with known texts planted among them."""
     path = SHARED / "data" / "ellipse.csv"
     if not path.exists():
         pytest.skip(f"{path} is not there; set RAYSWEEP_SHARED to the folder that holds data/ellipse.csv")

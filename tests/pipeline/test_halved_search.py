@@ -39,14 +39,14 @@ def open_state(run, *, cpus):
 
 
 class Trainings:
-    """Carries out what the state releases, and remembers how far each sample came."""
+    """Executes the released trainings, and records how far each sample got."""
 
     def __init__(self, run, state, *, order=min, until=None):
         self.run, self.state, self.order, self.until = run, state, order, until
         self.steps = {}
 
     def go(self):
-        """Until the samples are over, or `until` starts; returns what started of other trials."""
+        """Run until the samples are over, or `until` starts; return the other trials that started."""
         running, others = released(self.state), []
         while samples := [name for name in running if "/samples/" in name]:
             name = self.order(samples)
@@ -60,7 +60,7 @@ class Trainings:
         return others
 
     def train(self, name):
-        """To the next rung (and a step more, as the loop does) or to the end."""
+        """Train to the next rung (and one step further, as the loop does) or to the end."""
         training = self.state._trainings[name]
         sample = int(name[-2:])
         step = training.pause_at or 40
@@ -84,7 +84,7 @@ def steps_of(trainings):
 
 
 def test_poor_samples_are_stopped_and_the_best_of_each_round_comes_to_its_end(run):
-    """Four samples at 10 steps, two at 20, one to 40; then the last two of six likewise."""
+    """Four samples reach 10 steps, two reach 20 and one 40; then likewise for the last two of six."""
     state = open_state(run, cpus=4)
     trainings = Trainings(run, state)
     assert trainings.go() == ["A1-B1"]
@@ -100,7 +100,7 @@ def test_poor_samples_are_stopped_and_the_best_of_each_round_comes_to_its_end(ru
 
 
 def test_a_stopped_sample_s_record_says_why(run):
-    """It did not fail: others did better."""
+    """It did not fail; others did better."""
     state = open_state(run, cpus=4)
     Trainings(run, state).go()
     record = read_record(TrialFolder(run.trial("A1").root / "samples" / "00"))
@@ -110,7 +110,7 @@ def test_a_stopped_sample_s_record_says_why(run):
 
 @pytest.mark.parametrize(("cpus", "order"), [(1, min), (2, max), (8, max)])
 def test_how_many_train_at_once_decides_nothing(run, cpus, order):
-    """Asynchronous ASHA would stop others with every number of workers."""
+    """Asynchronous ASHA would stop different samples for every number of workers."""
     state = open_state(run, cpus=cpus)
     trainings = Trainings(run, state, order=order)
     trainings.go()
@@ -118,7 +118,7 @@ def test_how_many_train_at_once_decides_nothing(run, cpus, order):
 
 
 def test_an_interrupted_search_goes_on_and_trains_no_part_twice(run):
-    """How samples stood at a rung is on disk; killed on its way to the second, one starts from its checkpoint."""
+    """The state at a rung is on disk; a sample killed on its way to the second rung resumes from its checkpoint."""
     state = open_state(run, cpus=1)
     first = Trainings(run, state, until="A1/samples/02")
     first.go()
@@ -132,7 +132,7 @@ def test_an_interrupted_search_goes_on_and_trains_no_part_twice(run):
 
 
 def test_while_samples_wait_for_their_round_other_trials_use_the_cores(run):
-    """A paused sample holds nothing."""
+    """A paused sample holds no resources."""
     task = make_task(run, "A1", search=SEARCH, steps=40, evaluate_every=10)
     other = make_task(run, "B1")
     state = SweepState(

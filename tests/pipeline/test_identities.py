@@ -23,7 +23,7 @@ def prints_with(**training):
     "training", [{"micro_batch": 2}, {"packing": "on"}, {"packing": "off"}, {"keep": 5}, {"checkpoint_every": 7}]
 )
 def test_how_a_step_is_laid_out_and_what_is_kept_makes_no_other_training(training):
-    """Finished models stay finished when a machine with another memory or disk goes on with the run."""
+    """Finished models stay valid when the run continues on a machine with another memory or disk."""
     assert prints_with(**training) == prints_with()
 
 
@@ -31,13 +31,13 @@ def test_how_a_step_is_laid_out_and_what_is_kept_makes_no_other_training(trainin
     "training", [{"batch_size": 9}, {"accumulation": 2}, {"precision": "bf16"}, {"window_batches": 3}, {"steps": 7}]
 )
 def test_what_a_step_learns_from_makes_another_training(training):
-    """Every trial that it holds for."""
+    """The change affects every trial that uses the setting."""
     before, after = prints_with(), prints_with(**training)
     assert all(before[trial] != after[trial] for trial in TRIALS)
 
 
 def test_other_weights_in_the_start_s_folder_make_other_trainings_and_scores(tmp_path):
-    """The same weights in another folder make the same ones; a path is no part of what a model is made from."""
+    """The same weights in another folder give the same identity, because paths are not part of it."""
 
     def identities_from(folder):
         config = parse_config({"data": {"levels": ["A1", "B1"]}, "model": {"start": str(folder)}, "trials": TRIALS})
@@ -55,7 +55,7 @@ def test_other_weights_in_the_start_s_folder_make_other_trainings_and_scores(tmp
 
 @pytest.mark.parametrize("version", ["EXAMPLES_VERSION", "SCORES_VERSION"])
 def test_a_classifier_is_fitted_again_once_perplexities_are_computed_in_another_way(monkeypatch, version):
-    """It says whose perplexities it reads, and is refused where they are others, even if the numbers came out equal."""
+    """It records whose perplexities it reads, and is refused for others, even if the numbers happen to be equal."""
     config = parse_config({"data": {"levels": ["A1", "B1"]}, "classification": {"folds": 5}, "trials": TRIALS})
     before = classify_identity(config, ["data"], ["all"])
     monkeypatch.setattr(identities, version, 99)

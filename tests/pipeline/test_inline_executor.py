@@ -15,7 +15,7 @@ from tests.one_thread import one_thread as one_thread
 
 @pytest.fixture
 def prepared(tiny_run):
-    """Ready to train; the trials are A1, C1, all and all-C1."""
+    """A run that is ready to train; the trials are A1, C1, all and all-C1."""
     run = tiny_run(executor=InlineExecutor(fail_fast=False))
     run.do("prepare")
     run.do("mask")
@@ -23,7 +23,7 @@ def prepared(tiny_run):
 
 
 def failing(monkeypatch, errors):
-    """The training fails as its list says, once for each error, and then goes through."""
+    """Make the training raise the errors in its list, one per attempt, and then succeed."""
     train = loop.train
 
     def train_or_fail(job, **how):
@@ -35,7 +35,7 @@ def failing(monkeypatch, errors):
 
 
 def test_a_loss_that_is_not_finite_gets_one_more_try_and_an_error_none(prepared, monkeypatch):
-    """The second try of `all` goes through, that of `A1` does not; `C1` is not tried again at all."""
+    """The second attempt at `all` succeeds, that at `A1` fails; `C1` is not retried at all."""
     not_finite = [NonFiniteLossError("the loss is not finite at step 3 (documents 4, 7)", 3, (4, 7)) for _ in range(3)]
     failing(monkeypatch, {"all": not_finite[:1], "A1": not_finite[1:], "C1": [TrainingError("no examples")]})
     prepared.do("train")
@@ -59,7 +59,7 @@ def test_a_loss_that_is_not_finite_gets_one_more_try_and_an_error_none(prepared,
 
 
 def test_a_failed_trial_blocks_its_children_and_the_others_are_trained(prepared, monkeypatch):
-    """With the words, and the evaluations, that a sweep on a cluster prints."""
+    """The messages and evaluations are those that a sweep on a cluster prints."""
     failing(monkeypatch, {"all": [TrainingError("no examples")]})
     unfinished = prepared.do("train")
     assert {trial.trial: (trial.state, trial.reason) for trial in unfinished} == {
@@ -74,7 +74,7 @@ def test_a_failed_trial_blocks_its_children_and_the_others_are_trained(prepared,
 
 
 def test_with_fail_fast_nothing_is_trained_after_the_first_failure(prepared, monkeypatch):
-    """The general model is trained first, and stays done; the same command without the failure does the rest."""
+    """The general model is trained first and stays done; the same command without the failure does the rest."""
     failing(monkeypatch, {"A1": [TrainingError("no examples")]})
     prepared.executor = InlineExecutor(fail_fast=True)
     unfinished = prepared.do("train")
@@ -86,7 +86,7 @@ def test_with_fail_fast_nothing_is_trained_after_the_first_failure(prepared, mon
 
 
 def test_texts_are_scored_by_one_thread_whatever_a_trial_has(monkeypatch, tmp_path):
-    """As Ray's actors do: sums of floats depend on how they are divided, and both ways must give the same bits."""
+    """As in Ray's actors: sums of floats depend on the number of threads, and both ways must give the same bits."""
     threads = []
     monkeypatch.setattr(text_parts, "score_part", lambda **_: threads.append(torch.get_num_threads()))
     monkeypatch.setattr(TextTask, "write", lambda *_: 1)
@@ -100,7 +100,7 @@ def test_texts_are_scored_by_one_thread_whatever_a_trial_has(monkeypatch, tmp_pa
 
 
 def test_a_search_runs_without_ray_and_halves_its_rounds(tiny_run):
-    """Four samples are judged at step 2, and two of them go on to the end."""
+    """Four samples are judged at step 2, and two of them continue to the end."""
     search = {
         "samples": 4,
         "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}},

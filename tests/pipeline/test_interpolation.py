@@ -28,7 +28,7 @@ NEW = ["A1", "C1", "all", "all-C1", "all-C1@0.25", "all-C1@0.75"]
 
 @pytest.fixture(scope="module")
 def asked_storage(finished_storage, tmp_path_factory):
-    """The finished run, asked for them afterwards; with what was done then, and the matrix before."""
+    """The finished run, configured for interpolation afterwards, with the work then done and the matrix before."""
     storage = tmp_path_factory.mktemp("asked") / "runs"
     shutil.copytree(finished_storage, storage)
     folder, executor = RunFolder(storage / "tiny"), CountingExecutor()
@@ -39,13 +39,13 @@ def asked_storage(finished_storage, tmp_path_factory):
 
 @pytest.fixture
 def folder(asked_storage, tmp_path):
-    """The same in a folder of the test's own."""
+    """The same in the test's own folder."""
     shutil.copytree(asked_storage[0].root.parent, tmp_path / "runs")
     return RunFolder(tmp_path / "runs" / "tiny")
 
 
 def test_asking_for_them_scores_nothing_again(asked_storage):
-    """The matrix stays as it is to the byte."""
+    """The matrix keeps its bytes."""
     folder, work, before = asked_storage
     assert work == [f"score {name}" for name in NEW]
     assert folder.losses.read_bytes() == before
@@ -58,7 +58,7 @@ def test_a_second_command_does_nothing(folder, tiny_run):
 
 
 def test_the_ends_are_the_models_of_the_matrix(asked_storage):
-    """Their perplexities are equal to the last digit."""
+    """Their perplexities agree to the last digit."""
     folder, _, _ = asked_storage
     evidence = json.loads(folder.evidence.read_text())
     assert [scope["scope"] for scope in evidence["interpolation"]["scopes"]] == ["overall", "C1"]
@@ -103,7 +103,7 @@ def test_another_weight_is_scored_alone_and_none_removes_the_tables(folder, tiny
 
 
 def test_scoring_that_was_cut_off_goes_on_where_it_was(done_run, tiny_run):
-    """Each model is recorded by itself."""
+    """Each model is recorded separately."""
 
     class CutOff(CountingExecutor):
         def score(self, tasks, listener):

@@ -46,7 +46,7 @@ def test_a_second_run_is_refused_and_told_who_has_the_folder(tmp_path, holder):
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path, holder):
-    """The kernel lets go, whatever the file says."""
+    """The kernel releases it, whatever the file says."""
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     folder = RunFolder(tmp_path)
@@ -58,7 +58,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path, holder):
 
 @pytest.fixture
 def look(tmp_path):
-    """The lock as somebody who only looks holds it for a moment; gives the function that ends the look."""
+    """Hold the lock like a process that only checks it; return a function that releases it."""
     with locked(RunFolder(tmp_path)):
         pass
     descriptor = os.open(RunFolder(tmp_path).lock, os.O_RDONLY)
@@ -68,21 +68,21 @@ def look(tmp_path):
 
 
 def test_a_run_that_starts_while_status_looks_waits_for_the_look_to_end(tmp_path, look, monkeypatch):
-    """With `status` in a tight loop one start in twenty was refused."""
+    """With `status` in a tight loop, one start in twenty was refused."""
     monkeypatch.setattr(time, "sleep", lambda seconds: look())
     with locked(RunFolder(tmp_path)):
         assert is_locked(RunFolder(tmp_path))
 
 
 def test_a_look_that_never_ends_refuses_a_run(tmp_path, look, monkeypatch):
-    """Nothing waits for ever."""
+    """Nothing waits forever."""
     monkeypatch.setattr(lock, "_LOOKS_S", 0.0)
     with pytest.raises(LockedError, match="is working in this run"), locked(RunFolder(tmp_path)):
         pass
 
 
 def test_who_has_the_folder_is_told_by_the_time_it_began(tmp_path, holder):
-    """A duration by a clock that was set back would be negative."""
+    """A duration measured by a clock that was set back would be negative."""
     with (
         pytest.raises(LockedError, match=r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d is working"),
         locked(RunFolder(tmp_path)),
@@ -92,7 +92,7 @@ def test_who_has_the_folder_is_told_by_the_time_it_began(tmp_path, holder):
 
 @pytest.mark.parametrize("text", ["", "[]", '{"host": "h", "pid": "x", "since": 1}', "\x00"])
 def test_a_lock_file_of_another_shape_names_nobody(tmp_path, holder, text):
-    """Its text is for people; the lock itself is the kernel's."""
+    """The text is only informative; the lock itself is the kernel's."""
     folder = RunFolder(tmp_path)
     folder.lock.write_text(text)
     assert last_holder(folder) is None

@@ -18,7 +18,7 @@ def run(tmp_path):
 
 
 def test_the_last_lines_are_whole_lines(run):
-    """A line that is being written is left for the next look."""
+    """A line that is still being written is left for the next read."""
     lines, offset = read_end(run.trial("A1").log, 2)
     assert lines == ["line 9998 ü", "line 9999 ü"]
     assert run.trial("A1").log.read_bytes()[offset:] == b"half a li"
@@ -26,7 +26,7 @@ def test_the_last_lines_are_whole_lines(run):
 
 
 def test_a_short_log_is_shown_whole(run):
-    """Asking for more lines than there are is no error."""
+    """Requesting more lines than exist is not an error."""
     run.trial("A1").log.write_text("one\n")
     assert read_end(run.trial("A1").log, 50) == (["one"], 4)
     run.trial("A1").log.write_text("")
@@ -34,7 +34,7 @@ def test_a_short_log_is_shown_whole(run):
 
 
 def test_following_ends_with_the_run_and_misses_nothing(run):
-    """Neither the line that was half written, nor what came just before the end."""
+    """Neither a partially written line, nor what came just before the end, is lost."""
     log = run.trial("A1").log
     lock = locked(run)
     lock.__enter__()
@@ -49,7 +49,7 @@ def test_following_ends_with_the_run_and_misses_nothing(run):
 
 
 def test_a_log_that_is_not_there_is_explained(run):
-    """No such trial, none yet, or one for each sample of a search."""
+    """There is no such trial, no log yet, or a log for each sample of a search."""
     trials = ["A1", "B1", "C1"]
     with pytest.raises(ConfigError, match="'A9': no such trial; known are A1, B1, C1"):
         find_log(run, "A9", trials)

@@ -1,4 +1,4 @@
-"""Who is told how a run ended: a real command, a real server, and what happens when they fail."""
+"""Notifications of how a run ended: a real command, a real server, and what happens when they fail."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ MESSAGE = Message(run="pilot", state="failed", done=9, trials=11, verdict="Train
 
 @pytest.fixture
 def server():
-    """Remembers what is posted; /broken answers 500."""
+    """A server that records what is posted; /broken answers 500."""
     posts = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -27,7 +27,7 @@ def server():
             self.end_headers()
 
         def log_message(self, *_):
-            """Not on the terminal."""
+            """Print nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -36,7 +36,7 @@ def server():
 
 
 def test_a_webhook_gets_the_message_as_json(server):
-    """With the line for a person, which chat programs show as it is."""
+    """It includes the message as one line, which chat programs show as it is."""
     url, posts = server
     assert notify(NotifyConfig(webhook=f"{url}/hook"), MESSAGE) == []
     ((path, kind, body),) = posts
@@ -58,7 +58,7 @@ def test_a_command_gets_the_message_as_it_is_and_no_shell_reads_it(tmp_path, mon
 
 
 def test_only_what_was_asked_for_is_told(server):
-    """`on: [budget]` sleeps through the rest."""
+    """With `on: [budget]`, other states send nothing."""
     url, posts = server
     assert notify(NotifyConfig(webhook=url, on=("budget", "done")), MESSAGE) == []
     assert notify(None, MESSAGE) == []
@@ -76,7 +76,7 @@ def test_only_what_was_asked_for_is_told(server):
     ids=["no program", "it fails", "it hangs", "nobody listens"],
 )
 def test_who_cannot_be_told_is_logged_and_nothing_else_happens(settings, problem, caplog):
-    """The run is over by then; its exit code is its own."""
+    """The run is over by then, and its exit code is unaffected."""
     (said,) = notify(NotifyConfig(**settings), MESSAGE)
     assert problem in said
     assert said in caplog.text
@@ -84,7 +84,7 @@ def test_who_cannot_be_told_is_logged_and_nothing_else_happens(settings, problem
 
 
 def test_a_server_that_answers_with_an_error_is_a_problem(server):
-    """A hook that was removed answers 404, and nobody would ever know."""
+    """A webhook that was removed answers 404, which nobody would notice otherwise."""
     url, _ = server
     (said,) = notify(NotifyConfig(webhook=f"{url}/broken"), MESSAGE)
     assert "500" in said

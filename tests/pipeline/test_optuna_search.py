@@ -13,7 +13,7 @@ SPACE = {
 
 
 def suggest(seed, *, losses=8, loss=lambda settings: abs(math.log10(settings["learning_rate"]) + 3)):
-    """The settings drawn in rounds of four, each round knowing the ones before."""
+    """Return the settings drawn in rounds of four, each round knowing the results of the rounds before."""
     suggestions = OptunaSearch(SearchConfig(samples=losses, space=SPACE), seed=seed)
     drawn = []
     for first in range(0, losses, 4):
@@ -24,13 +24,13 @@ def suggest(seed, *, losses=8, loss=lambda settings: abs(math.log10(settings["le
 
 
 def test_the_same_seed_tries_the_same_settings():
-    """And another seed others: a search can be repeated, and repeated independently."""
+    """Another seed gives other settings: a search can be repeated, and repeated independently."""
     assert suggest(1) == suggest(1)
     assert suggest(1) != suggest(2)
 
 
 def test_settings_stay_in_their_ranges_and_keep_their_kind():
-    """Whole numbers for two whole bounds; choices as they are."""
+    """Two integer bounds give integers; choices are returned unchanged."""
     for settings in suggest(3):
         assert 1e-5 <= settings["learning_rate"] <= 1e-2
         assert isinstance(settings["batch_size"], int)
@@ -39,15 +39,15 @@ def test_settings_stay_in_their_ranges_and_keep_their_kind():
 
 
 def test_later_rounds_look_where_earlier_ones_were_good():
-    """The loss is lowest at 1e-3.  Blind draws fall within half a decade of it one time in three:
+    """The loss is lowest at 1e-3.  Random draws fall within half a decade of it one time in three:
 
-    20 of 60, give or take 4.  More than 32 is no luck.
+    20 of 60, with a standard deviation of 4.  More than 32 is not chance.
     """
     late = [settings for seed in range(3) for settings in suggest(seed, losses=40)[20:]]
     assert sum(abs(math.log10(settings["learning_rate"]) + 3) < 0.5 for settings in late) > 32
 
 
 def test_a_failed_sample_teaches_without_a_loss():
-    """Optuna must not take it for a good one, nor stop."""
+    """Optuna must neither treat it as good nor stop."""
     drawn = suggest(7, loss=lambda settings: None if settings["schedule"] == "linear" else 1.0)
     assert len(drawn) == 8

@@ -1,4 +1,4 @@
-"""A function in a process of its own, which nobody has to wait for."""
+"""A function in a separate process, which nobody has to wait for."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from raysweep.pipeline.own_process import OwnProcess
 
 
 def test_what_the_function_returns_or_raises_comes_back():
-    """As if it had been called here."""
+    """As if it had been called in this process."""
     process = OwnProcess()
     assert process.run(pow, 2, 10, if_killed="") == 1024
     with pytest.raises(ValueError, match="invalid literal"):
@@ -23,7 +23,7 @@ def test_what_the_function_returns_or_raises_comes_back():
 
 
 def test_a_function_that_is_stopped_ends_at_once():
-    """Even if it was never to end; whoever waits for it is told."""
+    """Even if it would run forever; the waiting caller gets an error."""
     process = OwnProcess()
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(process.run, signal.pause, if_killed="")
@@ -32,7 +32,7 @@ def test_a_function_that_is_stopped_ends_at_once():
 
 
 def test_the_process_does_not_outlive_a_parent_that_is_killed():
-    """kill -9 leaves nobody to stop it."""
+    """After kill -9 nobody is left to stop it."""
     code = (
         "import signal; from raysweep.pipeline.own_process import OwnProcess; "
         "OwnProcess().run(signal.pause, if_killed='')"
@@ -46,7 +46,7 @@ def test_the_process_does_not_outlive_a_parent_that_is_killed():
 
 
 def test_ctrl_c_does_not_reach_the_process():
-    """A terminal sends it to all; the process would print a traceback before this one answers."""
+    """A terminal sends it to all processes; the process would print a traceback before this one answers."""
     code = (
         "import signal; from raysweep.pipeline.own_process import OwnProcess; "
         "print(signal.SIGINT in OwnProcess().run(signal.pthread_sigmask, signal.SIG_BLOCK, [], if_killed=''))"
@@ -56,6 +56,6 @@ def test_ctrl_c_does_not_reach_the_process():
 
 
 def test_a_process_that_another_kills_is_told_as_what_it_is():
-    """As the kernel does where memory is short."""
+    """As when the kernel is short of memory."""
     with pytest.raises(ResourceError, match="too large"):
         OwnProcess().run(os._exit, 9, if_killed="too large")

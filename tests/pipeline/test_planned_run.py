@@ -12,7 +12,7 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def test_a_run_writes_down_what_it_is_expected_to_take(tiny_run):
-    """Before it begins, so that planned and actual times can be laid side by side at its end."""
+    """Before it begins, so that planned and actual times can be compared at its end."""
     run = tiny_run()
     run.do("prepare")
     plan = json.loads(run.folder.plan.read_text())
@@ -32,7 +32,7 @@ def test_a_run_writes_down_what_it_is_expected_to_take(tiny_run):
 
 
 def test_a_plan_above_the_budget_is_refused_with_its_figures(tiny_run):
-    """Nothing is started, and the message says how to go on."""
+    """Nothing is started, and the message gives the alternatives."""
     run = tiny_run({"budget": {"wall_hours": 1e-6}})
     with pytest.raises(ConfigError, match=r"budget\.wall_hours: found 1e-06; the plan expects 0\.\d+ hours.*start_any"):
         run.do()
@@ -40,7 +40,7 @@ def test_a_plan_above_the_budget_is_refused_with_its_figures(tiny_run):
 
 
 def test_at_the_cap_trainings_stop_and_only_a_raised_budget_goes_on(tiny_run, finished_storage):
-    """A checkpoint is saved, what is done is kept, and the weights in the end are those of an undisturbed run."""
+    """A checkpoint is saved, finished work is kept, and the final weights equal those of an uninterrupted run."""
     first = tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}})
     first.executor = InlineExecutor(budget=Leaps(first, looks=4))
     lost = first.do()
@@ -60,7 +60,7 @@ def test_at_the_cap_trainings_stop_and_only_a_raised_budget_goes_on(tiny_run, fi
 
 
 class Leaps(BudgetWatch):
-    """A budget whose clock leaps by an hour at one of its looks."""
+    """A budget whose clock jumps by an hour at one of its checks."""
 
     def __init__(self, run, *, looks):
         super().__init__(run.folder, run.config.budget, run.config.prices, device="cpu")

@@ -1,4 +1,4 @@
-"""A real run from a CSV to a zip that anyone may have."""
+"""A real run from a CSV to a zip that may be given to anybody."""
 
 import csv
 import zipfile
@@ -13,7 +13,7 @@ MARKER = "Zanzibar"
 
 
 def write_corpus(path):
-    """The sample's texts, with the marker in every text, id, learner and prompt, and a script in every text."""
+    """Write the sample's texts, with the marker in every text, id, learner and prompt, and a script in every text."""
     write_sample(path, rows=120, seed=0, level_shares={"A1": 1.0, "C1": 1.0}, levels=("A1", "C1"))
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -30,7 +30,7 @@ def write_corpus(path):
 
 
 def test_what_a_run_publishes_holds_no_word_of_a_learner_and_verifies(tiny_run, tmp_path):
-    """Every stage has written its files; texts were even asked for on the page at home."""
+    """Every stage has written its files, and texts were even requested for the local page."""
     write_corpus(tmp_path / "texts.csv")
     columns = {**SAMPLE_COLUMNS.model_dump(), "date": SAMPLE_COLUMNS.learner, "score": SAMPLE_COLUMNS.prompt}
     changes = {

@@ -1,4 +1,4 @@
-"""`push`: what of a model reaches the hub, and which models do not.  The hub is a small one on this machine."""
+"""`push`: which files of a model reach the hub, and which models are refused.  The hub is a small local server."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ ALLOWED = {
 
 
 class Hub(ThreadingHTTPServer):
-    """Keeps repositories as the hub's API has them: created, asked for, committed to."""
+    """Holds repositories like the hub's API: created, queried, committed to."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Answers)
@@ -40,7 +40,7 @@ class Hub(ThreadingHTTPServer):
 
 class _Answers(BaseHTTPRequestHandler):
     def log_message(self, *_):
-        """Tests are quiet."""
+        """Print nothing."""
 
     def do_GET(self):
         name = self.path.removeprefix("/api/models/").removesuffix("/revision/main")
@@ -101,7 +101,7 @@ def hub(monkeypatch):
 
 @pytest.fixture
 def push(finished_storage):
-    """Pushes a model of the finished run, which is only read."""
+    """Push a model of the finished run, which is only read."""
 
     def run(*options, model="C1"):
         where = ["push", "--name", "tiny", "--storage", str(finished_storage), "--model", model, "--to", "ana/c1"]
@@ -129,7 +129,7 @@ def test_a_model_goes_to_the_hub_with_its_card_and_nothing_else(hub, push, finis
 
 
 def test_the_card_says_how_good_the_model_is_and_what_it_is_not_for(push, finished_storage):
-    """The numbers are those of matrix.csv; the code loads the repository; --dry-run asks no hub."""
+    """The numbers are those of matrix.csv; the code loads the repository; --dry-run does not contact the hub."""
     shown = push("--dry-run").stdout
     assert "model.safetensors: " in shown
     assert "nothing was sent; without --dry-run this goes to ana/c1, private" in shown
@@ -147,7 +147,7 @@ def test_the_card_says_how_good_the_model_is_and_what_it_is_not_for(push, finish
 
 
 def test_a_card_of_before_says_what_the_model_is_not_for_too():
-    """And one that somebody rewrote is refused."""
+    """A card that somebody rewrote is refused."""
     own = '---\nx: y\n---\n\n## Scores on validation examples\n\nfolder = "."  # where this file lies\n'
     options = {"repository": "ana/c1", "licence": "other", "evaluation": "## E\n", "is_synthetic": False}
     card = hub_card(own, **options)
@@ -159,7 +159,7 @@ def test_a_card_of_before_says_what_the_model_is_not_for_too():
 
 
 def test_a_public_repository_is_not_written_to_unasked(hub, push):
-    """Nor a private one as if it were public; a new one is public if asked."""
+    """Nor to a private one as if it were public; a new one is public on request."""
     hub.private["ana/c1"] = False
     result = push()
     assert "ana/c1 is there already, and public; give --public" in str(result.exception)
@@ -170,7 +170,7 @@ def test_a_public_repository_is_not_written_to_unasked(hub, push):
 
 
 def test_a_hub_that_refuses_is_told(hub, push, monkeypatch):
-    """So is one that is not there, and a missing token, before anything is asked."""
+    """The same holds for a hub that is unreachable, and for a missing token, before any request."""
     hub.refuses = True
     result = push()
     assert isinstance(result.exception, StorageError)
@@ -193,14 +193,14 @@ def test_a_hub_that_refuses_is_told(hub, push, monkeypatch):
     ],
 )
 def test_names_that_the_hub_does_not_have_are_refused(finished_storage, tiny_run, repository, licence, message):
-    """Before anything is read of the model."""
+    """They are refused before anything of the model is read."""
     run = tiny_run()
     with pytest.raises(ConfigError, match=message):
         prepare_model(run.folder, run.config, "C1", repository, licence)
 
 
 def test_models_that_do_not_follow_from_the_run_are_refused(done_run, tiny_run):
-    """Unknown, untrained, changed on disk, or with scores of another model."""
+    """Unknown or untrained models, models changed on disk, or with scores of another model."""
 
     def check(model):
         refuse_unsound_model(done_run.folder, read_resolved_config(done_run.folder), model)

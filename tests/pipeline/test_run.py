@@ -12,7 +12,7 @@ from raysweep.scheduling.records import State, read_record
 
 
 class CountingExecutor(InlineExecutor):
-    """Remembers what it was given to do."""
+    """Records the tasks that it was given."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ def again(tiny_run, **options):
 
 
 def contents(folder):
-    """When each file was last written."""
+    """Return the time at which each file was last written."""
     return {path: path.stat().st_mtime_ns for path in folder.root.rglob("*") if path.is_file()}
 
 
@@ -66,14 +66,14 @@ def test_a_run_ends_in_a_report_with_every_model_in_it(done_run):
 
 
 def test_running_twice_does_nothing_the_second_time(done_run, tiny_run):
-    """The second command finds every record in its place."""
+    """The second command finds all records in place."""
     before = contents(done_run.folder)
     assert again(tiny_run) == []
     assert contents(done_run.folder) == before
 
 
 def test_a_changed_learning_rate_stops_and_names_it(done_run, tiny_run, with_learning_rate):
-    """Finished training is not overwritten unasked."""
+    """A finished training is not overwritten without being asked."""
     with pytest.raises(ChangedError) as caught:
         tiny_run(with_learning_rate("A1", 2e-3)).do()
     assert str(caught.value) == (
@@ -86,7 +86,7 @@ def test_a_changed_learning_rate_stops_and_names_it(done_run, tiny_run, with_lea
     ("changes", "forced"), [({"seed": 1}, ()), ({"budget": {"wall_hours": 1e-9}}, ["A1"])], ids=["changed", "budget"]
 )
 def test_a_refused_run_writes_nothing(done_run, tiny_run, changes, forced):
-    """What the folder says of itself is what it was made from."""
+    """The folder's description stays the one that it was made from."""
     before = contents(done_run.folder)
     with pytest.raises(ConfigError):
         tiny_run(changes, forced=forced).do()
@@ -94,7 +94,7 @@ def test_a_refused_run_writes_nothing(done_run, tiny_run, changes, forced):
 
 
 def test_a_changed_trial_is_refused_before_anything_is_written(done_run, tiny_run, with_learning_rate):
-    """Also where the stages before the trainings are done."""
+    """Even if the stages before the trainings are done."""
     before = contents(done_run.folder)
     with pytest.raises(ChangedError):
         tiny_run(with_learning_rate("A1", 2e-3)).do()
@@ -102,7 +102,7 @@ def test_a_changed_trial_is_refused_before_anything_is_written(done_run, tiny_ru
 
 
 def test_the_record_says_where_the_command_was_given(done_run):
-    """Its config and its data may be named from there."""
+    """The paths of its config and data may be relative to that folder."""
     assert read_run(done_run.folder).working_folder == str(Path.cwd())
 
 
@@ -115,7 +115,7 @@ def test_a_stage_that_cannot_begin_writes_nothing(tiny_run):
 
 
 def test_forcing_the_examples_makes_every_shard_again(done_run, tiny_run):
-    """Forced means made again, though the settings are the same; what comes out is the same to the byte."""
+    """It is made again although the settings are the same; the result has the same bytes."""
     shards = [path for path in sorted(done_run.folder.examples.glob("shard-*")) if path.suffix != ".json"]
     before = [path.read_bytes() for path in shards]
     shards[0].write_bytes(b"damaged")
@@ -124,18 +124,18 @@ def test_forcing_the_examples_makes_every_shard_again(done_run, tiny_run):
 
 
 def test_forcing_a_changed_trial_redoes_it_its_cells_and_the_report_alone(done_run, tiny_run, with_learning_rate):
-    """A level's own model has no children; nothing else is touched."""
+    """A level's own model has no children, and nothing else changes."""
     assert again(tiny_run, changes=with_learning_rate("A1", 2e-3), forced=["A1"]) == ["train A1", "score A1"]
 
 
 def test_forcing_a_parent_redoes_its_children(done_run, tiny_run, with_learning_rate):
-    """A fine-tune of another general model is another fine-tune."""
+    """A fine-tune of another general model is a different fine-tune."""
     work = again(tiny_run, changes=with_learning_rate("all", 2e-3), forced=["all"])
     assert work == ["train all", "train all-C1", "score all", "score all-C1"]
 
 
 def test_forcing_the_same_settings_gives_the_same_weights(done_run, tiny_run):
-    """Same seed, same result: to the bit on a CPU."""
+    """Same seed, same result, to the bit on a CPU."""
     weights = done_run.folder.trial("C1").model / "model.safetensors"
     before = weights.read_bytes()
     assert "train C1" in again(tiny_run, forced=["C1"])
@@ -173,7 +173,7 @@ def test_a_failed_trial_blocks_its_children_and_the_rest_is_reported(tiny_run, w
 
 
 def test_a_missing_csv_is_named(tiny_run):
-    """The likeliest mistake of all."""
+    """The most common mistake of all."""
     with pytest.raises(InputError, match=r"data\.path: found 'nowhere\.csv', no such file"):
         tiny_run({"data": {"csv": "nowhere.csv"}, "trials": {"A1": {"levels": ["A1"]}}}).do("prepare")
 
@@ -185,7 +185,7 @@ def test_forcing_what_does_not_exist_is_refused(tiny_run):
 
 
 def test_masking_that_was_killed_makes_only_the_missing_shards(tiny_run):
-    """Shards are written by rename, each with its record; those that are there stay."""
+    """Shards are written by rename, each with its record; existing ones are kept."""
     run = tiny_run()
     run.do("prepare")
     run.do("mask")
@@ -204,14 +204,14 @@ def test_masking_that_was_killed_makes_only_the_missing_shards(tiny_run):
 
 
 class RefusingExecutor(CountingExecutor):
-    """Its cluster cannot do the work."""
+    """An executor whose cluster cannot do the work."""
 
     def check(self, listener):
         raise ResourceError("the cluster has 0 GPUs")
 
 
 def test_a_cluster_that_cannot_do_the_work_is_refused_before_anything_is_made(tiny_run):
-    """Preparing a large corpus takes minutes, and a node that costs money stands by."""
+    """Preparing a large corpus takes minutes, during which a node would cost money."""
     run = tiny_run(executor=RefusingExecutor())
     with pytest.raises(ResourceError, match="0 GPUs"):
         run.do()
@@ -219,13 +219,13 @@ def test_a_cluster_that_cannot_do_the_work_is_refused_before_anything_is_made(ti
 
 
 def test_a_run_that_is_done_needs_no_cluster(done_run, tiny_run):
-    """Nor does its report."""
+    """Nor does its report need one."""
     assert again(tiny_run) == []
     assert tiny_run(executor=RefusingExecutor()).do() == []
 
 
 def test_a_step_that_is_longer_than_a_stop_waits_is_told_before(done_run):
-    """Ctrl-C would lose the work since the last checkpoint, and nobody would know why."""
+    """Ctrl-C would lose the work since the last checkpoint, without the user knowing why."""
     from dataclasses import replace
 
     from raysweep.pipeline.run import describe_long_steps

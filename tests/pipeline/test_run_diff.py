@@ -40,7 +40,7 @@ def differences(folder, first, second):
 
 
 def test_two_runs_differ_in_settings_trials_and_answer(pilot):
-    """What is the same in both, and when they ran, is not shown."""
+    """Values that are equal, and the times of the runs, are not shown."""
     assert differences(pilot, "pilot", "other") == {
         ("setting", "trials.A1.steps"): (10, 20),
         ("result", "answer"): ("supported.", "refuted."),
@@ -55,7 +55,7 @@ def test_two_runs_differ_in_settings_trials_and_answer(pilot):
 
 
 def test_two_trials_may_be_of_one_run_or_of_two(pilot):
-    """By their names in the run at hand, or as RUN/TRIAL."""
+    """They are named by trial of the current run, or as RUN/TRIAL."""
     assert differences(pilot, "A1", "B1") == {("setting", "seed"): (0, 1)}
     assert differences(pilot, "A1", "other/A1") == {
         ("setting", "steps"): (10, 20),
@@ -70,13 +70,13 @@ def test_a_run_and_a_trial_do_not_compare(pilot):
 
 
 def test_a_name_that_is_neither_is_refused(pilot):
-    """With what was looked for, and where."""
+    """The message says what was looked for, and where."""
     with pytest.raises(ConfigError, match=r"'C9': found neither a run of this name in .*; give a run, a trial"):
         differences(pilot, "C9", "A1")
 
 
 def test_runs_with_different_tokenizers_are_compared_in_bits_per_byte(tmp_path, capsys):
-    """Their tokens are not the same, so their losses per token are not either; what is said when only one has one."""
+    """Their tokens differ, and so do their losses per token; the test also covers a tokenizer set in only one run."""
     for name, tokenizer, bits in (("old", None, 1.5), ("gpt2", "gpt2", 1.5), ("corpus", "corpus", 1.25)):
         folder = make_run(tmp_path, name, steps=10, loss=3.5, verdict="supported")
         write_text(folder.config, f"model: {{tokenizer: {tokenizer}}}\n" if tokenizer else "seed: 0\n")

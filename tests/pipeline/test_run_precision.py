@@ -1,4 +1,4 @@
-"""The trainings of a run are in one precision: the one kept in run.json, or else that of its first training."""
+"""All trainings of a run have one precision: the one in run.json, or else that of its first training."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ from tests.pipeline.conftest import TINY
 
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
-    """This machine's, as its driver lists it."""
+    """This machine's GPU, as listed by the driver."""
     information = tmp_path / "driver" / "0" / "information"
     information.parent.mkdir(parents=True)
     information.write_text("Model: Tesla T4\n")
@@ -35,7 +35,7 @@ def gpu(monkeypatch, tmp_path):
 
 @pytest.fixture
 def choices(monkeypatch):
-    """What the next test of a machine says; None: there is nothing to choose."""
+    """Set what the next test of a machine chooses; None if there is nothing to choose."""
     given = []
     monkeypatch.setattr(run_precision, "choose_precision", lambda config: given.pop(0))
     return given
@@ -43,7 +43,7 @@ def choices(monkeypatch):
 
 @pytest.fixture
 def untrained(finished_storage, tmp_path, tiny_run):
-    """A run with examples and no training."""
+    """A run with examples but no training."""
     shutil.copytree(finished_storage, tmp_path / "runs")
     shutil.rmtree(tiny_run().folder.trials)
     return tiny_run()
@@ -54,7 +54,7 @@ def bf16():
 
 
 def test_a_run_keeps_what_it_chose_and_all_trials_use_it(untrained, tiny_run, choices):
-    """Recorded in settings, fingerprint and result; a second run, on any machine, tests nothing and does nothing."""
+    """It is recorded in settings, fingerprint and result; a second run, on any machine, neither tests nor trains."""
     choices.append(bf16())
     untrained.do("train")
     assert untrained.record.precision == "bf16"
@@ -73,7 +73,7 @@ def test_a_run_keeps_what_it_chose_and_all_trials_use_it(untrained, tiny_run, ch
 
 @pytest.mark.usefixtures("gpu")
 def test_a_run_refuses_a_precision_that_its_machine_does_not_have(untrained, tiny_run):
-    """A plan too, which asks the same; earlier stages do not train."""
+    """So does a plan, which makes the same check; earlier stages do not train, and are not refused."""
     by_onednn = {"training": {**TINY["training"], "precision": "fp32_onednn"}, "resources": {"gpus_per_trial": "auto"}}
     run = tiny_run(by_onednn)
     run.refuse(["prepare", "mask"])
@@ -83,7 +83,7 @@ def test_a_run_refuses_a_precision_that_its_machine_does_not_have(untrained, tin
 
 
 def test_a_run_whose_trainings_began_without_a_choice_stays_in_float32(untrained, tiny_run, choices):
-    """It began on a machine with nothing to choose; going on elsewhere must not mix two types in one comparison."""
+    """It began on a machine with nothing to choose; continuing elsewhere must not mix two types in one comparison."""
     choices.append(None)
     untrained.do("train")
     record = read_record(untrained.folder.trial("A1"))
@@ -96,7 +96,7 @@ def test_a_run_whose_trainings_began_without_a_choice_stays_in_float32(untrained
 
 @pytest.fixture
 def bf16_devices(monkeypatch):
-    """Makes 'auto' mean bfloat16, as on a GPU, for trainings whose number (from 0) is in a set."""
+    """Make 'auto' mean bfloat16, as on a GPU, for the trainings whose numbers (from 0) are in a set."""
 
     def lend(numbers):
         begun = []
@@ -117,7 +117,7 @@ def precisions(run):
 
 
 def test_a_run_that_began_on_a_gpu_stays_in_bf16_on_a_cpu(untrained, tiny_run, choices, bf16_devices):
-    """What its trainings record decides, not the device; the fingerprints stay those of the config; and it says so."""
+    """The precision recorded by its trainings decides, not the device; fingerprints are unchanged; and it says so."""
     choices.append(None)
     bf16_devices(range(4))
     untrained.do("train")
@@ -130,7 +130,7 @@ def test_a_run_that_began_on_a_gpu_stays_in_bf16_on_a_cpu(untrained, tiny_run, c
 
 
 def test_trainings_of_one_run_in_two_precisions_stop_it(untrained, tiny_run, choices, bf16_devices):
-    """At once, and again in the next command; the trial to force is named, and is trained again like the others."""
+    """At once, and again in the next command; the trial to force is named, and is then trained like the others."""
     choices.append(None)
     bf16_devices({1})  # A1 is the second that begins
     for run in (untrained, tiny_run()):
@@ -154,7 +154,7 @@ def test_trainings_of_one_run_in_two_precisions_stop_it(untrained, tiny_run, cho
     ],
 )
 def test_results_and_checkpoints_say_what_was_trained(tmp_path, file, values, expected):
-    """Those of a search's samples too; earlier versions recorded the device, and were in float32 on a CPU."""
+    """Those of a search's samples count too; earlier versions recorded the device, and used float32 on a CPU."""
     folder, trials = RunFolder(tmp_path), expand_trials(parse_config(TINY))
     path = folder.trial("A1").root / file
     path.parent.mkdir(parents=True)
@@ -167,7 +167,7 @@ def test_results_and_checkpoints_say_what_was_trained(tmp_path, file, values, ex
 
 @pytest.mark.parametrize(("kept", "is_said"), [("fp32", True), ("bf16", False)])
 def test_a_kept_choice_is_said_where_the_machine_would_choose_otherwise(done_run, tmp_path, monkeypatch, kept, is_said):
-    """A choice of float32 made on a laptop does not follow the run to a GPU in silence."""
+    """A choice of float32 made on a laptop must not silently follow the run to a GPU."""
     (tmp_path / "gpus" / "0").mkdir(parents=True)
     (tmp_path / "gpus" / "0" / "information").write_text("Model: NVIDIA A100-SXM4-40GB\n")
     monkeypatch.setattr("raysweep.planning.devices.DRIVER", tmp_path / "gpus")
@@ -180,7 +180,7 @@ def test_a_kept_choice_is_said_where_the_machine_would_choose_otherwise(done_run
 
 
 def test_the_plan_of_a_first_run_has_the_rates_of_its_choice(untrained, choices, tmp_path, monkeypatch):
-    """A calibration of 'auto' says nothing of a run that chose bfloat16 afterwards."""
+    """A calibration for 'auto' does not apply to a run that chose bfloat16 afterwards."""
     monkeypatch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path / "calibration.json"))
     rates = replace(assumed_rates("cpu", parameters=10**6, layers=2), source="measured")
     keep_calibration(untrained.config, find_device(untrained.config), rates, untrained.forecast.data)

@@ -1,4 +1,4 @@
-"""A run with sequential seeds: round after round while claims are open, resumed where it was, and what it saved."""
+"""A run with sequential seeds: further rounds while claims are open, resumed after interruption, and its savings."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ ENTRIES = ("A1", "C1", "all", "all-C1")
 
 @pytest.fixture(scope="module")
 def settled(finished_storage, tmp_path_factory):
-    """The finished run, asked for sequential seeds afterwards, and what was trained for them.  For reading only."""
+    """The finished run, configured for sequential seeds afterwards, and what was then trained.  For reading only."""
     storage = tmp_path_factory.mktemp("settled") / "runs"
     shutil.copytree(finished_storage, storage)
     executor = CountingExecutor()
@@ -33,7 +33,7 @@ def trained(work):
 
 @pytest.fixture
 def open_claims(monkeypatch):
-    """Says which claims are open at each number of seeds; the tiny corpus has too few learners to leave one open."""
+    """Set which claims are open per number of seeds, since the tiny corpus has too few learners to keep one open."""
     answers = {}
 
     def is_settled(finding):
@@ -54,7 +54,7 @@ def open_claims(monkeypatch):
 
 
 def test_a_settled_run_trains_two_seeds_and_says_what_it_saved(settled, tiny_run, tmp_path):
-    """Asked for after a run of one seed, whose models stay; status, ledger, page and bundle tell of it."""
+    """Configured after a run of one seed, whose models are kept; status, ledger, page and bundle show it."""
     run, work = settled
     folder = run.folder
     assert work == [f"{name}-seed1" for name in ENTRIES]
@@ -75,7 +75,7 @@ def test_a_settled_run_trains_two_seeds_and_says_what_it_saved(settled, tiny_run
 
 
 def test_an_open_claim_trains_seed_after_seed_until_it_is_settled(done_run, tiny_run, open_claims):
-    """H1 on A1 is open at two seeds, at three nothing is; a run that was cut off between goes on."""
+    """H1 on A1 is open at two seeds and nothing at three; a run that was interrupted in between continues."""
     open_claims[2] = [("H1", "A1")]
 
     class CutOff(CountingExecutor):
@@ -97,7 +97,7 @@ def test_an_open_claim_trains_seed_after_seed_until_it_is_settled(done_run, tiny
 
 
 def test_a_training_that_fails_ends_the_rounds(done_run, tiny_run, open_claims, monkeypatch):
-    """The claim waits for it; the next command tries again, and then goes on.  What is forced is made again once."""
+    """The claim waits for it; the next command retries, and then continues.  Forced work is repeated only once."""
     from raysweep.training import loop
 
     open_claims[2] = open_claims[3] = [("H1", "A1")]
@@ -118,7 +118,7 @@ def test_a_training_that_fails_ends_the_rounds(done_run, tiny_run, open_claims, 
 
 
 def test_fixed_seeds_forget_the_looks(settled, tiny_run, tmp_path):
-    """Two seeds that were asked for are those that the rounds trained; the report is made again, without the looks."""
+    """Two fixed seeds are those that the rounds trained; the report is made again, without the looks."""
     shutil.copytree(settled[0].folder.root.parent, tmp_path / "runs")
     run = tiny_run({"seeds": 2})
     assert run.folder.looks.exists()

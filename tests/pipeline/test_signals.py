@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM ask for while trainings run."""
+"""The effects of Ctrl-C and SIGTERM while trainings run."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from raysweep.scheduling.records import State, read_record
 
 
 def test_the_first_signal_asks_and_the_second_ends():
-    """Whoever presses twice does not want to wait for checkpoints."""
+    """A user who presses twice does not want to wait for checkpoints."""
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGTERM)
         assert interruption.reason == "interrupted (SIGTERM)"
@@ -19,7 +19,7 @@ def test_the_first_signal_asks_and_the_second_ends():
 
 
 def test_the_handlers_that_were_there_come_back():
-    """Outside of the trainings a signal means what it meant before."""
+    """Outside the trainings, a signal has its previous effect."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with Interruption():
         assert signal.getsignal(signal.SIGINT) != before[0]
@@ -45,7 +45,7 @@ def test_trainings_have_their_time_and_no_more():
     ids=["Ctrl-C", "SIGTERM"],
 )
 def test_an_interrupted_inline_run_goes_on_and_gives_the_same_model(tiny_run, monkeypatch, number, reason):
-    """No step is lost or done twice: the model is that of a run that nobody interrupted."""
+    """No step is lost or done twice: the model is that of an uninterrupted run."""
     from raysweep.training import loop
 
     undisturbed = tiny_run()

@@ -30,7 +30,7 @@ def target(name, *, is_done=True, made_from=None, is_recorded=True, made_from_th
 
 
 def targets(**changed):
-    """All three done with the same identity, but for those given by keyword ('_' for '-')."""
+    """Return three targets, all done with the same identity except those given by keyword ('_' for '-')."""
     return [changed.get(name.replace("-", "_"), target(name)) for name in IDENTITIES]
 
 
@@ -46,7 +46,7 @@ def test_what_is_done_with_the_same_identity_is_skipped():
 
 
 def test_a_target_whose_input_was_made_again_is_made_again_without_asking():
-    """Nothing was asked for by a changed setting: its examples are other examples now."""
+    """The user changed no setting, but the examples are different ones now."""
     decisions = decide(
         targets(B2=target("B2", made_from_then={"examples": "1"}, made_from_now={"examples": "2"})), may_change=False
     )
@@ -56,14 +56,14 @@ def test_a_target_whose_input_was_made_again_is_made_again_without_asking():
 
 
 def test_what_was_begun_but_is_not_done_is_tried_again_from_where_it_is():
-    """After a crash, a mended bug or an interruption the same command goes on from the checkpoints."""
+    """After a crash, a fixed bug or an interruption the same command continues from the checkpoints."""
     decisions = decide(targets(B2=target("B2", is_done=False)), may_change=False)
     assert names(decisions.todo) == ["B2"]
     assert decisions.fresh == set()
 
 
 def test_a_changed_identity_stops_and_names_the_fields():
-    """Hours of training are not thrown away for a typing error."""
+    """Hours of training are not thrown away because of a typing error."""
     changed = targets(all_B2=target("all-B2", made_from={"steps": 20, "parent": "p1"}))
     with pytest.raises(ChangedError) as caught:
         decide(changed, may_change=False)
@@ -87,7 +87,7 @@ def test_a_changed_target_that_cost_little_is_made_again_with_what_rests_on_it()
 
 
 def test_a_child_that_changed_only_with_its_parent_is_not_named_beside_it():
-    """One change, one line; forcing the parent redoes the child."""
+    """One change gives one line; forcing the parent redoes the child."""
     changed = targets(
         all=target("all", made_from={"steps": 300}), all_B2=target("all-B2", made_from={"steps": 40, "parent": "p0"})
     )
@@ -97,7 +97,7 @@ def test_a_child_that_changed_only_with_its_parent_is_not_named_beside_it():
 
 
 def test_a_forced_target_is_made_again_with_what_rests_on_it():
-    """A fine-tune of another model is another fine-tune; its siblings stay."""
+    """A fine-tune of another model is a different fine-tune; its siblings are kept."""
     decisions = decide(targets(all=target("all", made_from={"steps": 300})), forced=["all"], may_change=False)
     assert names(decisions.todo) == ["all", "all-B2"]
     assert decisions.fresh == {"all", "all-B2"}
@@ -105,7 +105,7 @@ def test_a_forced_target_is_made_again_with_what_rests_on_it():
 
 
 def test_what_is_done_is_made_again_when_what_it_rests_on_was_lost():
-    """A lost record costs work, never a model that started from another parent than the one in place."""
+    """A lost record costs work, but never leaves a model that started from a parent other than the one in place."""
     decisions = decide(targets(all=target("all", is_recorded=False)), may_change=False)
     assert names(decisions.todo) == ["all", "all-B2"]
     assert decisions.fresh == {"all-B2"}
@@ -121,7 +121,7 @@ STATES = {
 
 @pytest.mark.parametrize("forced", [set(), {"all"}, {"B2"}, {"all-B2"}])
 def test_every_combination_of_states_keeps_the_rules(forced):
-    """Each target is in one list; only done ones are skipped, and never on top of one that is made."""
+    """Each target is in one list; only done ones are skipped, and never if what they rest on is made."""
     for states in itertools.product(STATES, repeat=3):
         each = [target(name, **STATES[state]) for name, state in zip(IDENTITIES, states, strict=True)]
         decisions = decide(each, forced=forced)

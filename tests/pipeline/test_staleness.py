@@ -1,4 +1,4 @@
-"""What is made again when something it rests on changed, and what is refused when a file is damaged: a table."""
+"""What is made again when something it rests on has changed, and what is refused when a file is damaged: a table."""
 
 import random
 
@@ -28,7 +28,7 @@ def folder(done_run):
 
 
 def when(folder):
-    """When the report was written last."""
+    """Return the time at which the report was last written."""
     return read_run(folder).stages["report"].ended_at
 
 
@@ -47,7 +47,7 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_flipped_bit_is_named_with_the_command_that_mends_it(folder, tiny_run, name):
-    """And nothing is done before: no stage reads it."""
+    """Nothing is done before that, since no stage reads the file."""
     flip(folder.root / name)
     executor = CountingExecutor()
     with pytest.raises(DamagedError) as caught:
@@ -61,7 +61,7 @@ def test_a_flipped_bit_is_named_with_the_command_that_mends_it(folder, tiny_run,
 
 @pytest.mark.parametrize(("name", "force"), [("trials/A1/trial.json", "A1"), ("evaluation/cells/A1.json", "evaluate")])
 def test_a_damaged_record_is_named_and_its_command_mends_it(folder, tiny_run, name, force):
-    """A record notices damage to itself; forced, it need not be readable."""
+    """A record notices damage to itself; with --force it need not be readable."""
     flip(folder.root / name)
     with pytest.raises(DamagedError, match=f"--force {force}"):
         tiny_run().do()
@@ -71,7 +71,7 @@ def test_a_damaged_record_is_named_and_its_command_mends_it(folder, tiny_run, na
 
 @pytest.mark.parametrize("name", ["corpus/documents.parquet", "examples/shard-00000.examples", "trials/C1/model"])
 def test_a_deleted_file_of_a_costly_target_is_named(folder, tiny_run, name):
-    """It is not skipped over with exit code 0."""
+    """It is not silently skipped with exit code 0."""
     path = folder.root / name
     (path / "config.json" if path.is_dir() else path).unlink()
     with pytest.raises(DamagedError, match=r"is missing; make it again with `raysweep run --force"):
@@ -83,7 +83,7 @@ def test_a_deleted_file_of_a_costly_target_is_named(folder, tiny_run, name):
     [("evaluation/cells/A1.parquet", ["score A1"]), ("evaluation/matrix.csv", []), ("report/report.html", [])],
 )
 def test_deleted_scores_and_reports_are_made_again(folder, tiny_run, name, work):
-    """They are made again without asking, as where their settings changed."""
+    """They are made again without asking, as if their settings had changed."""
     before = (folder.root / name).read_bytes()
     (folder.root / name).unlink()
     assert again(tiny_run) == work
@@ -91,7 +91,7 @@ def test_deleted_scores_and_reports_are_made_again(folder, tiny_run, name, work)
 
 
 def test_a_damaged_model_is_not_scored_and_no_report_is_made(folder, tiny_run):
-    """A stage alone looks at everything that it rests on."""
+    """A stage that runs alone checks everything that it rests on."""
     flip(folder.trial("A1").model / "model.safetensors")
     for stage in ("evaluate", "report"):
         with pytest.raises(DamagedError, match="--force A1"):
@@ -99,14 +99,14 @@ def test_a_damaged_model_is_not_scored_and_no_report_is_made(folder, tiny_run):
 
 
 def test_scoring_again_writes_the_report_again(folder, tiny_run):
-    """Its times are on the page."""
+    """The page shows its times."""
     before = when(folder)
     assert {work.split()[0] for work in again(tiny_run, forced=["evaluate"])} == {"score"}
     assert when(folder) > before
 
 
 def test_other_code_writes_the_report_again_and_nothing_else(folder, tiny_run, monkeypatch):
-    """It takes seconds; what costs hours is made again only where its constant says that the results would differ."""
+    """That takes seconds; costly targets are made again only if their version constant says results would differ."""
     before = when(folder)
     monkeypatch.setattr(identities, "digest_code", lambda: "that of an edited section")
     run = tiny_run()
@@ -116,7 +116,7 @@ def test_other_code_writes_the_report_again_and_nothing_else(folder, tiny_run, m
 
 
 def test_a_trial_trained_again_to_other_weights_is_scored_and_reported_again(folder, tiny_run, monkeypatch):
-    """Though no setting changed: the start's weights may have."""
+    """Even though no setting changed: the start's weights may have."""
     from raysweep.training import loop
 
     before, train = when(folder), loop.train
@@ -132,7 +132,7 @@ def _with_seed(job, seed):
 
 
 def test_examples_made_again_from_other_documents_train_everything_again(folder, tiny_run):
-    """`--force prepare` alone leaves examples that rest on other documents; the next run says so and goes on."""
+    """`--force prepare` alone leaves examples made from other documents; the next run says so and continues."""
     other = {"data": {**tiny_run().config.data.model_dump(), "split": {"train": 0.6, "valid": 0.2, "test": 0.2}}}
     tiny_run(other, forced=["prepare"]).do("prepare")
     with pytest.raises(
@@ -147,12 +147,12 @@ def test_examples_made_again_from_other_documents_train_everything_again(folder,
 
 
 def test_what_comes_out_equal_leaves_what_rests_on_it(folder, tiny_run):
-    """Content decides: the same documents and examples, made again, cost no training."""
+    """Content decides: equal documents and examples, made again, cost no training."""
     assert again(tiny_run, forced=["prepare", "mask"]) == ["mask 0", "mask 1"]
 
 
 def test_a_child_begun_from_another_parent_starts_again(folder, tiny_run):
-    """Its record says which parent it came from, by content."""
+    """Its record identifies its parent by content."""
     record = read_record(folder.trial("all-C1"))
     assert record.made_from["parent"] == read_record(folder.trial("all")).model_digest
     scores = read_sealed(folder.cells_record("all-C1"), fix="")
@@ -161,7 +161,7 @@ def test_a_child_begun_from_another_parent_starts_again(folder, tiny_run):
 
 @pytest.mark.parametrize("stages", [["report"], ["evaluate"], []])
 def test_a_report_never_states_settings_that_were_not_trained(folder, tiny_run, stages):
-    """`report --set training.learning_rate=…` is refused, and the folder stays as it is."""
+    """`report --set training.learning_rate=…` is refused, and the folder is unchanged."""
     before = folder.config.read_text()
     changes = {"training": {**tiny_run().config.training.model_dump(), "learning_rate": 0.5}}
     with pytest.raises(ChangedError, match=r"learning_rate: 0\.001 → 0\.5"):
@@ -170,7 +170,7 @@ def test_a_report_never_states_settings_that_were_not_trained(folder, tiny_run, 
 
 
 def test_every_file_of_a_finished_run_is_as_recorded_until_one_is_not(folder):
-    """`raysweep check-run` finds what changed, what is missing, and what no record knows."""
+    """`raysweep check-run` finds changed, missing and unrecorded files."""
     states = {file.path: file.state for file in check_files(folder)}
     assert set(states.values()) == {"ok", "other"}
     flip(folder.losses)
@@ -193,7 +193,7 @@ def test_a_run_that_does_not_exist_cannot_be_checked(tmp_path):
 
 
 def test_every_parquet_file_has_page_checksums(folder):
-    """A second net below the records' digests, for whoever reads a table without raysweep."""
+    """A second safeguard beside the records' digests, for readers of a table without raysweep."""
     tables = [path for path in sorted(folder.root.rglob("*.parquet")) if pq.read_metadata(path).num_rows]
     assert {path.name for path in tables} >= {"documents.parquet", "losses.parquet", "A1.parquet"}
     for path in tables:
@@ -208,7 +208,7 @@ def test_every_parquet_file_has_page_checksums(folder):
 
 @pytest.mark.slow
 def test_forcing_everything_equals_a_fresh_run_to_the_byte(done_run, tiny_run, tmp_path):
-    """Models, losses and tables; records and the report hold times."""
+    """Covers models, losses and tables; records and the report contain times."""
     kept = {path: path.read_bytes() for path in _results(done_run.folder)}
     assert again(tiny_run, forced=["prepare", "mask", "train", "evaluate", "report", *done_run.trials])
     assert {path: path.read_bytes() for path in _results(done_run.folder)} == kept
@@ -222,7 +222,7 @@ def _results(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*FILES, "trials/A1/trial.json", "run.json"])
 def test_two_hundred_flipped_bits_of_every_kind_of_file_are_named(folder, tiny_run, name):
-    """Wherever they hit."""
+    """Whichever bit is flipped."""
     path, flips = folder.root / name, random.Random(name)
     whole = path.read_bytes()
     for _ in range(200):
@@ -252,7 +252,7 @@ UNKNOWN = ["notes.txt", "corpus/copy.csv", "trials/all/model.bak", "events.out.t
 
 
 def test_what_no_record_lists_is_told_by_its_name(folder):
-    """Nothing of an ordinary run is unknown; what a person put there is."""
+    """Nothing in an ordinary run is unknown; a file that the user put there is."""
     for path in [*OTHER, *UNKNOWN]:
         (folder.root / path).parent.mkdir(parents=True, exist_ok=True)
         (folder.root / path).touch()
@@ -262,7 +262,7 @@ def test_what_no_record_lists_is_told_by_its_name(folder):
 
 
 def test_nothing_of_a_new_run_is_called_made_again(tiny_run):
-    """ILM's text files are made if they are asked for, later too, and forgotten if they no longer are."""
+    """ILM's text files are made on request, also later, and deleted when no longer requested."""
     run = tiny_run()
     run.do("prepare")
     assert not any("made again" in line for line in run.listener.lines)

@@ -20,14 +20,14 @@ def write_steps(folder, first, last):
 
 
 def test_a_trial_that_was_never_started_is_pending(tiny_run):
-    """Before anything ran, every trial has its row."""
+    """Before anything has run, every trial has its row."""
     run = tiny_run()
     rows = StatusReader(run.folder, run.trials).read()
     assert [(row.trial, row.state, row.step) for row in rows] == [(name, State.PENDING, 0) for name in run.trials]
 
 
 def test_a_running_trial_shows_its_step_speed_and_time_left(tiny_run):
-    """Two steps in ten seconds of four: ten seconds more; a line half written is not read."""
+    """Two of four steps in ten seconds leave ten seconds more; a partially written line is not read."""
     run = tiny_run()
     folder = run.folder.trial("A1")
     begin(folder, trial="A1", fingerprint="f", identity={}, now=100.0)
@@ -39,7 +39,7 @@ def test_a_running_trial_shows_its_step_speed_and_time_left(tiny_run):
 
 
 def test_a_resumed_trial_is_timed_from_the_first_step_seen(tiny_run):
-    """The steps of the attempt before cost this one nothing."""
+    """The steps of the preceding attempt do not count for this one."""
     run = tiny_run()
     folder = run.folder.trial("A1")
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_a_resumed_trial_is_timed_from_the_first_step_seen(tiny_run):
 
 
 def test_a_running_trial_whose_process_is_gone_is_shown_as_stopped(tiny_run):
-    """After kill -9 no one is left to write it down."""
+    """After kill -9 nobody is left to record it."""
     run = tiny_run()
     begin(run.folder.trial("A1"), trial="A1", fingerprint="f", identity={}, now=100.0)
     row = StatusReader(run.folder, run.trials).read()[0]
@@ -64,7 +64,7 @@ def test_a_running_trial_whose_process_is_gone_is_shown_as_stopped(tiny_run):
 
 
 def test_a_run_whose_process_is_gone_is_called_stale_with_its_name(tiny_run):
-    """From any terminal, after a crash: who it was, and what to do."""
+    """From any terminal after a crash: which process it was, and what to do."""
     run = tiny_run()
     assert describe_process(run.folder, run.trials) == ""
     with locked(run.folder):
@@ -77,7 +77,7 @@ def test_a_run_whose_process_is_gone_is_called_stale_with_its_name(tiny_run):
 
 
 def test_the_time_is_told_by_what_it_went_into(tiny_run):
-    """Of all attempts, with the failures by kind."""
+    """Over all attempts, with the failures by kind."""
     run = tiny_run()
     assert describe_ledger(run.folder, run.trials) == ""
     folder = run.folder.trial("A1")

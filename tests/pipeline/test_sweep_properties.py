@@ -1,4 +1,4 @@
-"""Any sweep at all: random graphs, searches, failures and lost workers, one training at a time or many at once."""
+"""Arbitrary sweeps: random graphs, searches, failures and lost workers, one training at a time or many at once."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCh
 
 @dataclasses.dataclass
 class Trainings:
-    """Trainings whose losses and errors follow from a seed, the trial and the attempt; they resume where they were."""
+    """Trainings whose losses and errors are determined by a seed, the trial and the attempt; they resume."""
 
     seed: int
     errors: tuple[type[Exception], ...] = ()
@@ -67,7 +67,7 @@ class Trainings:
 
 @st.composite
 def graphs(draw):
-    """The trials' names, parents and searches."""
+    """Draw the trials' names, parents and searches."""
     trials = {}
     for number in range(draw(st.integers(1, 5))):
         parent = draw(st.sampled_from([None, *trials]))
@@ -85,14 +85,14 @@ def tasks_of(run, graph):
 
 
 def final_records(run, graph):
-    """Every trial's record and every sample's, as far as they have one."""
+    """Return every existing record of trials and samples."""
     folders = [folder for name in graph for folder in (run.trial(name), *run.trial(name).samples())]
     records = {str(folder.root.relative_to(run.root)): read_record(folder) for folder in folders}
     return {name: record for name, record in records.items() if record is not None}
 
 
 def carry_out(state, rng, trainings, *, lost=0.0):
-    """Run all that may run at once, each ending in a random order; yields each training that has begun."""
+    """Run as many trainings at once as may run, each ending in a random order; yield each training that has begun."""
     running = []
     for _ in range(2000):
         while (training := state.release()) is not None:
@@ -124,7 +124,7 @@ def carry_out(state, rng, trainings, *, lost=0.0):
 def test_every_sweep_ends_with_final_records_and_keeps_its_promises(
     graph, cpus, gpus, share, max_failures, fail_fast, seed
 ):
-    """Parents are done before their children start, no more runs than fits, and every record says how it ended."""
+    """Parents are done before their children start, only as many run as fit, and every record says how it ended."""
     rng = random.Random(seed)
     trainings = Trainings(seed, errors=(NonFiniteLossError, TrainingError, MemoryError))
     with tempfile.TemporaryDirectory() as place:
@@ -159,7 +159,7 @@ def test_every_sweep_ends_with_final_records_and_keeps_its_promises(
 @quick
 @given(graph=graphs(), cpus=st.integers(2, 8), seed=st.integers(0, 1000))
 def test_one_at_a_time_without_ray_and_many_at_once_give_the_same_records(graph, cpus, seed):
-    """How a sweep is carried out decides nothing: same states, reasons, attempts, settings tried and models."""
+    """The way in which a sweep is executed does not affect states, reasons, attempts, settings tried and models."""
     found = []
     for is_inline in (True, False):
         trainings, rng = Trainings(seed, errors=(NonFiniteLossError, TrainingError)), random.Random(seed)

@@ -1,4 +1,4 @@
-"""The state of a sweep without Ray: what is released when, what the records say, how a search goes."""
+"""The state of a sweep without Ray: what is released when, what the records say, how a search proceeds."""
 
 import pytest
 
@@ -19,7 +19,7 @@ SEARCH = SearchConfig(samples=6, space={"learning_rate": {"low": 1e-4, "high": 1
 
 
 class Dictated:
-    """Suggestions that are written down beforehand, with all that was told before each was drawn."""
+    """Suggestions fixed beforehand, with a record of everything that was told before each was drawn."""
 
     def __init__(self, rates=None):
         self.rates = rates or [1e-3 * (sample + 1) for sample in range(len(LOSSES))]
@@ -52,7 +52,7 @@ def open_state(tasks, *, cpus=2, gpus=0, share=0, suggestions=None, **how):
 
 
 def released(state):
-    """The names of all that may start now; they start."""
+    """Start all trainings that may start now; return their names."""
     names = []
     while (training := state.release()) is not None:
         state.begin(training.name)
@@ -71,7 +71,7 @@ def leave_model(run, name):
 
 
 def run_samples(state, run, *, order=min, failing=()):
-    """Carry the search of A1 out, the samples of each moment ending in the order given."""
+    """Execute the search of A1, with the samples that run at the same time ending in the given order."""
     started, running = [], released(state)
     while running:
         started += running
@@ -98,7 +98,7 @@ def test_no_more_trials_run_than_there_are_cores(run):
 
 
 def test_a_record_is_in_place_before_its_child_is_released(run):
-    """A child that starts must find its parent done, whoever looks."""
+    """A child that starts must find its parent done, whoever checks."""
     state = open_state([make_task(run, "all"), make_task(run, "all-A1", parent="all")])
     released(state)
     assert read_record(run.trial("all")).state is State.RUNNING
@@ -119,7 +119,7 @@ def test_a_driver_that_never_started_is_a_failure_with_its_reason(run):
 
 
 def test_what_runs_when_the_sweep_stops_is_recorded_as_stopped(run):
-    """What waits keeps no record: it was never begun."""
+    """Waiting trials have no record, since they were never begun."""
     state = open_state([make_task(run, "A1"), make_task(run, "B1")], cpus=1)
     released(state)
     state.mark_stopped("interrupted")
@@ -138,7 +138,7 @@ def test_a_search_draws_its_samples_in_rounds(run):
 
 
 def test_what_a_search_tries_does_not_depend_on_how_many_trials_run_at_once(run, tmp_path):
-    """One core or eight, ends in order or reversed: the same settings with the same knowledge."""
+    """With one core or eight, and with ends in order or reversed, the same settings are drawn from the same results."""
     knowledge = []
     for cpus, order in ((1, min), (8, max), (3, max)):
         suggestions = Dictated()
@@ -150,7 +150,7 @@ def test_what_a_search_tries_does_not_depend_on_how_many_trials_run_at_once(run,
 
 
 def test_the_best_sample_is_the_trial_s_model_and_its_result(run):
-    """Sample 4 has the lowest loss; a child may start only after that."""
+    """Sample 4 has the lowest loss; a child may start only after it was chosen."""
     tasks = [make_task(run, "A1", search=SEARCH), make_task(run, "A1-B1", parent="A1")]
     state = open_state(tasks, suggestions=Dictated())
     assert run_samples_then(state, run) == ["A1-B1"]
@@ -163,7 +163,7 @@ def test_the_best_sample_is_the_trial_s_model_and_its_result(run):
 
 
 def run_samples_then(state, run):
-    """All samples of A1; returns what started of other trials."""
+    """Run all samples of A1; return the other trials that started."""
     others, running = [], released(state)
     while samples := [name for name in running if "/samples/" in name]:
         running.remove(samples[0])
@@ -176,7 +176,7 @@ def run_samples_then(state, run):
 
 
 def test_samples_that_fail_cost_only_themselves(run):
-    """The best of the others is chosen, and Optuna learns that those were bad."""
+    """The best of the others is chosen, and Optuna learns that the failed ones were bad."""
     suggestions = Dictated()
     state = open_state([make_task(run, "A1", search=SEARCH)], suggestions=suggestions)
     run_samples(state, run, failing={2, 4})
@@ -187,7 +187,7 @@ def test_samples_that_fail_cost_only_themselves(run):
 
 
 def test_a_search_fails_if_all_its_samples_do(run):
-    """The first sample's reason is told; the children are blocked."""
+    """The first sample's reason is reported; the children are blocked."""
     tasks = [make_task(run, "A1", search=SEARCH), make_task(run, "A1-B1", parent="A1")]
     state = open_state(tasks, suggestions=Dictated())
     run_samples(state, run, failing=set(range(6)))
@@ -199,7 +199,7 @@ def test_a_search_fails_if_all_its_samples_do(run):
 
 
 def test_settings_that_no_training_may_have_fail_their_sample_alone(run):
-    """A range of the config may reach outside of what the schema allows."""
+    """A range in the config may include values that the schema does not allow."""
     suggestions = Dictated(rates=[1e-3, -1.0, 1e-3, 1e-3, 1e-3, 1e-3])
     state = open_state([make_task(run, "A1", search=SEARCH)], suggestions=suggestions)
     started = run_samples(state, run)
@@ -209,7 +209,7 @@ def test_settings_that_no_training_may_have_fail_their_sample_alone(run):
 
 
 def test_finished_samples_of_an_interrupted_search_are_not_trained_again(run):
-    """The same rounds are drawn again, and what is done with the same settings is told at once."""
+    """The same rounds are drawn again, and results with the same settings are used at once."""
     task = make_task(run, "A1", search=SEARCH)
     state = open_state([task], cpus=1, suggestions=Dictated())
     for name in ("A1/samples/00", "A1/samples/01"):
@@ -227,7 +227,7 @@ def test_finished_samples_of_an_interrupted_search_are_not_trained_again(run):
 
 
 def test_a_sample_with_other_settings_is_trained_anew(run):
-    """A changed range draws other settings; the old sample's result says nothing about them."""
+    """A changed range draws other settings, about which the old sample's result says nothing."""
     task = make_task(run, "A1", search=SEARCH)
     run_samples(open_state([task], suggestions=Dictated()), run)
     other = Dictated(rates=[2e-3, *[1e-3 * (sample + 1) for sample in range(1, 6)]])
@@ -235,7 +235,7 @@ def test_a_sample_with_other_settings_is_trained_anew(run):
 
 
 def test_a_halt_asks_what_runs_to_stop_and_starts_nothing_more(run):
-    """At a budget's cap: each training saves a checkpoint; its record says why, and the next run goes on."""
+    """At a budget's cap, each training saves a checkpoint, its record says why, and the next run continues."""
     state = open_state([make_task(run, "all"), make_task(run, "A1"), make_task(run, "all-A1", parent="all")], cpus=2)
     assert released(state) == ["all", "A1"]
     state.halt("budget: 1 of 1 GPU hours are used")
@@ -251,7 +251,7 @@ def test_a_halt_asks_what_runs_to_stop_and_starts_nothing_more(run):
 
 
 def test_a_training_that_starts_late_is_asked_to_stop_too(run):
-    """It was released before the halt, and its driver took its time."""
+    """It was released before the halt, but its driver was slow to start."""
     state = open_state([make_task(run, "A1")])
     assert state.release().name == "A1"
     state.halt("interrupted")
@@ -293,7 +293,7 @@ def test_a_training_that_ran_out_of_memory_beside_others_is_tried_alone(run):
 
 
 def test_a_training_that_shared_a_gpu_gets_one_for_itself(run):
-    """Others go on, on the other GPUs."""
+    """Others continue on the other GPUs."""
     state = open_state([make_task(run, name) for name in ("A1", "A2", "B1", "B2")], cpus=9, gpus=2, share=0.5)
     assert released(state) == ["A1", "A2", "B1", "B2"]
     state.end("A1", failed("out of memory"))
@@ -318,7 +318,7 @@ def test_a_loss_that_is_not_finite_gets_one_more_try(run):
 
 
 def test_with_fail_fast_the_first_failure_stops_the_others_at_a_checkpoint(run):
-    """Without it one bad model costs its own fine-tunes only."""
+    """Without it, one bad model costs only its own fine-tunes."""
     state = open_state([make_task(run, name) for name in ("A1", "A2", "B1")], fail_fast=True)
     assert released(state) == ["A1", "A2"]
     state.end("A1", failed("error"))
@@ -330,7 +330,7 @@ def test_with_fail_fast_the_first_failure_stops_the_others_at_a_checkpoint(run):
 
 
 def test_what_was_to_go_on_when_the_sweep_halted_is_recorded_as_stopped(run):
-    """A lost worker is not replaced any more, and nothing runs without end."""
+    """A lost worker is not replaced any more, and nothing runs forever."""
     state = open_state([make_task(run, "A1")], retries=Retries(1))
     released(state)
     state.halt("interrupted (Ctrl-C)")
@@ -342,7 +342,7 @@ def test_what_was_to_go_on_when_the_sweep_halted_is_recorded_as_stopped(run):
 
 
 def test_a_training_whose_nodes_are_taken_away_again_and_again_waits_longer_each_time(run):
-    """Without a limit: it is no fault of the training.  Meanwhile others run, and the sweep is not over."""
+    """Without a limit, since it is not the training's fault.  Meanwhile others run, and the sweep is not over."""
     now = [1000.0]
     state = open_state([make_task(run, "A1")], retries=Retries(0, clock=lambda: now[0]))
     waits = []

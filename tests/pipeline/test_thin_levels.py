@@ -16,7 +16,7 @@ PLAN = {"plan": {"specialised": {"steps": 2}, "general": {"steps": 2}, "transfer
 
 
 def write_texts(path, counts):
-    """A corpus with so many different texts of each level."""
+    """Write a corpus with a given number of different texts of each level."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["writing_id", "l1", "cefr_level", "text"])
@@ -31,7 +31,7 @@ def write_texts(path, counts):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """A1 and C1 with texts enough, C2 with two, B1 with none."""
+    """A corpus with enough texts of A1 and C1, two of C2, and none of B1."""
     return write_texts(tmp_path / "texts.csv", {"A1": 40, "C1": 40, "C2": 2})
 
 
@@ -44,7 +44,7 @@ def settings_of(corpus):
 
 
 def test_levels_with_too_few_texts_are_refused_before_anything_trains(tiny_run, settings_of):
-    """With the numbers and both ways on; not by the failure of every trial on them."""
+    """The message gives the numbers and both alternatives, instead of every trial on these levels failing."""
     executor = CountingExecutor()
     run = tiny_run(settings_of(["A1", "B1", "C1", "C2"]), executor=executor)
     for _ in range(2):  # when the corpus has just been prepared, and when it had been
@@ -59,20 +59,20 @@ def test_levels_with_too_few_texts_are_refused_before_anything_trains(tiny_run, 
 
 
 def test_prepare_alone_says_so_and_stops_nothing(tiny_run, settings_of):
-    """The corpus may be looked at."""
+    """The corpus may be inspected."""
     run = tiny_run(settings_of(["A1", "B1", "C1"], leave_out=["C2"]))
     assert run.do("prepare")
     assert "prepare: note: level B1: 0 texts; train and valid need one each" in run.listener.lines
 
 
 def test_one_level_left_is_no_comparison(tiny_run, settings_of):
-    """There is nothing to leave out then."""
+    """Then nothing can be left out."""
     with pytest.raises(ThinLevelsError, match="at least two need texts: add texts, or name the corpus"):
         tiny_run(settings_of(["A1", "B1"], leave_out=["C1", "C2"])).do()
 
 
 def test_the_line_to_change_works(tiny_run, settings_of):
-    """The advice is taken word for word: no --force, since nothing rested on the corpus yet."""
+    """The advice is followed literally, without --force, since nothing rests on the corpus yet."""
     with pytest.raises(ThinLevelsError):
         tiny_run(settings_of(["A1", "B1", "C1", "C2"])).do()
     run = tiny_run(settings_of(["A1", "C1"], leave_out=["B1", "C2"]))
@@ -82,7 +82,7 @@ def test_the_line_to_change_works(tiny_run, settings_of):
 
 
 def test_texts_left_out_are_no_bad_rows(tiny_run, settings_of, corpus):
-    """Half of the corpus may be of other levels; the rest of its rows must still be sound."""
+    """Half of the corpus may be of other levels; its other rows must still be sound."""
     write_texts(corpus, {"A1": 40, "C1": 40, "C2": 100, "typo": 1})
     run = tiny_run(settings_of(["A1", "C1"], leave_out=["C2", "typo"]))
     run.do("prepare")
@@ -104,7 +104,7 @@ def command(tmp_path, monkeypatch, settings_of):
 
 
 def test_skip_empty_leaves_them_out_in_one_go(command, tmp_path):
-    """And the second time there is nothing to do."""
+    """The second time there is nothing to do."""
     done = command("run", "--inline", "--skip-empty")
     assert done.exit_code == 0, (done.output, done.exception)
     assert "--skip-empty: without B1, C2, whose texts are too few; their texts are left out" in done.output
@@ -129,6 +129,6 @@ def test_skip_empty_is_refused_where_one_level_would_remain(command, corpus):
 
 
 def test_a_level_that_is_left_out_is_no_level(tiny_run, settings_of):
-    """It stands in one list."""
+    """It appears in only one of the two lists."""
     with pytest.raises(ConfigError, match="leave_out: 'A1' is one of the levels; remove it there or here"):
         tiny_run(settings_of(["A1", "C1"], leave_out=["A1"]))

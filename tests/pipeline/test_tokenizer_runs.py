@@ -1,4 +1,4 @@
-"""A whole run with another tokenizer than GPT-2's: every model shares it, and a change of it makes all stale."""
+"""A whole run with a tokenizer other than GPT-2's: every model shares it, and changing it makes everything stale."""
 
 import json
 import math
@@ -76,7 +76,7 @@ def test_every_model_of_a_run_shares_the_tokenizer_of_its_examples(finished):
 
 
 def test_models_of_a_corpus_s_tokenizer_fill_and_score(finished):
-    """By the run's own tokens: bytes are the text's without its first token's, whatever they are cut into."""
+    """With the run's own tokens: bytes are those of the text without its first token, however it is tokenised."""
     run = raysweep.load(finished / "tiny")
     for name in ("start", "all-C1"):
         table = run[name].score("I like it 😀", per_token=True)
@@ -88,7 +88,7 @@ def test_models_of_a_corpus_s_tokenizer_fill_and_score(finished):
 
 
 def test_the_forecast_knows_the_size_of_the_vocabulary(finished, folder, tmp_path):
-    """A model of 2,000 tokens is a twentieth of one with GPT-2's; before the corpus is read the size is estimated."""
+    """A model with 2,000 tokens is a twentieth of one with GPT-2's; before the corpus is read the size is estimated."""
     run = run_with(finished, tokenizer="corpus")
     size = ExampleStore.open(run.folder.examples).vocabulary.size
     found = read_json(run.folder.trial("all").result)["result"]["parameters"]
@@ -104,7 +104,7 @@ def test_the_forecast_knows_the_size_of_the_vocabulary(finished, folder, tmp_pat
 
 
 def test_the_forecast_takes_the_size_of_the_tokenizer_that_the_config_asks_for(finished, folder, tmp_path):
-    """The one beside the examples may be another; texts are counted in bytes, which is what is trained on."""
+    """The tokenizer stored with the examples may be another; texts are counted in bytes of the training data."""
     of_folder = run_with(finished, tokenizer=str(folder))
     assert model_shape(of_folder.config, of_folder.folder).vocabulary == read_tokenizer(folder, "x")[0].size
     shutil.copytree(finished, tmp_path / "runs")
@@ -122,7 +122,7 @@ def test_the_forecast_takes_the_size_of_the_tokenizer_that_the_config_asks_for(f
 
 
 def test_another_end_of_text_makes_trials_stale(finished):
-    """It stands in the tokenizer's config alone, of which no trial knew."""
+    """It occurs only in the tokenizer's config, which the trials' identity did not cover."""
     stages = read_run(run_with(finished, tokenizer="corpus").folder).stages
     files, path = stages["mask"].outputs, "examples/tokenizer/tokenizer_config.json"
     changed = replace(stages["mask"], outputs={**files, path: {**files[path], "digest": "0" * 32}})
@@ -152,7 +152,7 @@ def test_scores_of_the_start_under_another_vocabulary_are_not_up_to_date(finishe
 
 
 def test_scores_of_a_further_corpus_s_texts_rest_on_its_tokenizer(tmp_path):
-    """Its documents and shards may be the same to the byte under other merges, as when no word of it is cut anew."""
+    """Its documents and shards may be identical under other merges, if none of its words is split differently."""
     place = RunFolder(tmp_path).further("other")
     place.further_record.parent.mkdir(parents=True)
     paths = ("corpus/documents.parquet", "examples/0.examples", "examples/tokenizer/tokenizer.json")
@@ -171,7 +171,7 @@ def test_scores_of_a_further_corpus_s_texts_rest_on_its_tokenizer(tmp_path):
 
 
 def test_examples_of_another_vocabulary_are_not_kept(finished, tmp_path):
-    """A mask stage that was killed may go on with another version of `tokenizers`, which trains other merges."""
+    """A killed mask stage may be continued with another version of `tokenizers`, which trains other merges."""
     shutil.copytree(finished, tmp_path / "runs")
     run = run_with(tmp_path / "runs", tokenizer="corpus")
     begun = run.folder.examples_fingerprint
@@ -189,7 +189,7 @@ def test_examples_of_another_vocabulary_are_not_kept(finished, tmp_path):
 
 
 def test_another_tokenizer_makes_everything_stale(finished, folder, tmp_path):
-    """The setting is named and nothing is done; forced, every model is trained again, with the new tokens."""
+    """The setting is named and nothing is done; with --force, every model is trained again with the new tokens."""
     shutil.copytree(finished, tmp_path / "runs")
     for other, found in ({}, "absent"), ({"tokenizer": str(folder)}, read_tokenizer(folder, "x")[0].digest):
         with pytest.raises(ChangedError, match=rf"stage 'mask': .*tokenizer: \"corpus\" → \"?{found}"):
@@ -209,7 +209,7 @@ def test_another_tokenizer_makes_everything_stale(finished, folder, tmp_path):
 
 
 def test_a_further_corpus_is_masked_with_the_run_s_tokenizer(finished, tmp_path):
-    """Never with one of its own, whose ids would mean other tokens to the models; a new tokenizer makes it stale."""
+    """Never with its own, whose ids would mean other tokens to the models; a new tokenizer makes it stale."""
     shutil.copytree(finished, tmp_path / "runs")
     write_sample(tmp_path / "other.csv", rows=40, seed=9, level_shares={"A1": 1, "C1": 1}, levels=("A1", "C1"))
     columns = SAMPLE_COLUMNS.model_dump(exclude_none=True)
@@ -225,7 +225,7 @@ def test_a_further_corpus_is_masked_with_the_run_s_tokenizer(finished, tmp_path)
 
 
 def test_a_start_keeps_its_own_tokenizer_and_no_other_will_do(finished, folder, tmp_path):
-    """Its ids mean its tokens: `start` takes them, and any other setting is refused with the fix."""
+    """Its ids belong to its tokens: `start` uses them, and any other setting is refused with the fix."""
     model = run_with(finished).folder.trial("all").model
     run = run_with(tmp_path, start=str(model), tokenizer="start")
     run.do("prepare", "mask", "train")
@@ -248,7 +248,7 @@ def test_a_start_keeps_its_own_tokenizer_and_no_other_will_do(finished, folder, 
 
 
 def test_a_text_that_the_tokenizer_loses_stops_the_run_before_masking(tmp_path):
-    """The document's words are shown; nothing is trained on what is not its text."""
+    """The message shows the document's words; nothing is trained on altered text."""
     lossy = write_sentencepiece(tmp_path / "lossy", normalizer={"type": "Lowercase"})
     run = run_with(tmp_path, tokenizer=str(lossy))
     with pytest.raises(InputError, match=r"model.tokenizer: it is not lossless"):
@@ -271,6 +271,6 @@ def test_a_text_that_the_tokenizer_loses_stops_the_run_before_masking(tmp_path):
     ],
 )
 def test_tokenizers_that_do_not_fit_the_start_are_refused(model, message):
-    """When the file is read."""
+    """They are refused when the file is read."""
     with pytest.raises(ConfigError, match=message):
         parse_config({**SMALL, "model": model})

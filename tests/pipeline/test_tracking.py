@@ -27,7 +27,7 @@ TRACKED = {"track": ["mlflow"]}
 
 
 class Remembering:
-    """A tracker that keeps what it is sent, and takes nothing twice, as the real ones."""
+    """A tracker that stores what it receives, and ignores duplicates like the real ones."""
 
     is_live = True
     fails = ""
@@ -52,7 +52,7 @@ class Remembering:
 
 @pytest.fixture
 def tracked_run(done_run):
-    """The finished run, with a tracker that was named afterwards."""
+    """The finished run, with a tracker configured afterwards."""
 
     def make(changes=TRACKED, **asked):
         return make_run(done_run.folder.root.parent, changes, **asked)
@@ -70,7 +70,7 @@ def tracker(monkeypatch):
 
 
 def test_a_tracker_gets_every_training_with_its_curves_settings_and_test_scores(tracker, tracked_run):
-    """They are read from the run folder, under the names that TensorBoard has; also of trainings done before."""
+    """They are read from the run folder, under TensorBoard's names; trainings done before are included."""
     run = tracked_run()
     assert run.do() == []
     training = tracker.got["all-C1"]
@@ -90,7 +90,7 @@ def test_a_tracker_gets_every_training_with_its_curves_settings_and_test_scores(
 
 
 def test_what_a_tracker_has_is_not_sent_again(tracker, tracked_run, monkeypatch):
-    """The second command sends nothing, and does not even make the tracker."""
+    """The second command sends nothing, and does not even create the tracker."""
     assert tracked_run().do() == []
     monkeypatch.setattr(Remembering, "fails", "not to be made")
     again = tracked_run()
@@ -99,7 +99,7 @@ def test_what_a_tracker_has_is_not_sent_again(tracker, tracked_run, monkeypatch)
 
 
 def test_a_tracker_that_fails_costs_no_training_and_is_sent_the_rest_later(tracker, tracked_run, monkeypatch):
-    """The run ends as it would; what failed is one line, without the password of an address."""
+    """The run ends as it would without it; the failure is one line, without the password in an address."""
     monkeypatch.setattr(Remembering, "fails", f"{'x' * 260} https://me:{'hunter2' * 20}@server is gone\nand more")
     run = tracked_run()
     assert run.do() == []
@@ -114,7 +114,7 @@ def test_a_tracker_that_fails_costs_no_training_and_is_sent_the_rest_later(track
 
 @pytest.mark.slow
 def test_a_resumed_or_extended_training_stays_the_same_and_one_trained_again_does_not(tracker, tiny_run, tmp_path):
-    """Its id hangs on its first start: a tracker goes on in the same run, and no step comes twice."""
+    """Its id depends on its first start: a tracker continues the same run, and no step arrives twice."""
     keeping = {**TRACKED, "training": {**TINY["training"], "keep": "resume"}}
     assert tiny_run(keeping).do() == []
     first = tracker.got["A1"]
@@ -128,7 +128,7 @@ def test_a_resumed_or_extended_training_stays_the_same_and_one_trained_again_doe
 
 
 def test_the_last_step_of_a_running_training_waits_for_its_evaluation(done_run):
-    """The evaluation of a step is written after the step; sent too early, it would be lost."""
+    """A step's evaluation is written after the step; sent too early, it would be lost."""
     trials = expand_trials(done_run.config)
     trial, place, record = next(iter(find_trainings(done_run.folder, trials)))
     training = read_training(done_run.folder, done_run.config, trial, place, record)
@@ -139,7 +139,7 @@ def test_the_last_step_of_a_running_training_waits_for_its_evaluation(done_run):
 
 
 def test_scores_of_an_earlier_model_are_not_sent(tracker, tracked_run):
-    """After `train --force A1` alone, the scores on disk are those of the model before."""
+    """After `train --force A1` alone, the scores on disk are those of the previous model."""
     shorter = {**TRACKED, "trials": {**TINY["trials"], "A1": {"levels": ["A1"], "steps": 2}}}
     assert tracked_run(shorter, forced=["A1"]).do("train") == []
     assert tracker.got["A1"].scores == {}
@@ -148,7 +148,7 @@ def test_scores_of_an_earlier_model_are_not_sent(tracker, tracked_run):
 
 
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_made(tiny_run, monkeypatch):
-    """The place, the value and the command that installs it; a folder `wandb` is no installed wandb."""
+    """The message gives the place, the value and the command that installs it; a folder `wandb` does not count."""
     found = importlib.util.find_spec("json")
     specs = {"mlflow": None, "wandb": importlib.machinery.ModuleSpec("wandb", None)}
     monkeypatch.setattr("raysweep.config.tracker_settings.find_spec", lambda name: specs.get(name, found))
@@ -165,13 +165,13 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_made(tiny
 
 
 def test_an_unknown_tracker_is_a_mistake_of_the_config():
-    """With the names that are known."""
+    """The message lists the known names."""
     with pytest.raises(ConfigError, match=r"track.*found 'mlfow'; must be 'mlflow' or 'wandb'"):
         parse_config({**TINY, "track": ["mlfow"]})
 
 
 def test_tensorboard_has_the_settings_and_the_test_scores(done_run):
-    """Its HParams tab shows each training's settings; scores that are made again replace the earlier ones."""
+    """Its HParams tab shows each training's settings; new scores replace the earlier ones."""
     root = done_run.folder.trial("A1").root
     matrix = pd.read_csv(done_run.folder.matrix, index_col="model")
     for is_again in (False, True):
@@ -194,7 +194,7 @@ def test_tensorboard_has_the_settings_and_the_test_scores(done_run):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # what their libraries warn of is theirs
 def test_mlflow_and_wandb_take_a_run(tiny_run, tmp_path, monkeypatch):
-    """The real libraries, with their local stores; a training that failed goes on in the same run, each step once."""
+    """The real libraries, with local stores; a failed training continues in the same run, with each step once."""
     mlflow_client = pytest.importorskip("mlflow.tracking")
     wandb_records = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tok-8c1f")
@@ -244,7 +244,7 @@ def _fail_at_the_first_evaluation(job, *, on_evaluation, **how):
 
 
 def _read_log(data):
-    """The records of a `.wandb` file: LevelDB's log format after a header of seven bytes."""
+    """Read the records of a `.wandb` file: LevelDB's log format after a header of seven bytes."""
     place, parts = 7, []
     while place + 7 <= len(data):
         if (left := 32768 - place % 32768) < 7:

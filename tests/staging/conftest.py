@@ -16,7 +16,7 @@ def object_server():
 
 @pytest.fixture
 def server(object_server, monkeypatch, tmp_path):
-    """The local S3, as well behaved as at its start, and where its clients find it."""
+    """The local S3 in its initial state, and variables that direct clients to it."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_ENDPOINT_URL", object_server.url)
@@ -35,7 +35,7 @@ def gate(server):
 
 @pytest.fixture
 def uri(server):
-    """Where runs lie."""
+    """The address of the runs."""
     return f"s3://{server.new_bucket()}/some/folder"
 
 

@@ -1,4 +1,4 @@
-"""An executor whose workers have a disk of their own, without Ray: as `cluster` does it, in this process."""
+"""An executor whose workers have their own disks, without Ray: does what `cluster` does, in this process."""
 
 import os
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from raysweep.storage.run_files import claim_of
 
 @contextmanager
 def on_disk(folder):
-    """The disk of a worker."""
+    """Use the disk of a worker."""
     before = os.environ["RAYSWEEP_STAGING"]
     os.environ["RAYSWEEP_STAGING"] = str(folder)
     try:
@@ -26,7 +26,7 @@ def on_disk(folder):
 
 
 class ElsewhereExecutor(InlineExecutor):
-    """Each task is carried out on the disk that `next_disk` names."""
+    """Executes each task on the disk that `next_disk` names."""
 
     def __init__(self, disks):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A local S3 for tests: moto behind a gate that counts requests, and answers 503 or ignores conditions when told to."""
+"""A local S3 for tests: moto behind a gate that counts requests, and answers 503 or ignores conditions on request."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH")
 
 @dataclass
 class Gate:
-    """What is between the client and moto."""
+    """Stands between the client and moto."""
 
     app: object
     is_down: bool = False
@@ -52,7 +52,7 @@ class Gate:
         return self.app(environ, start_response) if not self.speaks_gs else self._answer_as_gs(environ, start_response)
 
     def _answer_as_gs(self, environ, start_response):
-        """Google's XML API: S3's, but conditions are on generations, numbers that grow with each write."""
+        """Imitate Google's XML API: like S3, but with conditions on generations, numbers that grow with each write."""
         environ["RAW_URI"] = environ["REQUEST_URI"] = f"{quote(environ['PATH_INFO'])}?{environ['QUERY_STRING']}"
         path, wanted = environ["PATH_INFO"], environ.pop("HTTP_X_GOOG_IF_GENERATION_MATCH", None)
         if wanted == "0":
@@ -93,7 +93,7 @@ class ObjectServer:
         self.url = f"http://{host}:{self._server.server_port}"
 
     def new_bucket(self):
-        """An empty bucket; returns its name."""
+        """Create an empty bucket; return its name."""
         name = f"runs-{uuid.uuid4().hex[:12]}"
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT")):
             return name

@@ -1,10 +1,10 @@
-"""Compares the time of a run on a local path, by the clock and of the CPU, with the same run in object storage.
+"""Compares a run on a local path with the same run in object storage, by wall-clock and CPU time.
 
     python -m tests.staging.s3_overhead                      # the default run, twice each, in turn: some eight minutes
     python -m tests.staging.s3_overhead --rounds 4 -- --config tests/cluster_lab/sweep.yaml --inline
 
-The bucket is a local S3 (moto) in a process of its own, on the same cores, so what it computes counts against s3://;
-its CPU time is printed beside the run's.  How long the work waited for the bucket is in the run's line 'storage: …'.
+The bucket is a local S3 (moto) in a separate process on the same cores, so its own work slows down the run on s3://;
+its CPU time is printed beside the run's.  The run's line 'storage: …' says how long the work waited for the bucket.
 Needs root, and a kernel with cgroup2: a control group counts the CPU time.
 """
 
@@ -30,7 +30,7 @@ def _serve(answer):
 
 
 class Processes:
-    """A command with all that it starts, Ray's workers among them, in a control group that counts their CPU time."""
+    """A command with all processes that it starts, including Ray's workers, in a control group that counts CPU time."""
 
     def __init__(self):
         mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
@@ -44,7 +44,7 @@ class Processes:
         self._group.rmdir()
 
     def run(self, words, variables):
-        """Run it; returns what became of it, its seconds of wall time, and those of CPU time of all its processes."""
+        """Run it; return the completed process, its wall-clock seconds, and the CPU seconds of all its processes."""
         before, began = self._seconds(), time.monotonic()
         join = ["bash", "-c", f'echo $$ > {self._group}/cgroup.procs && exec "$@"', "join"]
         done = subprocess.run([*join, *words], env=os.environ | variables, capture_output=True, text=True)
@@ -60,7 +60,7 @@ class Processes:
 
 
 def _run(processes, storage, options, variables):
-    """One run: seconds of wall time, seconds of CPU time with all its processes, and its last line about storage."""
+    """Execute one run; return wall-clock seconds, CPU seconds of all processes, and its last line about storage."""
     words = [sys.executable, "-m", "raysweep", "run", "--name", "run", "--storage", storage, *options]
     done, wall_s, cpu_s = processes.run(words, variables)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

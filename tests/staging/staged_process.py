@@ -1,4 +1,4 @@
-"""Runs stages of the tiny run with its folder in object storage; as a program of its own it can be killed."""
+"""Executes stages of the tiny run with its folder in object storage; as a separate program it can be killed."""
 
 import sys
 
@@ -30,7 +30,7 @@ def open_run(storage, changes=None, forced=(), executor=None, extended=()) -> Ru
 
 
 def do_staged(uri, *stages, changes=None, forced=(), executor=None, extended=()):
-    """Do the stages; returns the run, what was said, and what was sent and fetched."""
+    """Do the stages; return the run, the messages, and the traffic."""
     address, said = parse_bucket_uri(uri), []
     with staged_run(address, "tiny", said.append) as staging:
         run = open_run(LocalCopies.of(address).folder, changes, forced, executor, extended)
@@ -42,7 +42,7 @@ def do_staged(uri, *stages, changes=None, forced=(), executor=None, extended=())
 
 
 def results_of(folder: RunFolder) -> dict[str, str]:
-    """Digests of what must not depend on where a run lies, or how often it was killed."""
+    """Return digests of what must not depend on where a run is stored, or how often it was killed."""
     patterns = [
         "corpus/documents.parquet",
         "examples/*.examples",

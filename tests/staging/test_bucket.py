@@ -1,4 +1,4 @@
-"""Objects, conditions, and a store that fails for a while or for good."""
+"""Objects, conditions, and a store that fails temporarily or permanently."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ def test_what_is_written_is_read_listed_and_deleted(bucket, tmp_path):
 
 
 def test_empty_objects_that_stand_for_folders_are_no_files(bucket, server, uri):
-    """pyarrow makes them for Ray Train, and so do consoles."""
+    """pyarrow creates them for Ray Train, and so do consoles."""
     for path in ("", "ray/", "ray/train/"):
         name = f"{server.url}/{uri.removeprefix('s3://')}/tiny/{path}"
         urllib.request.urlopen(urllib.request.Request(name.rstrip("/") + "/", b"", method="PUT")).close()
@@ -41,7 +41,7 @@ def test_empty_objects_that_stand_for_folders_are_no_files(bucket, server, uri):
 
 
 def test_a_large_file_goes_in_parts_and_comes_back_the_same(bucket, tmp_path, monkeypatch):
-    """Multipart needs parts of 5 MiB at least."""
+    """Multipart uploads need parts of at least 5 MiB."""
     monkeypatch.setattr(buckets, "PART_BYTES", 5 << 20)
     source, to = tmp_path / "big", tmp_path / "deep" / "back"
     source.write_bytes(os.urandom(11 << 20))
@@ -59,7 +59,7 @@ def test_a_large_file_goes_in_parts_and_comes_back_the_same(bucket, tmp_path, mo
 
 
 def test_a_version_that_was_replaced_is_not_fetched(bucket, tmp_path):
-    """Parts of two versions would be nobody's file."""
+    """Parts of two versions would make a file that nobody wrote."""
     bucket.upload("x", b"old")
     stored = bucket.find("x")
     bucket.upload("x", b"new")
@@ -72,14 +72,14 @@ def test_a_version_that_was_replaced_is_not_fetched(bucket, tmp_path):
 
 
 def test_conditional_writes_let_one_writer_through(bucket, gate):
-    """To make an object, and to replace the version that was seen."""
+    """For creating an object, and for replacing the version that was seen."""
     version = bucket.create("lock", b"mine")
     with pytest.raises(TakenError):
         bucket.create("lock", b"theirs")
     later = bucket.replace("lock", b"mine again", version)
     with pytest.raises(TakenError):
         bucket.replace("lock", b"theirs", version)
-    # The answer to the first try was lost; the object is as this writer wanted it.
+    # The response to the first attempt was lost; the object has this writer's contents.
     assert bucket.replace("lock", b"mine again", version) == later
     gate.lacks_conditions = True
     with pytest.raises(UnconditionalError):
@@ -87,7 +87,7 @@ def test_conditional_writes_let_one_writer_through(bucket, gate):
 
 
 def test_a_store_that_answers_503_for_a_while_is_waited_for_and_told(bucket, gate, caplog):
-    """The work goes on as if nothing had been, and the person knows why it took longer."""
+    """The work continues as if nothing had happened, and the user learns why it took longer."""
     gate.is_down = True
     gate.on_request = lambda *_: setattr(gate, "is_down", gate.count("PUT") < 3)
     gate.requests.clear()
@@ -108,7 +108,7 @@ def test_patience_has_an_end(bucket, gate):
 
 
 def test_a_refusal_is_told_at_once(bucket, gate, uri):
-    """No wait makes a missing right or bucket appear."""
+    """Waiting does not make a missing permission or bucket appear."""
     gate.refuses = "/x"
     with pytest.raises(StorageError, match="cannot write: 403 AccessDenied; give the credentials s3:GetObject"):
         bucket.upload("x", b"1")
@@ -120,7 +120,7 @@ def test_a_refusal_is_told_at_once(bucket, gate, uri):
 
 
 def test_a_process_ends_while_a_store_does_not_answer(uri, gate):
-    """A second Ctrl-C ends at once; threads that are still trying must not keep Python from its exit."""
+    """A second Ctrl-C ends at once; threads that are still retrying must not keep Python from exiting."""
     gate.is_down = True
     code = (
         "import sys, threading, time; from raysweep.staging.bucket import Bucket;"
@@ -133,7 +133,7 @@ def test_a_process_ends_while_a_store_does_not_answer(uri, gate):
 
 
 def test_an_error_in_parallel_work_is_raised(bucket):
-    """What began is over by then; the rest is not begun."""
+    """Work that has begun is finished by then; the rest is not begun."""
     done = []
 
     def work(number):
@@ -152,7 +152,7 @@ def test_an_error_in_parallel_work_is_raised(bucket):
 
 
 def test_no_credentials_are_no_passing_trouble(bucket):
-    """The last place of the chain is the machine's own metadata service, which a laptop does not have."""
+    """The last place in the chain is the machine's own metadata service, which a laptop does not have."""
 
     def ask():
         raise bucket._obstore.exceptions.GenericError("error sending request for url (http://169.254.169.254/latest)")
@@ -162,7 +162,7 @@ def test_no_credentials_are_no_passing_trouble(bucket):
 
 
 def test_an_endpoint_that_nobody_listens_at_is_tried_again(uri, monkeypatch):
-    """A connection that fails may be a passing one."""
+    """A failed connection may be temporary."""
     bucket = Bucket(parse_bucket_uri(f"{uri}?endpoint=http://127.0.0.1:9"), patience_s=0.5)
     with pytest.raises(StorageError, match=r"cannot list for \d s: HTTP error: error sending request; the same"):
         bucket.list()

@@ -35,7 +35,7 @@ from raysweep.staging.bucket_address import BucketAddress, open_store, parse_buc
     ],
 )
 def test_a_uri_names_bucket_folder_and_endpoint(uri, variables, expected):
-    """What the URI says goes before what the environment says."""
+    """The URI takes precedence over the environment."""
     assert parse_bucket_uri(uri, variables) == expected
     assert str(expected.at("run")) == f"{expected}/run"
 
@@ -52,7 +52,7 @@ def test_a_uri_names_bucket_folder_and_endpoint(uri, variables, expected):
     ],
 )
 def test_what_is_wrong_with_a_uri_is_named(uri, message):
-    """Each with the fix."""
+    """Each message includes the fix."""
     with pytest.raises(ConfigError, match=message):
         parse_bucket_uri(uri, {})
 
@@ -66,7 +66,7 @@ def test_a_secret_in_a_uri_is_refused_and_not_shown():
 
 
 def test_the_region_of_an_aws_bucket_is_asked_for(monkeypatch, tmp_path):
-    """AWS tells it without credentials, also by a refusal."""
+    """AWS tells it without credentials, even in a refusal."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):
@@ -90,7 +90,7 @@ def test_the_region_of_an_aws_bucket_is_asked_for(monkeypatch, tmp_path):
 
 
 def test_credentials_of_a_profile_are_read_by_boto3_or_refused_with_the_way_out(monkeypatch, tmp_path):
-    """The client itself reads the environment and instance profiles only."""
+    """The client itself reads only the environment and instance profiles."""
     file = tmp_path / "credentials"
     file.write_text("[default]\naws_access_key_id = from-profile\naws_secret_access_key = s\n")
     variables = {"AWS_SHARED_CREDENTIALS_FILE": str(file), "AWS_CONFIG_FILE": str(tmp_path / "none")}
@@ -108,7 +108,7 @@ def test_credentials_of_a_profile_are_read_by_boto3_or_refused_with_the_way_out(
 
 
 def test_a_machine_without_credentials_is_named(monkeypatch, tmp_path):
-    """A folder of profiles that has none, and no instance profile: another node may have one."""
+    """A folder of profiles without any profile, and no instance profile: another node may have credentials."""
     (tmp_path / "config").write_text("[default]\nregion = eu-central-1\n")
     variables = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
     for name, value in {**variables, "AWS_EC2_METADATA_DISABLED": "true"}.items():
@@ -122,7 +122,7 @@ def test_a_machine_without_credentials_is_named(monkeypatch, tmp_path):
 
 
 def test_a_process_with_other_variables_reads_the_same_place():
-    """A replica on another node is told the endpoint that this process found in its environment."""
+    """A replica on another node receives the endpoint that this process found in its environment."""
     address = parse_bucket_uri("s3://bucket/runs", {"AWS_ENDPOINT_URL": "https://host:9000", "AWS_REGION": "eu-west-1"})
     assert parse_bucket_uri(address.at("paper").uri, {}) == address.at("paper")
     assert parse_bucket_uri("gs://bucket/runs", {}).uri == "gs://bucket/runs"

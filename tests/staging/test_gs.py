@@ -1,4 +1,4 @@
-"""gs:// against a stand-in that speaks Google's XML API as far as raysweep uses it; no Google was asked."""
+"""gs:// against a stand-in that implements the parts of Google's XML API that raysweep uses; not tested on Google."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.staging.staged_process import SHORT, do_staged
 
 @pytest.fixture
 def gs_uri(server, monkeypatch):
-    """Where runs lie."""
+    """The address of the runs."""
     name = server.new_bucket()
     server.gate.speaks_gs = True
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
@@ -21,7 +21,7 @@ def gs_uri(server, monkeypatch):
 
 
 def test_conditions_are_on_generations(gs_uri, tmp_path):
-    """As Google has it: an e_tag is no condition of a write there."""
+    """As on Google, where an ETag cannot be a condition of a write."""
     bucket = Bucket(parse_bucket_uri(gs_uri), patience_s=60.0)
     condition = bucket.create("lock", b"mine")
     assert condition.isdigit()
@@ -38,7 +38,7 @@ def test_conditions_are_on_generations(gs_uri, tmp_path):
 
 
 def test_a_run_folder_is_kept_in_gs_too(gs_uri, monkeypatch, tmp_path):
-    """With its lease; another disk finds the same."""
+    """With its lease; another disk finds the same contents."""
     run, _, _ = do_staged(gs_uri, "prepare", changes=SHORT)
     lease = take_lease(Bucket(parse_bucket_uri(gs_uri).at("tiny")), disk="x", say=print)
     assert lease.has_conditions
@@ -53,7 +53,7 @@ def test_a_run_folder_is_kept_in_gs_too(gs_uri, monkeypatch, tmp_path):
 
 
 def raise_if_taken(uri, monkeypatch):
-    """A second driver, whose patience is short."""
+    """A second driver that gives up quickly."""
     from raysweep.staging import lease as leases
 
     monkeypatch.setattr(leases, "_outlast", lambda bucket, stored: bucket.read("lease.json"))

@@ -1,4 +1,4 @@
-"""One process at a time works in a run, whoever dies or loses sight of the store."""
+"""One process at a time works in a run, whichever process dies or loses contact with the store."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ from raysweep.storage.run_folder import RunFolder
 
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch):
-    """Fractions of seconds, but for the minute in which a living process may be too slow to renew."""
+    """Fractions of seconds, except for the minute in which a live process may be too slow to renew."""
     for name, value in {"RENEW_EVERY_S": 0.3, "_LOOK_EVERY_S": 0.1, "_SETTLE_S": 0.5}.items():
         monkeypatch.setattr(leases, name, value)
 
@@ -46,7 +46,7 @@ def test_a_second_process_is_refused_while_the_first_renews(bucket):
 
 
 def test_a_released_lease_is_taken_at_once(bucket):
-    """And says whose it was, so that the next one knows whether the bucket is as it left it."""
+    """It also tells whose it was, so that the next holder knows whether the bucket is as it left it."""
     first = take(bucket)
     assert read_token(bucket) == first.token
     first.release()
@@ -58,7 +58,7 @@ def test_a_released_lease_is_taken_at_once(bucket):
 
 
 def test_the_lease_of_a_dead_process_is_taken_over_when_it_has_expired(bucket, monkeypatch):
-    """The dead one, should it only have been asleep, notices and writes nothing more."""
+    """If the dead process was only asleep, it notices and writes nothing more."""
     monkeypatch.setattr(leases, "EXPIRES_S", 1.5)
     first = take(bucket)
     began = time.monotonic()
@@ -74,7 +74,7 @@ def test_the_lease_of_a_dead_process_is_taken_over_when_it_has_expired(bucket, m
 
 
 def test_a_dead_process_of_the_same_disk_is_not_waited_for(bucket):
-    """The kernel's lock of the local folder has told that it is gone."""
+    """The kernel's lock on the local folder has shown that it is gone."""
     take(bucket)
     said = []
     take(bucket, said=said)
@@ -82,7 +82,7 @@ def test_a_dead_process_of_the_same_disk_is_not_waited_for(bucket):
 
 
 def test_of_two_that_start_at_once_one_gets_it(bucket):
-    """By the condition of the write, however close they are."""
+    """The condition of the write decides, however close they are."""
     ends, start = [], threading.Barrier(6)
 
     def begin(number):
@@ -106,9 +106,9 @@ def test_of_two_that_start_at_once_one_gets_it(bucket):
 
 @pytest.mark.parametrize("fault", ["ignores_conditions", "lacks_conditions"])
 def test_a_store_without_conditions_is_noticed(bucket, gate, fault, monkeypatch):
-    """The lease is then written, waited for and read again; the later of two writers has it.
+    """The lease is then written, and read again after a wait; the later of two writers holds it.
 
-    Both see the lease that was released, and each waits until the other has written.
+    Both see the released lease, and each waits until the other has written.
     """
     setattr(gate, fault, True)
     first = take(bucket)
@@ -141,7 +141,7 @@ def test_a_store_without_conditions_is_noticed(bucket, gate, fault, monkeypatch)
 
 
 def test_those_who_look_see_the_holder(bucket, tmp_path):
-    """`status` asks the lease that it fetched, not the kernel."""
+    """`status` reads the fetched lease, not the kernel's lock."""
     folder = RunFolder(tmp_path)
     lease_file = tmp_path / LEASE
     assert read_lease(lease_file) is None

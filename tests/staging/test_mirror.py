@@ -1,4 +1,4 @@
-"""What the bucket holds after each request, and after a kill between any two."""
+"""The contents of the bucket after each request, and after a kill between any two."""
 
 import json
 import random
@@ -51,7 +51,7 @@ class FragileBucket(Bucket):
 
 @pytest.fixture(autouse=True)
 def one_at_a_time(monkeypatch):
-    """A kill then falls between two known requests."""
+    """Send one request at a time, so that a kill falls between two known requests."""
     monkeypatch.setattr(mirrors, "in_parallel", lambda work, items: [work(item) for item in sorted(items)])
 
 
@@ -92,7 +92,7 @@ def contents(store):
 
 
 def assert_sound(store, tmp_path):
-    """Every record's files are there as it says; every checkpoint with a record is whole."""
+    """Check that every record's files match it, and that every checkpoint with a record is complete."""
     files = contents(store)
     for path, data in files.items():
         if is_sealed_record(path):
@@ -119,7 +119,7 @@ def save_checkpoint(folder, step, remove=()):
 
 
 def story(folder):
-    """What a run does to its folder, pausing where a push may fall; an explicit push is yielded as True."""
+    """Do what a run does to its folder, pausing where a push may happen; yield True for an explicit push."""
     write(folder.documents, "documents")
     write_run(folder, prepare=[folder.documents])
     yield True
@@ -158,7 +158,7 @@ def story(folder):
     write(folder.report_html, "another report")
     write_run(folder, prepare=[folder.documents], mask=[folder.examples], report=[folder.report])
     yield True
-    # The same, and the thread's push sees only the end of it.
+    # The same, but the thread's push sees only its end.
     write_run(folder, prepare=[folder.documents], mask=[folder.examples])
     write(folder.report_html, "a third report")
     yield False
@@ -175,7 +175,7 @@ def story(folder):
 
 
 def changes_of(folder, store):
-    """Run the whole story; returns the number of changing requests."""
+    """Run the whole story; return the number of changing requests."""
     mirror, count = make_mirror(folder, store), 0
 
     def seen():
@@ -213,7 +213,7 @@ def test_after_each_request_every_record_stands_for_what_is_there(folder, tmp_pa
 
 
 def test_a_kill_at_any_request_leaves_what_both_disks_can_continue_from(tmp_path):
-    """The same disk sends what is missing; another one finds a sound state, and no old file among new ones."""
+    """The same disk sends what is missing; another one finds a consistent state, without old files among new ones."""
     total = changes_of(RunFolder(tmp_path / "whole"), MemoryStore())
     assert total > 30
     for fatal in range(total):
@@ -242,7 +242,7 @@ def test_a_kill_at_any_request_leaves_what_both_disks_can_continue_from(tmp_path
 
 
 def test_a_look_at_an_unchanged_run_reads_no_record(folder, monkeypatch):
-    """A look every two seconds must cost next to nothing; a record that is replaced is read again."""
+    """A check every two seconds must cost next to nothing; a replaced record is read again."""
     store = MemoryStore()
     mirror = make_mirror(folder, store)
     for is_boundary in story(folder):
@@ -258,7 +258,7 @@ def test_a_look_at_an_unchanged_run_reads_no_record(folder, monkeypatch):
 
 
 def test_a_file_that_was_deleted_after_a_kill_does_not_come_back(folder):
-    """An upload is noted before it begins: else an old shard would be taken for another's, and lie among new ones."""
+    """Each upload is recorded first; otherwise an old shard would look like another process's and be restored."""
     store = MemoryStore()
     write(folder.examples_fingerprint, "first")
     write(folder.examples / "shard-00000.examples", "first shard")
@@ -278,7 +278,7 @@ def test_a_file_that_was_deleted_after_a_kill_does_not_come_back(folder):
 
 
 def test_a_push_with_nothing_new_sends_nothing(folder):
-    """A second run costs a listing."""
+    """A second run costs only a listing."""
     store = MemoryStore()
     changes_of(folder, store)
     mirror = make_mirror(folder, store)
@@ -288,7 +288,7 @@ def test_a_push_with_nothing_new_sends_nothing(folder):
 
 
 def test_what_is_not_as_its_record_says_does_not_travel(folder):
-    """A damaged report, or one that is being written, stays here; what the bucket has stays whole."""
+    """A damaged report, or one that is being written, is not sent; the bucket's contents stay consistent."""
     store = MemoryStore()
     write(folder.report_html, "report")
     write_run(folder, report=[folder.report])
@@ -310,7 +310,7 @@ def test_what_is_not_as_its_record_says_does_not_travel(folder):
     "damaged", ["{", "[]", '{"stages": {"report": 3}}', '{"stages": {"report": {"outputs": {"a": {}}}}}']
 )
 def test_a_damaged_record_does_not_travel(folder, damaged):
-    """The bucket keeps the sound one; and one that is damaged there is replaced."""
+    """The bucket keeps the sound record; a record that is damaged in the bucket is replaced."""
     store = MemoryStore()
     write(folder.report_html, "report")
     write_run(folder, report=[folder.report])
@@ -329,7 +329,7 @@ def test_a_damaged_record_does_not_travel(folder, damaged):
 
 
 def test_files_that_grow_are_sent_every_twenty_seconds(folder, monkeypatch):
-    """But at once before a checkpoint that follows them, and whenever everything is asked for."""
+    """But at once before a checkpoint that follows them, and whenever everything is requested."""
     store, trial = MemoryStore(), folder.trial("A1")
     mirror = make_mirror(folder, store)
     for size, everything in ((1, False), (2, False), (3, True), (4, False)):
@@ -344,7 +344,7 @@ def test_files_that_grow_are_sent_every_twenty_seconds(folder, monkeypatch):
 
 
 def test_working_files_stay_here(folder):
-    """Locks, Ray's folder, and what is being written."""
+    """Locks, Ray's folder, and files being written."""
     store = MemoryStore()
     for path in (
         folder.lock,
@@ -361,7 +361,7 @@ def test_working_files_stay_here(folder):
 
 
 def test_what_others_sent_is_fetched_and_what_changed_here_stays(folder, tmp_path):
-    """A worker sends into the same run; the driver fetches what it does not have."""
+    """A worker sends into the same run; the driver fetches what it lacks."""
     store = MemoryStore()
     mine, theirs = make_mirror(folder, store), make_mirror(RunFolder(tmp_path / "worker"), store, "theirs")
     for name in ("a", "b", "c"):
@@ -380,7 +380,7 @@ def test_what_others_sent_is_fetched_and_what_changed_here_stays(folder, tmp_pat
     assert (folder.root / "c").read_text() == "3"
     mine.push()
     assert contents(store) == {"a": b"2", "c": b"3", "new/x": b"1"}
-    # And the bucket decides where another has been at work since.
+    # If another disk has been used since, the bucket decides.
     write(folder.root / "a", "local")
     write(folder.root / "deep" / "y", "local")
     mine.pull(reset=True)
@@ -393,7 +393,7 @@ def test_what_others_sent_is_fetched_and_what_changed_here_stays(folder, tmp_pat
 
 
 def test_some_objects_may_be_left_out_and_a_folder_be_asked_for(folder, tmp_path):
-    """Those who look need no weights."""
+    """Read-only commands need no weights."""
     store = MemoryStore()
     for path in ("trials/A/checkpoints/step-1/model.safetensors", "trials/A/x", "trials/B/x", "y"):
         write(folder.root / path, "1")
@@ -407,7 +407,7 @@ def test_some_objects_may_be_left_out_and_a_folder_be_asked_for(folder, tmp_path
 
 
 def test_a_growing_file_is_fetched_in_place_for_a_reader_that_has_it_open(folder, tmp_path):
-    """`logs --follow` reads on in the file that it opened."""
+    """`logs --follow` continues reading the file that it opened."""
     store = MemoryStore()
     mirror = make_mirror(folder, store)
     reader = make_mirror(RunFolder(tmp_path / "reader"), store, "reader")
@@ -424,7 +424,7 @@ def test_a_growing_file_is_fetched_in_place_for_a_reader_that_has_it_open(folder
 
 
 def test_a_torn_index_lets_the_bucket_decide(folder):
-    """It is a cache: without it more is fetched, and nothing is lost."""
+    """The index is a cache: without it more is fetched, but nothing is lost."""
     store = MemoryStore()
     write(folder.config, "1")
     mirror = make_mirror(folder, store)
@@ -436,7 +436,7 @@ def test_a_torn_index_lets_the_bucket_decide(folder):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_files_that_change_while_they_are_sent_come_with_a_later_push(folder, seed):
-    """Anything may be written, replaced or deleted between two requests; in the end the two sides are the same."""
+    """Anything may be written, replaced or deleted between two requests; in the end both sides are equal."""
     store, rng = MemoryStore(), random.Random(seed)
     names = [
         f"trials/A/{name}"

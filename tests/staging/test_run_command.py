@@ -1,4 +1,4 @@
-"""The commands that messages name can be pasted: they find the run, and repeat what was asked of it."""
+"""The commands named in messages can be pasted: they find the run, and repeat what was requested."""
 
 import json
 import shlex
@@ -14,14 +14,14 @@ SETTINGS = ["--set", "data.csv=my texts/a.csv", "--skip-empty"]
 
 
 def words(command):
-    """The command in its backticks."""
+    """Extract the command from its backticks."""
     assert command[0] == command[-1] == "`"
     return shlex.split(command[1:-1])
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run that was made elsewhere, as run.json says, and lies in a folder with a space now."""
+    """A run that was made elsewhere, according to run.json, and now lies in a folder with a space."""
     folder = RunFolder(tmp_path / "a place" / "copy")
     folder.root.mkdir(parents=True)
     folder.record.write_text(json.dumps({"command": f"{RECORDED} {shlex.join(SETTINGS)}"}))
@@ -29,7 +29,7 @@ def folder(tmp_path):
 
 
 def test_a_command_repeats_what_was_asked_where_the_run_lies(folder, tmp_path, monkeypatch):
-    """With the settings of its last command, without the storage and the name that it had."""
+    """With the settings of its last command, but not with the storage and name that it had."""
     made = ["--profile", "quick", "--config", "my texts/a.yaml", *SETTINGS]
     place = ["raysweep", "run", "--name", "copy", "--storage", str(tmp_path / "a place")]
     assert words(run_command(folder, "--force", "A1")) == [*place, *made, "--force", "A1"]
@@ -43,7 +43,7 @@ def test_a_command_repeats_what_was_asked_where_the_run_lies(folder, tmp_path, m
 
 @pytest.mark.parametrize("record", [None, "{", "[]", "{}", '{"command": "it\'s"}'])
 def test_without_a_record_the_command_says_where_the_run_lies(folder, record):
-    """Whoever needs the record refuses it by itself."""
+    """Code that needs the record refuses it itself."""
     folder.record.unlink() if record is None else folder.record.write_text(record)
     assert words(run_command(folder)) == [
         "raysweep",
@@ -56,7 +56,7 @@ def test_without_a_record_the_command_says_where_the_run_lies(folder, record):
 
 
 def test_a_command_is_given_in_the_folder_that_its_paths_count_from(folder, tmp_path, monkeypatch):
-    """There its config is read, and its data; what lies there is not named with its whole path."""
+    """Its config and data are read there, so their paths need not be written in full."""
     record = json.loads(folder.record.read_text())
     folder.record.write_text(json.dumps({**record, "working_folder": str(folder.root.parent)}))
     made = ["--profile", "quick", "--config", "my texts/a.yaml", *SETTINGS]
@@ -70,7 +70,7 @@ def test_a_command_is_given_in_the_folder_that_its_paths_count_from(folder, tmp_
 
 
 def test_a_folder_that_is_not_there_is_named_beside_the_command(folder):
-    """As for a run from another machine: another folder's config must not be read unnoticed."""
+    """As for a run from another machine: the config in another folder must not be read by mistake."""
     record = json.loads(folder.record.read_text())
     folder.record.write_text(json.dumps({**record, "working_folder": "/not here/at all"}))
     command, _, note = run_command(folder).rpartition("` (")

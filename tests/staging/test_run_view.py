@@ -1,4 +1,4 @@
-"""A whole run fetched from object storage, for who only uses it."""
+"""A whole run fetched from object storage for reading."""
 
 import shlex
 
@@ -12,7 +12,7 @@ from raysweep.staging.run_view import fetch_run
 
 
 def test_a_run_is_loaded_from_its_uri_without_checkpoints(uri, bucket, finished_storage):
-    """Everything that its records list is there, so it is read as from a path."""
+    """Everything that its records list is there, so it is read like a run on a path."""
     root = finished_storage / "tiny"
     for path in (path for path in root.rglob("*") if path.is_file()):
         bucket.upload(path.relative_to(root).as_posix(), path)
@@ -27,7 +27,7 @@ def test_a_run_is_loaded_from_its_uri_without_checkpoints(uri, bucket, finished_
 
 
 def test_a_uri_without_a_run_is_refused(uri):
-    """With an example of what it must be."""
+    """The message includes an example of a valid URI."""
     with pytest.raises(
         InputError, match=r"^run: found .*other, which holds no run; must be such as s3://bucket/runs/paper"
     ):

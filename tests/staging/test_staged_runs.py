@@ -1,4 +1,4 @@
-"""Whole runs whose folder is in object storage: the same results, whoever dies, and wherever the next one starts."""
+"""Whole runs whose folder is in object storage: the same results, whichever process dies, and wherever it resumes."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ def local_results(tmp_path_factory):
 
 @pytest.fixture
 def new_disk(tmp_path, monkeypatch):
-    """Go to a machine with an empty disk."""
+    """Switch to a machine with an empty disk."""
 
     def move(name):
         monkeypatch.setenv("RAYSWEEP_STAGING", str(tmp_path / name))
@@ -45,7 +45,7 @@ def new_disk(tmp_path, monkeypatch):
 
 
 def start(uri, *stages):
-    """The short run as a process."""
+    """Start the short run as a process."""
     words = [sys.executable, "-m", "tests.staging.staged_process", uri, *(stages or TRAININGS)]
     return subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
 
@@ -55,7 +55,7 @@ def objects(uri):
 
 
 def test_a_run_in_object_storage_equals_one_on_a_path(uri, finished_storage, new_disk, gate):
-    """To the byte; the second time nothing is done, also on another disk."""
+    """To the byte; the second time nothing is done, even on another disk."""
     first, _, _ = do_staged(uri)
     local = open_run(finished_storage)
     assert results_of(first.folder) == results_of(local.folder)
@@ -80,7 +80,7 @@ def test_a_run_in_object_storage_equals_one_on_a_path(uri, finished_storage, new
 
 @pytest.mark.parametrize("is_elsewhere", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_finished_training_is_extended_on_another_machine(uri, new_disk, tmp_path, local_results, is_elsewhere):
-    """Its kept state is in the bucket: the result is that of a training in one go, to the byte."""
+    """Its kept state is in the bucket: the result equals that of a training in one go, to the byte."""
     training = {**SHORT["training"], "keep": "resume"}
     shorter = {"training": training, "trials": {"A1": {"levels": ["A1"], "steps": 4}}}
     longer = {"training": training, "trials": SHORT["trials"]}
@@ -112,7 +112,7 @@ def test_a_finished_training_is_extended_on_another_machine(uri, new_disk, tmp_p
 def test_a_process_killed_while_it_sends_is_followed_by_one_that_ends_alike(
     uri, gate, new_disk, local_results, monkeypatch, fatal, disk
 ):
-    """On the same disk; and (with `slow`) on an empty one that has nothing but the bucket."""
+    """On the same disk; and (with `slow`) on an empty one that has only the bucket."""
     process = start(uri)
     seen = threading.Event()
 
@@ -139,7 +139,7 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_ends_alike(
 def test_a_head_that_is_lost_is_followed_by_one_with_nothing_but_the_bucket(
     uri, gate, new_disk, local_results, monkeypatch, caplog
 ):
-    """It resumes from the last checkpoint in the bucket: at most one interval is trained again."""
+    """It resumes from the last checkpoint in the bucket, so at most one interval is repeated."""
     process = start(uri)
     seen = threading.Event()
 
@@ -173,7 +173,7 @@ def test_a_head_that_is_lost_is_followed_by_one_with_nothing_but_the_bucket(
 
 
 def test_a_bucket_that_is_down_for_a_while_delays_a_run_and_changes_nothing(uri, gate, caplog, local_results):
-    """Requests are sent again; the training does not wait for them."""
+    """Requests are retried; the training does not wait for them."""
     began = threading.Event()
 
     def fall(method, path):
@@ -212,7 +212,7 @@ def test_a_bucket_that_stays_down_leaves_the_results_here(uri, gate, monkeypatch
 
 
 def test_a_second_driver_is_refused_and_a_dead_one_taken_over(uri, new_disk, monkeypatch):
-    """On another machine, where no lock of the kernel's is seen."""
+    """On another machine, where the kernel's lock is not visible."""
     monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.3)
     monkeypatch.setattr(leases, "_LOOK_EVERY_S", 0.2)
     monkeypatch.setattr(run_staging, "_LOOK_EVERY_S", 0.1)
@@ -225,7 +225,7 @@ def test_a_second_driver_is_refused_and_a_dead_one_taken_over(uri, new_disk, mon
             staged_run(parse_bucket_uri(uri), "tiny", print),
         ):
             pass
-        # It falls asleep, as a laptop does; the other takes over when the lease has expired.
+        # It is suspended, like a laptop; the other takes over when the lease has expired.
         killed = []
         monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(number))
         monkeypatch.setattr(first._lease, "renew_if_due", lambda: None)
@@ -248,7 +248,7 @@ def test_a_second_driver_is_refused_and_a_dead_one_taken_over(uri, new_disk, mon
 
 
 def test_another_disk_decides_for_the_one_that_was_away(uri, new_disk):
-    """Of two disks that both hold the run, the one that worked last is right."""
+    """If two disks both hold the run, the one that worked last is right."""
     for disk, text in (("one", "1"), ("two", "2"), ("one", "")):
         new_disk(disk)
         with staged_run(parse_bucket_uri(uri), "tiny", print) as staging:
@@ -257,7 +257,7 @@ def test_another_disk_decides_for_the_one_that_was_away(uri, new_disk):
                 path.write_text(text)
             else:
                 assert path.read_text() == "2"
-    # And a disk whose work was not sent yet goes on with it.
+    # A disk whose work was not sent yet continues with it.
     path.write_text("not sent")
     with staged_run(parse_bucket_uri(uri), "tiny", print) as staging:
         assert path.read_text() == "not sent"
@@ -281,7 +281,7 @@ def test_damage_is_not_sent_and_is_told(uri, local_results):
 
 
 def test_curves_arrive_while_a_training_runs(uri, gate, monkeypatch):
-    """TensorBoard can be pointed at the bucket: the training waits at its sixth step until they are there."""
+    """TensorBoard can read the bucket: the training waits at its sixth step until the curves are there."""
     arrived = {name: threading.Event() for name in ("metrics", "events")}
     steps, train = [], loop.train
 

@@ -1,4 +1,4 @@
-"""`raysweep score` with models in a bucket, workers with disks of their own, and a table in a bucket."""
+"""`raysweep score` with models in a bucket, workers with their own disks, and a table in a bucket."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ PARTS = 6
 
 @pytest.fixture
 def stored(uri, finished_storage):
-    """The finished run in the bucket; gives its objects."""
+    """The finished run in the bucket; returns its objects."""
     bucket = Bucket(parse_bucket_uri(uri))
     for path in (finished_storage / "tiny").rglob("*"):
         if path.is_file():
@@ -49,7 +49,7 @@ def texts(tmp_path, monkeypatch):
 
 @pytest.fixture
 def score(texts, monkeypatch, tmp_path):
-    """Runs the command on a disk of its own."""
+    """Run the command on its own disk."""
 
     def run(storage, out, *more, disk="here"):
         monkeypatch.setenv("RAYSWEEP_STAGING", str(tmp_path / disk))
@@ -67,7 +67,7 @@ class KilledError(BaseException):
 
 
 class ElsewhereParts(InlineExecutor):
-    """Parts are scored on another disk; dies after some of them."""
+    """Scores parts on another disk; dies after some of them."""
 
     disk, scored, lives = None, [], PARTS
 
@@ -110,7 +110,7 @@ def objects(stored, under="out/"):
 
 
 def test_a_table_in_a_bucket_is_that_on_a_path_and_is_made_once(score, uri, stored, alone, gate):
-    """To the byte; from another machine too the second command does nothing, and reads no model."""
+    """To the byte; from another machine too, the second command does nothing, and reads no model."""
     out = f"{uri}/out/scores.parquet"
     said = score(uri, out)
     assert f"{uri}/out/scores.tokens.parquet: 5 texts under start, A1" in said
@@ -131,19 +131,19 @@ def test_a_table_in_a_bucket_is_that_on_a_path_and_is_made_once(score, uri, stor
 
 @pytest.fixture
 def score_elsewhere(score, elsewhere, monkeypatch):
-    """The command as on a cluster, whose workers have a disk of their own."""
+    """The command as on a cluster whose workers have their own disks."""
     run = score_output.score_texts
     monkeypatch.setattr(score_output, "score_texts", lambda *a, inline, **k: run(*a, inline=False, **k))
     return score
 
 
 def test_another_machine_goes_on_with_the_parts_that_arrived(alone, score_elsewhere, elsewhere, uri, stored):
-    """The head is lost after four of six parts: a new one with an empty disk scores those that are left."""
+    """The head is lost after four of six parts: a new one with an empty disk scores the rest."""
     out, elsewhere.lives = f"{uri}/out/scores.parquet", 4
     with pytest.raises(KilledError):
         score_elsewhere(uri, out)
     assert not {path for path in objects(stored) if "text" in path}, "learners' texts stay on the disk"
-    # What a kill between two uploads leaves: the sums of a part, without its tokens.
+    # The state after a kill between two uploads: the sums of a part, without its tokens.
     stored.delete(["out/scores.parquet.parts/A1-00000.tokens.parquet"])
     elsewhere.lives, elsewhere.scored[:] = PARTS, []
     assert "score: 5 of 10 scores are there already" in score_elsewhere(uri, out, disk="new")
@@ -153,7 +153,7 @@ def test_another_machine_goes_on_with_the_parts_that_arrived(alone, score_elsewh
 
 
 def test_parts_of_other_texts_in_the_bucket_are_not_gone_on_with(score_elsewhere, elsewhere, uri, stored, texts):
-    """Also where the machine that began with the new texts was lost before it had scored one."""
+    """Even if the machine that began with the new texts was lost before it had scored one."""
     out = f"{uri}/out/scores.csv"
     for lives, content in ((4, texts.read_text()), (0, "text\nThey went.\n")):
         texts.write_text(content)
@@ -168,7 +168,7 @@ def test_parts_of_other_texts_in_the_bucket_are_not_gone_on_with(score_elsewhere
 
 
 def test_workers_only_read_the_run(uri, stored, gate, tmp_path, finished_storage, monkeypatch):
-    """They fetch the model and its records as they are now, write nothing, and use no damaged weights."""
+    """They fetch the current model and its records, write nothing, and use no damaged weights."""
     texts = tmp_path / "texts.parquet"
     pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(texts)
     with fetched(parse_bucket_uri(uri), "tiny", "no checkpoints") as root:

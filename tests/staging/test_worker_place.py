@@ -1,4 +1,4 @@
-"""Workers with disks of their own: they fetch what the records list, send what they make, and obey the driver."""
+"""Workers with their own disks: they fetch what the records list, send what they make, and obey the driver."""
 
 import time
 from pathlib import Path
@@ -45,13 +45,13 @@ def staging(uri, prepared):
 
 @pytest.fixture
 def place(staging, tmp_path):
-    """A worker with a disk of its own."""
+    """A worker with its own disk."""
     with on_disk(tmp_path / "worker"):
         yield WorkerPlace.of(staging.ticket)
 
 
 def test_on_the_driver_s_disk_nothing_is_done(staging, gate):
-    """The folder is there; the driver sends what changes in it."""
+    """The folder is there; the driver sends its changes."""
     place = WorkerPlace.of(staging.ticket)
     requests = len(gate.requests)
     job = {"examples": staging.root / "examples"}
@@ -65,7 +65,7 @@ def test_on_the_driver_s_disk_nothing_is_done(staging, gate):
 
 
 def test_what_a_task_reads_is_fetched_as_the_records_list_it(place, prepared, staging):
-    """Paths are those of this disk; others, such as a start from the hub, stay as they are."""
+    """Paths are those of this disk; others, such as a start from the hub, are unchanged."""
     documents = place.localise(prepared.documents)
     assert documents != prepared.documents
     place.fetch(documents, Path("gpt2"), Path("/elsewhere/start"))
@@ -77,7 +77,7 @@ def test_what_a_task_reads_is_fetched_as_the_records_list_it(place, prepared, st
 
 
 def test_an_object_that_is_not_as_its_record_says_is_not_used(place, prepared, uri):
-    """Nor one that no record lists: it may be half of a set."""
+    """Nor is one that no record lists, since it may be half of a set."""
     Bucket(parse_bucket_uri(uri).at("tiny")).upload("corpus/documents.parquet", b"damaged")
     with pytest.raises(
         DamagedError, match=r"corpus/documents\.parquet: is not as run\.json says; `raysweep check-run`"
@@ -90,7 +90,7 @@ def test_an_object_that_is_not_as_its_record_says_is_not_used(place, prepared, u
 def test_a_run_by_workers_with_disks_of_their_own_equals_one_on_a_path(uri, tmp_path):
     """To the byte, over two disks beside the driver's; the events of each attempt are all there, in order.
 
-    With a further corpus, a classification and a tokenizer of the run's own, which the workers fetch too.
+    The run has a further corpus, a classification and its own tokenizer, which the workers fetch too.
     """
     write_corpus(tmp_path / "other.csv", "I like apples.", rows=12)
     changes = {
@@ -117,14 +117,14 @@ def test_a_run_by_workers_with_disks_of_their_own_equals_one_on_a_path(uri, tmp_
 
 
 def test_a_training_that_lost_its_node_resumes_on_another_disk(uri, tmp_path):
-    """From the checkpoint that the first one sent."""
+    """It resumes from the checkpoint that the first worker sent."""
     executor = ElsewhereExecutor([tmp_path / "first"])
     steps = iter(range(100))
     executor.should_stop = lambda: "enough" if next(steps) == 4 else None
     run, said, _ = do_staged(uri, changes=SHORT, executor=executor)
     assert read_record(run.folder.trial("A1")).state is State.STOPPED
     assert any("A1: stopped after step 5/8: enough" in line for line in said)
-    # The driver could resume it too, should the next attempt run on its own disk.
+    # The driver could resume it too, if the next attempt runs on its own disk.
     assert (run.folder.trial("A1").checkpoints / "step-00000005" / "checkpoint.json").exists()
     run, _, _ = do_staged(uri, "train", changes=SHORT, executor=ElsewhereExecutor([tmp_path / "second"]))
     assert read_record(run.folder.trial("A1")).state is State.DONE
@@ -174,7 +174,7 @@ def test_a_request_to_stop_reaches_the_worker(place, staging):
 
 
 def test_a_worker_whose_driver_was_replaced_stops_and_sends_nothing_more(place, staging, uri):
-    """Another driver has the run, and may have given the training to another worker."""
+    """Another driver holds the run, and may have given the training to another worker."""
     trial, bucket = RunFolder(place.root).trial("A1"), Bucket(parse_bucket_uri(uri).at("tiny"))
     with place.training_in(trial.root):
         trial.metrics.write_text("1\n")
@@ -186,7 +186,7 @@ def test_a_worker_whose_driver_was_replaced_stops_and_sends_nothing_more(place, 
 
 
 def test_the_other_workers_of_a_training_fetch_what_is_not_there_and_send_nothing(place, staging, uri):
-    """Only the first one writes files; on one node they share its folder."""
+    """Only the first worker writes files; on one node they share its folder."""
     bucket = Bucket(parse_bucket_uri(uri).at("tiny"))
     bucket.upload("trials/A1/checkpoints/step-1/checkpoint.json", b"sent")
     bucket.upload("trials/A1/metrics.jsonl", b"sent")
@@ -212,7 +212,7 @@ def test_a_node_that_does_not_reach_the_bucket_is_named(place, staging, gate, mo
 
 
 def test_a_worker_s_failing_store_does_not_end_its_training_before_the_end(place, staging, gate, caplog):
-    """The training goes on; what it could not send is sent at its end."""
+    """The training continues; what could not be sent is sent at its end."""
     place.bucket._patience_s = 0.2
     trial = RunFolder(place.root).trial("A1")
     with place.training_in(trial.root):
