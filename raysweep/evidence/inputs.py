@@ -49,11 +49,11 @@ LEFT_OUT = ("text", "writing_id", "date", "score")
 _HIDDEN_STAGE = "report"
 _TABLE = ".parquet"
 _ROWS_PER_BLOCK = 1 << 17
-"""Rows that are compared at a time: they fit in a core's cache."""
+"""Number of rows compared at a time, which fit in a core's cache."""
 
 
 def list_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[str] = ()) -> list[str]:
-    """Sorted paths of all inputs, relative to the run folder; files that no stage wrote are left out.
+    """List the sorted paths of all inputs, relative to the run folder; files that no stage wrote are left out.
 
     Args:
         corpora: further corpora that the models were scored on.
@@ -63,7 +63,7 @@ def list_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[
 
 @contextmanager
 def digesting_tables(folder: RunFolder, corpora: Collection[str] = ()) -> Iterator[Future[dict[str, str]]]:
-    """Digest the tables in a thread while the block runs: most of that time is spent outside of Python's lock."""
+    """Digest the tables in a thread during the block, mostly without holding Python's lock."""
     tables = {name: one.path for name, one in _find(folder, (), corpora).items() if one.path.suffix == _TABLE}
     with ThreadPoolExecutor(1, thread_name_prefix="digests") as pool:
         yield pool.submit(lambda: {name: _table_digest(path) for name, path in tables.items()})
@@ -75,10 +75,10 @@ def describe_inputs(
     corpora: Collection[str] = (),
     tables: Future[dict[str, str]] | None = None,
 ) -> Inputs:
-    """A digest of every input, and one of all of them together.
+    """Return a digest of every input, and one over all of them.
 
     Args:
-        tables: what `digesting_tables` began, if anything.
+        tables: the future of `digesting_tables`, if it was started.
     """
     inputs = _find(folder, trials, corpora)
     known = tables.result() if tables is not None else {}
@@ -88,7 +88,7 @@ def describe_inputs(
 
 
 def read_documents(folder: RunFolder, split: str) -> pa.Table:
-    """The documents of a split, without their texts and with `characters`; learners are not renamed."""
+    """Read the documents of a split, with `characters` instead of their texts; learners are not renamed."""
     wanted = text_scalar(split)
     with pq.ParquetFile(folder.documents, page_checksum_verification=True) as file:
         batches = [batch.filter(pc.equal(batch["split"], wanted)) for batch in file.iter_batches()]
@@ -96,12 +96,12 @@ def read_documents(folder: RunFolder, split: str) -> pa.Table:
 
 
 def read_if_there(path: Path) -> Any:
-    """A JSON record, or None if its stage did not write one."""
+    """Read a JSON record; None if its stage did not write one."""
     return read_json(path) if path.exists() else None
 
 
 def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder, corpora: Collection[str] = ()) -> None:
-    """Copy the inputs to another run folder, as a bundle contains them."""
+    """Copy the inputs to another run folder, in the form that a bundle contains."""
     for name, found in _find(folder, trials, corpora).items():
         path = target.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,32 +120,32 @@ def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder, c
 
 
 def model_bytes(folder: TrialFolder) -> int | None:
-    """Total size of a trained model's files; None if there is no model."""
+    """Return the total size of a trained model's files; None if there is no model."""
     return sum(_inventory(folder).values()) or None
 
 
 class _Input(NamedTuple):
     path: Path
     publish: Callable[[Path], Values | str] | None = None
-    """Makes what a bundle contains of it; None for a table, and for a file that is copied as it is."""
+    """Makes the bundle's version of the file; None for a table, and for a file that is copied unchanged."""
     sizes: dict[str, int] | None = None
-    """Sizes of a model's files, in whose place a bundle has them; the path need not be there."""
+    """Sizes of a model's files, which a bundle contains instead of them; the path need not exist."""
 
 
 def _find(folder: RunFolder, trials: Collection[str], corpora: Collection[str]) -> dict[str, _Input]:
-    """All inputs that there are, by their paths relative to the run folder, in order."""
+    """Find all existing inputs, by their paths relative to the run folder, in order."""
     candidates = (
         *_candidates(folder, trials),
         *(_Input(path) for name in corpora for path in _of_further(folder, name)),
     )
     found = (one for one in candidates if one.sizes or os.path.exists(one.path))  # noqa: PTH110 - of thousands of files
-    # `relative_to` would take as long as all else.
+    # `relative_to` would take as long as everything else.
     start = len((folder.root / "x").as_posix()) - 1
     return dict(sorted((one.path.as_posix()[start:], one) for one in found))
 
 
 def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[_Input]:
-    """All that may be there, but for further corpora."""
+    """Yield all inputs that may exist, except those of further corpora."""
     yield _Input(folder.record, lambda path: published_run(_without_report(read_json(path))))
     yield _Input(folder.config, lambda _: _published_settings(folder))
     for path in (folder.manifest, folder.documents, folder.losses, folder.speed, folder.splits, folder.leakage):
@@ -165,7 +165,7 @@ def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[_Input]:
 
 
 def _of_further(folder: RunFolder, name: str) -> tuple[Path, ...]:
-    """The inputs in the folder of a further corpus."""
+    """Return the inputs in the folder of a further corpus."""
     place = folder.further(name)
     return place.documents, place.splits, place.losses
 
@@ -179,7 +179,7 @@ def _published_settings(folder: RunFolder) -> str:
 
 
 def _content(found: _Input) -> pa.Table | Path | Values | str:
-    """One input as a bundle contains it: a table, JSON values, a text, or the file as it is."""
+    """Return an input in the form that a bundle contains: a table, JSON values, a text, or the file unchanged."""
     if found.path.suffix == _TABLE:
         return _without_text(pq.read_table(found.path))
     if found.sizes:
@@ -198,7 +198,7 @@ def _digest(found: _Input) -> str:
 
 
 def _inventory(folder: TrialFolder) -> dict[str, int]:
-    """Names and sizes of a model's files: from the files, or from a bundle's `model.json`."""
+    """Return names and sizes of a model's files, from the files or from a bundle's `model.json`."""
     sizes = dict(_sizes(str(folder.model)))
     if not sizes and folder.inventory.exists():
         sizes = {str(name): int(size) for name, size in read_json(folder.inventory).items()}
@@ -206,7 +206,7 @@ def _inventory(folder: TrialFolder) -> dict[str, int]:
 
 
 def _sizes(place: str, inside: str = "") -> Iterator[tuple[str, int]]:
-    """Names and sizes of all files in a folder.  Of a thousand trials: `Path` would take most of the time."""
+    """Yield names and sizes of all files in a folder, without `Path`, which is slow for a thousand trials."""
     if not os.path.isdir(place):  # noqa: PTH112 - see above
         return
     with os.scandir(place) as entries:
@@ -223,7 +223,7 @@ def _without_report(record: Values) -> Values:
 
 
 def _without_text(table: pa.Table) -> pa.Table:
-    """The table with lengths instead of texts, without ids, and with numbers for learners and prompts."""
+    """Return the table with lengths instead of texts, without ids, and with numbers for learners and prompts."""
     table = _measured(table)
     for index, name in enumerate(table.column_names):
         if name in PSEUDONYMISED:
@@ -232,7 +232,7 @@ def _without_text(table: pa.Table) -> pa.Table:
 
 
 def _measured(table: pa.Table) -> pa.Table:
-    """The table with each text's length instead of the text, and without ids."""
+    """Return the table with each text's length instead of the text, and without ids."""
     columns = _published_columns(table.column_names)
     if "text" in columns.values():
         table = table.append_column("characters", pc.utf8_length(table["text"]).cast(pa.int64()))
@@ -240,13 +240,13 @@ def _measured(table: pa.Table) -> pa.Table:
 
 
 def _published_columns(names: Sequence[str]) -> dict[str, str]:
-    """The columns of a table in a bundle, with those that they are made from."""
+    """Return the columns of a table in a bundle, each with the column that it is made from."""
     kept = {name: name for name in names if name not in LEFT_OUT}
     return {**kept, "characters": "text"} if "text" in names else kept
 
 
 def _numbered(column: pa.ChunkedArray, name: str) -> pa.Array:
-    """`learner-1`, `learner-2`, … in order of first appearance; missing values stay missing."""
+    """Return `learner-1`, `learner-2`, … in order of first appearance; missing values stay missing."""
     if column.null_count == len(column):
         return pa.nulls(len(column), pa.string())
     encoded = _encode(column)
@@ -255,16 +255,16 @@ def _numbered(column: pa.ChunkedArray, name: str) -> pa.Array:
 
 
 def _table_digest(path: Path) -> str:
-    """Digest of a table's values as a bundle contains them, whatever its chunks, encoding and version of Parquet.
+    """Digest a table's values as a bundle contains them, whatever its chunks, encoding and version of Parquet.
 
-    A column at a time: all columns of millions of rows would be most of the process's memory.
+    Columns are processed one at a time: all columns of millions of rows would take most of the process's memory.
     """
     digest = hashlib.sha256()
-    # The columns are those of one open file: what is moved to its place meanwhile is another one.
+    # All columns come from one open file, even if the file is replaced meanwhile.
     with pa.OSFile(str(path)) as opened:
         schema = pq.read_schema(opened)
         texts = [field.name for field in schema if pa.types.is_string(field.type) and field.name != "text"]
-        # A name is read once, and not once a row.  `read_table` would import pandas.
+        # A name is decoded once, not once per row.  `read_table` would import pandas.
         file = pq.ParquetFile(opened, read_dictionary=texts, page_checksum_verification=True)
         for name, source in sorted(_published_columns(schema.names).items()):
             column = _measured(file.read(columns=[source])).column(0)
@@ -302,7 +302,7 @@ def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 
 def _is_in_order(encoded: pa.DictionaryArray) -> bool:
-    """Every name of the dictionary is met, in its order: so writers leave it."""
+    """Whether every name of the dictionary occurs, in its order, as writers leave it."""
     if encoded.null_count or encoded.type != pa.dictionary(pa.int32(), pa.string()):
         return False
     codes, highest = as_array(encoded.indices), -1
