@@ -6,9 +6,8 @@ else.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,17 @@ from raysweep.config.corpora_checks import find_corpus_problems
 from raysweep.config.error_messages import UNKNOWN, did_you_mean, error_messages, show
 from raysweep.config.safe_yaml import parse_yaml
 from raysweep.config.schema import Config, ConfigFile
+from raysweep.config.search_checks import EXAMPLES_SEEN, find_search_problems, find_warmup_problems
 from raysweep.config.secrets import find_unread_variables, recorded_notify
-from raysweep.config.training_settings import SearchConfig, TrainingConfig, TrialConfig
-from raysweep.config.trial_names import find_wrong_names, is_taken, planned_controls
+from raysweep.config.training_settings import TrainingConfig, TrialConfig
+from raysweep.config.trial_names import (
+    ONE_FOR_ALL,
+    entry_on,
+    find_wrong_names,
+    general_entry,
+    is_taken,
+    planned_controls,
+)
 from raysweep.config.trial_plan import expand_plan, with_plan
 from raysweep.config.yaml_files import SET_PLACE, apply_overrides, read_file
 from raysweep.errors import ConfigError, InputError
@@ -166,14 +173,26 @@ def _is_fine_tune(config: Config, trial: TrialConfig) -> bool:
 
 def _check_controls(config: Config) -> list[tuple[str, str]]:
     if any(planned_controls(config)):
-        return []
+        return list(_check_matched_examples(config))
     must = "needs a trial on all levels and one on a single level, both without 'from' and 'documents'"
     return [(f"controls.{name}", must) for name in config.controls.asked]
 
 
+def _check_matched_examples(config: Config) -> Iterator[tuple[str, str]]:
+    """Refuse a control that must see as many examples as trials whose number of examples is searched."""
+    matched = [general_entry(config), *(entry_on(config, [level]) for level in config.data.levels)]
+    for kind in (each for each in config.controls.asked if each in ONE_FOR_ALL):
+        for name, trial in config.trials.items():
+            searched = [each for each in EXAMPLES_SEEN if trial.search and each in trial.search.space]
+            if searched and any(trial is each for each in matched):
+                what = f"cannot see as many examples as trial '{name}' does, which searches {' and '.join(searched)}"
+                yield f"controls.{kind}", f"{what}; leave it out of trials.{name}.search.space, or set this to false"
+
+
 def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[str, str]]:
     path = f"trials.{name}"
-    problems = _check_search(path, trial, trial.search) if trial.search else []
+    wrong = find_search_problems(path, trial.search, trial) if trial.search else []
+    problems = wrong or find_warmup_problems(path, trial)
     for level in trial.levels:
         if level not in config.data.levels:
             known = ", ".join(config.data.levels)
@@ -187,35 +206,7 @@ def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[st
         if level not in trial.levels:
             must = f"must be one of the trial's levels ({', '.join(trial.levels)})"
             problems.append((f"{path}.examples_per_level", f"found {show(level)}; {must}"))
-    if trial.warmup_steps >= trial.steps:
-        must = f"must be below the trial's steps ({trial.steps})"
-        problems.append((f"{path}.warmup_steps", f"found {trial.warmup_steps}; {must}"))
     return problems
-
-
-def _check_search(path: str, trial: TrialConfig, search: SearchConfig) -> list[tuple[str, str]]:
-    """Validate the ends of every range and every choice as a value of its setting, with the settings not searched."""
-    problems = []
-    fixed = trial.model_dump(include=TrainingConfig.model_fields.keys() - search.space.keys())
-    for name, tried in search.space.items():
-        for value in tried.choices or (tried.low, tried.high):
-            try:
-                TrainingConfig.model_validate({**fixed, name: value})
-            except ValidationError as error:
-                message = error_messages(error.errors())[0][1]
-                problems.append((f"{path}.search.space.{name}", message))
-    return problems or _check_searched_pairs(path, search)
-
-
-def _check_searched_pairs(path: str, search: SearchConfig) -> list[tuple[str, str]]:
-    """Validate every pair of choices of settings that may exclude each other."""
-    chosen = [set(search.space[name].choices or ()) for name in ("precision", "compile") if name in search.space]
-    for precision, is_compiled in product(*chosen) if len(chosen) == 2 else ():
-        try:
-            TrainingConfig.model_validate({"precision": precision, "compile": is_compiled})
-        except ValidationError as error:
-            return [(f"{path}.search.space", error_messages(error.errors())[0][1])]
-    return []
 
 
 def _find_cycle(parents: Mapping[str, str | None]) -> list[str] | None:

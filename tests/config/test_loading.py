@@ -133,6 +133,24 @@ BROKEN_SETTINGS = {
     "trials.A1.search={space: {precision: {choices: [fp32_onednn, bf16]}, compile: {choices: [false, true]}}}": (
         "--set trials.A1.search.space: precision fp32_onednn cannot be compiled; set compile: false, or precision: fp32"
     ),
+    "trials.A1={levels: [A1], warmup_steps: 20, search: {space: {steps: {low: 20, high: 40}}}}": (
+        "--set trials.A1.search.space.steps: found 20; must be above the trial's warmup_steps (20)"
+    ),
+    "trials.A1={levels: [A1], search: {space: {warmup_steps: {choices: [0, 40]}}}}": (
+        "--set trials.A1.search.space.warmup_steps: found 40; must be below the trial's steps (40)"
+    ),
+    "trials.A1.search={space: {steps: {choices: [90, 30]}, warmup_steps: {low: 0, high: 30}}}": (
+        "--set trials.A1.search.space.warmup_steps: found 30; must be below the fewest steps of its search (30)"
+    ),
+    "trials.A1.search={space: {learning_rate: {low: 0.1, high: 1}}, asha: {}}": (
+        "--set trials.A1.search.asha.grace_evaluations: found 1 and evaluate_every 500, so samples would first be "
+        "compared at step 500; must be before their last step (40). Lower evaluate_every, or leave asha out"
+    ),
+    "trials.A1.search={space: {steps: {choices: [20, 21]}, evaluate_every: {choices: [7, 9]}}, asha: "
+    "{grace_evaluations: 3}}": (
+        "--set trials.A1.search.asha.grace_evaluations: found 3 and evaluate_every 7, so samples would first be "
+        "compared at step 21; must be before their last step (21). Lower evaluate_every, or leave asha out"
+    ),
     "steps": "--set steps: must read path.to.key=value, such as training.steps=200",
     "training.steps.more=3": '--set training.steps: found {"more": 3}; must be a whole number (optimiser steps)',
 }
@@ -142,6 +160,31 @@ BROKEN_SETTINGS = {
 def test_a_wrong_setting_is_named_with_place_value_and_fix(write, override):
     """Each error gives exactly one line, compared word for word."""
     assert problems_of(write(GOOD), override) == [BROKEN_SETTINGS[override]]
+
+
+def test_a_searched_setting_is_compared_in_place_of_its_fixed_value(write):
+    """The trial has none of the fixed values of what it searches."""
+    trial = "{levels: [A1], warmup_steps: 100, search: {space: {%s: {low: 0, high: 39}}}}"
+    load_config(write(GOOD), None, ["trials.A1=" + trial % "warmup_steps"])
+    load_config(write(GOOD), None, ["trials.A1=" + (trial % "steps").replace("0, high: 39", "101, high: 200")])
+
+
+@pytest.mark.parametrize("searching", ["all", "B2"])
+def test_a_control_that_matches_examples_needs_their_number(write, searching):
+    """It was matched to the steps that the trial has without its search."""
+    search = [f"trials.{searching}.search.space={{batch_size: {{choices: [4, 8]}}, steps: {{low: 40, high: 80}}}}"]
+    load_config(write(GOOD), None, [*search, "controls.size_matched=true"])
+    other = [f"trials.all-{searching}.search.space.batch_size.choices=[4, 8]"] if searching == "B2" else []
+    load_config(
+        write(GOOD),
+        None,
+        [*other, "trials.B2.search.space.clip_norm={low: 1, high: 2}", "controls.compute_matched=true"],
+    )
+    assert problems_of(write(GOOD), *search, "controls.compute_matched=true", "controls.exposure_matched=true") == [
+        f"--set controls.{kind}: cannot see as many examples as trial '{searching}' does, which searches steps and "
+        f"batch_size; leave it out of trials.{searching}.search.space, or set this to false"
+        for kind in ("compute_matched", "exposure_matched")
+    ]
 
 
 ONE_TRIAL = "default: a\nprofiles: {a: {trials: {%s}}}"

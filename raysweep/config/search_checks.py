@@ -1,0 +1,76 @@
+"""Refuses a search that may draw what its trial could not have: wrong values, and values that do not go together."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from pydantic import ValidationError
+
+from raysweep.config.error_messages import error_messages
+from raysweep.config.training_settings import SearchConfig, TrainingConfig, TrialConfig
+
+Problems = list[tuple[str, str]]
+"""Paths and messages."""
+EXAMPLES_SEEN = ("steps", "batch_size", "accumulation")
+"""Settings whose product is the number of examples that a training sees."""
+
+
+def find_search_problems(path: str, search: SearchConfig, trial: TrialConfig) -> Problems:
+    """Validate the ends of every range and every choice as a value of its setting, with the settings not searched."""
+    problems = []
+    fixed = trial.model_dump(include=TrainingConfig.model_fields.keys() - search.space.keys())
+    for name in search.space:
+        for value in tried_values(trial, name):
+            try:
+                TrainingConfig.model_validate({**fixed, name: value})
+            except ValidationError as error:
+                message = error_messages(error.errors())[0][1]
+                problems.append((f"{path}.search.space.{name}", message))
+    return problems or [*_find_precision_problems(path, search), *_find_idle_asha(path, search, trial)]
+
+
+def find_warmup_problems(path: str, trial: TrialConfig) -> Problems:
+    """The most warm-up against the fewest steps, of what is fixed or searched."""
+    space = trial.search.space if trial.search else {}
+    warmup, steps = max(tried_values(trial, "warmup_steps")), min(tried_values(trial, "steps"))
+    if warmup < steps:
+        return []
+    if "steps" in space and "warmup_steps" not in space:
+        must = f"must be above the trial's warmup_steps ({warmup})"
+        return [(f"{path}.search.space.steps", f"found {steps}; {must}")]
+    place = f"{path}.search.space" if "warmup_steps" in space else path
+    limit = "fewest steps of its search" if "steps" in space else "trial's steps"
+    return [(f"{place}.warmup_steps", f"found {warmup}; must be below the {limit} ({steps})")]
+
+
+def tried_values(trial: TrialConfig, name: str) -> tuple[Any, ...]:
+    """What a setting may be in a trial: its value; if it is searched, all choices or the ends of its range."""
+    tried = trial.search.space.get(name) if trial.search else None
+    if tried is None:
+        return (getattr(trial, name),)
+    return tried.choices or (tried.low, tried.high)
+
+
+def _find_precision_problems(path: str, search: SearchConfig) -> Iterator[tuple[str, str]]:
+    """Validate every pair of choices of settings that may exclude each other."""
+    chosen = [set(search.space[name].choices or ()) for name in ("precision", "compile") if name in search.space]
+    for precision, is_compiled in product(*chosen) if len(chosen) == 2 else ():
+        try:
+            TrainingConfig.model_validate({"precision": precision, "compile": is_compiled})
+        except ValidationError as error:
+            yield f"{path}.search.space", error_messages(error.errors())[0][1]
+            return
+
+
+def _find_idle_asha(path: str, search: SearchConfig, trial: TrialConfig) -> Iterator[tuple[str, str]]:
+    """Refuse an ASHA whose first comparison would come after the last step of every sample."""
+    if search.asha is None:
+        return
+    every, steps = min(tried_values(trial, "evaluate_every")), max(tried_values(trial, "steps"))
+    grace = search.asha.grace_evaluations
+    if grace * every >= steps:
+        found = (
+            f"found {grace} and evaluate_every {every}, so samples would first be compared at step {grace * every:,}"
+        )
+        must = f"must be before their last step ({steps:,}). Lower evaluate_every, or leave asha out"
+        yield f"{path}.search.asha.grace_evaluations", f"{found}; {must}"
