@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NoReturn
 
 import numpy as np
 
@@ -16,6 +17,14 @@ _FEW = 8
 
 class SeedModels(dict[int, str]):
     """The models of a role by seed, immutable and hashable: claims compare the same ones thousands of times."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("SeedModels cannot be changed; make new ones")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type["SeedModels"], tuple[dict[int, str]]]:
+        return SeedModels, (dict(self),)  # copies and pickles are otherwise filled item by item
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:

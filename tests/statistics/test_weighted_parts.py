@@ -1,8 +1,12 @@
 """Sums over models are the same to the bit, however many models there are."""
 
-import numpy as np
+import copy
+import pickle
 
-from raysweep.statistics.weighted_parts import Part, weighted_sum
+import numpy as np
+import pytest
+
+from raysweep.statistics.weighted_parts import Part, SeedModels, weighted_sum
 
 
 def test_many_models_are_added_in_the_order_of_few():
@@ -30,3 +34,27 @@ def test_contrasts_of_the_same_models_are_one_key():
     ]
     assert len({part, same}) == 1
     assert len({part, *others}) == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda models: models.__setitem__(2, "c"),
+        lambda models: models.__delitem__(0),
+        lambda models: models.__ior__({2: "c"}),
+        lambda models: models.update({2: "c"}),
+        lambda models: models.setdefault(2, "c"),
+        lambda models: models.pop(0),
+        lambda models: models.popitem(),
+        lambda models: models.clear(),
+    ],
+)
+def test_the_models_of_a_key_cannot_be_changed(change):
+    """Else the hash under which a contrast is kept would be that of other models."""
+    models = SeedModels({0: "a", 1: "b"})
+    with pytest.raises(TypeError, match="cannot be changed"):
+        change(models)
+    for same in (copy.copy(models), copy.deepcopy(models), pickle.loads(pickle.dumps(models))):
+        assert same == models
+        assert type(same) is SeedModels
+        assert hash(same) == hash(models)
