@@ -15,6 +15,7 @@ from raysweep.masking.mask_shard import mask_shard
 from raysweep.masking.shards import write_manifest
 from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model
+from raysweep.training.hardware import make_kernels
 from raysweep.training.job import TrainingJob
 from tests.gpt2_tokens import VOCABULARY_SIZE
 from tests.one_thread import one_thread as one_thread
@@ -112,3 +113,16 @@ def make_job(store_folder, small_start, tmp_path):
         return dataclasses.replace(job, **fields or {})
 
     return make
+
+
+@pytest.fixture
+def compiled_kernels():
+    """Kernels that torch.compile traces but does not compile, and a list that gets each graph that it makes."""
+    torch._dynamo.reset()
+    graphs = []
+
+    def trace(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    return make_kernels(True, torch.device("cpu"), backend=trace), graphs

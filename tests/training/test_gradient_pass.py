@@ -10,7 +10,6 @@ from raysweep.model.token_losses import Kernels
 from raysweep.training.attempt import make_engine
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.gradient_pass import GradientPass
-from raysweep.training.hardware import make_kernels
 from raysweep.training.loss import Objective
 from raysweep.training.optimizer import divisor_of, make_optimizer
 from raysweep.training.step import step_gradients
@@ -122,16 +121,10 @@ def test_a_batch_without_labels_has_gradients_of_zero(engine_for):
     assert all(not p.grad.any() for p in engine.model.parameters())
 
 
-def test_weights_are_no_constants_of_compiled_code(engine_for):
+def test_weights_are_no_constants_of_compiled_code(engine_for, compiled_kernels):
     """One compilation serves all steps: the copies come in as arguments, so a changed weight changes the result."""
-    torch._dynamo.reset()
-    graphs = []
-
-    def count(graph, _inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    compiled, plain = engine_for("bf16", kernels=make_kernels(True, CPU, backend=count)), engine_for("bf16")
+    kernels, graphs = compiled_kernels
+    compiled, plain = engine_for("bf16", kernels=kernels), engine_for("bf16")
     for _ in range(3):
         (found, _), (expected, _) = run_step(compiled), run_step(plain)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)

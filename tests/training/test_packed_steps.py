@@ -10,7 +10,7 @@ from raysweep.model.sequence_packing import Packing
 from raysweep.model.token_losses import full_precision
 from raysweep.training.attempt import make_engine, packing_of
 from raysweep.training.distributed import DistributedGroup
-from raysweep.training.hardware import autocast_type, make_kernels, pad_multiple
+from raysweep.training.hardware import autocast_type, pad_multiple
 from raysweep.training.loss import Objective
 from raysweep.training.step import step_gradients, validation_losses
 
@@ -135,17 +135,11 @@ def test_padding_never_asks_for_positions_the_model_lacks(engine_for):
     assert max(rows.ids_RW.shape[1] for rows in plain.assemble(EXAMPLES, BOTH)) == 64
 
 
-def test_compiled_code_serves_all_lengths_with_few_graphs(engine_for):
+def test_compiled_code_serves_all_lengths_with_few_graphs(engine_for, compiled_kernels):
     """Steps of many shapes, packed or not, compile it a handful of times, not once a shape; losses stay."""
-    torch._dynamo.reset()
-    graphs = []
-
-    def count(graph, _inputs):
-        graphs.append(graph)
-        return graph.forward
-
     compiled, plain = engine_for(), engine_for()
-    compiled.kernels, compiled.pad_multiple = make_kernels(True, CPU, backend=count), 8
+    compiled.kernels, graphs = compiled_kernels
+    compiled.pad_multiple = 8
     shapes = set()
     for packing in (None, Packing(widest=64)):
         compiled.packing = plain.packing = packing
