@@ -10,7 +10,6 @@ of a hash of (seed, group); rounding errors of one stratum are corrected in the 
 The rows must be sorted by id, so that the row order of the CSV has no effect.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,6 +27,7 @@ SPLITS = ("train", "valid", "test")
 
 Longs = npt.NDArray[np.int64]
 Shorts = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _CODES_AT_ONCE = 1 << 20
@@ -138,38 +138,23 @@ def _place_large_groups(
     grouping: tuple[np.ndarray, np.ndarray, np.ndarray],
     shares: SplitConfig,
 ) -> np.ndarray:
-    """Write the splits of groups of several documents to `split_of_group`; returns the number of documents placed per
-    stratum and split."""
+    """Place groups of several documents, into `split_of_group`, the largest first, then by hash.
+
+    Returns:
+        The documents placed per stratum and split.
+    """
+    groups, hashes, sizes = grouping
     count = int(cells.max()) + 1
-    in_cells = [[0, 0, 0] for _ in range(count)]
-    in_levels = [[0, 0, 0] for _ in range(count // languages + 1)]
-    quotas = (shares.train, shares.valid, shares.test)
-    for group, counts in _large_groups_in_order(cells, *grouping):
-        behind = [0.0, 0.0, 0.0]
-        for cell, documents in counts.items():
-            for placed in (in_cells[cell], in_levels[cell // languages]):
-                due = sum(placed) + documents
-                for split, quota in enumerate(quotas):
-                    behind[split] += documents * (quota * due - placed[split])
-        chosen = behind.index(max(behind))
-        split_of_group[group] = chosen
-        for cell, documents in counts.items():
-            in_cells[cell][chosen] += documents
-            in_levels[cell // languages][chosen] += documents
-    return np.array(in_cells)
-
-
-def _large_groups_in_order(
-    cells: np.ndarray, groups: np.ndarray, hashes: np.ndarray, sizes: np.ndarray
-) -> list[tuple[int, Counter[int]]]:
-    """List the groups of two or more documents with their documents per stratum, the largest first, then by hash."""
+    in_cells = np.zeros((count, len(SPLITS)), dtype=np.int64)
     documents = np.flatnonzero((sizes > 1)[groups])
     documents = documents[np.argsort(groups[documents], kind="stable")]
     starts = np.flatnonzero(np.diff(groups[documents], prepend=-1))
     large = groups[documents[starts]]
-    members, ends = cells[documents].tolist(), [*starts[1:].tolist(), len(documents)]
-    counts = [Counter(members[start:end]) for start, end in zip(starts.tolist(), ends, strict=False)]
-    return [(int(large[place]), counts[place]) for place in np.lexsort((hashes[large], -sizes[large]))]
+    order = np.lexsort((hashes[large], -sizes[large]))
+    quotas = np.array((shares.train, shares.valid, shares.test))
+    large = large[order]
+    split_of_group[large] = _place_in_order(starts[order], sizes[large], cells[documents], languages, quotas, in_cells)
+    return in_cells
 
 
 def _place_singles(
@@ -204,6 +189,43 @@ def _round_to(due: np.ndarray, total: int) -> np.ndarray:
     while counts.sum() > total:
         counts[np.argmin(np.where(counts > 0, due - counts, np.inf))] -= 1
     return counts
+
+
+@kernel
+def _place_in_order(
+    starts: Longs, sizes: Shorts, cells: Shorts, languages: int, quotas: Floats, in_cells: Longs
+) -> npt.NDArray[np.int8]:
+    """Place group after group; counts its documents into `in_cells`.
+
+    Args:
+        starts, sizes: of each group, where its documents begin, and how many there are.
+        cells: the stratum of each document.
+    """
+    in_levels = np.zeros((len(in_cells) // languages + 1, 3), dtype=np.int64)
+    counts = np.zeros(len(in_cells), dtype=np.int64)
+    of_group = np.empty(len(in_cells), dtype=np.int64)
+    chosen = np.empty(len(starts), dtype=np.int8)
+    behind = np.empty(3)
+    for group in range(len(starts)):
+        different = 0
+        for cell in cells[starts[group] : starts[group] + sizes[group]]:
+            if counts[cell] == 0:
+                of_group[different] = cell
+                different += 1
+            counts[cell] += 1
+        behind[:] = 0.0
+        for cell in of_group[:different]:
+            for placed in (in_cells[cell], in_levels[cell // languages]):
+                due = placed.sum() + counts[cell]
+                for split in range(3):
+                    behind[split] += counts[cell] * (quotas[split] * due - placed[split])
+        best = np.argmax(behind)
+        chosen[group] = best
+        for cell in of_group[:different]:
+            in_cells[cell, best] += counts[cell]
+            in_levels[cell // languages, best] += counts[cell]
+            counts[cell] = 0
+    return chosen
 
 
 @kernel
