@@ -68,6 +68,7 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
         f"columns: {columns}",
         f"not used: {', '.join(column[:30] for column in unused)[:300]}" if unused else "",
         f"levels, lowest first: {levels}",
+        f"counted as: {_counted_as(survey)}" if survey.data.get("level_aliases") else "",
     ]
     if min(survey.counts[level] for level in survey.levels) < FEWEST_TEXTS:
         lines.append(
@@ -202,6 +203,12 @@ def _ask_order(survey: Survey, *, is_agreed: bool) -> tuple[str, ...]:
 def _is_asked() -> bool:
     """Whether a person can answer a question here."""
     return sys.stdin.isatty()
+
+
+def _counted_as(survey: Survey) -> str:
+    aliases = survey.data["level_aliases"]
+    shown_ones = ", ".join(f"{shown(spelling, 30)} as {level}" for spelling, level in list(aliases.items())[:8])
+    return f"{shown_ones}{' …' if len(aliases) > 8 else ''}"
 
 
 def _people(survey: Survey) -> str:

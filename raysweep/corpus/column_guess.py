@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysweep.corpus.layouts import SUB_LEVELS
+from raysweep.corpus.layouts import BELOW_A1, SUB_LEVELS
 from raysweep.errors import InputError
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -41,6 +41,12 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Usual names of columns by role, the most reliable first, without accents, case and punctuation."""
 MOST_LEVELS = 30
+_CEFR = {spelling.casefold(): level for spelling, level in SUB_LEVELS.items()} | dict.fromkeys(
+    ("pre-a1", "prea1", "<a1", "a0"), BELOW_A1
+)
+_LOOKALIKES = str.maketrans("авсαβ", "abcab")
+"""Small Cyrillic and Greek letters that are typed for A, B and C."""
+_NO_VALUES = ("na", "nan", "none", "null", "n/a", "unknown")
 _SHORT = 24  # characters of a level
 
 
@@ -77,12 +83,22 @@ def guess_by_content(table: pa.Table, roles: Mapping[str, str]) -> dict[str, str
     return guessed
 
 
+def cefr_level(spelling: str) -> str | None:
+    """The CEFR level that a spelling stands for, also with spaces, in full-width or in lookalike letters."""
+    folded = unicodedata.normalize("NFKC", spelling).casefold().translate(_LOOKALIKES)
+    return _CEFR.get(re.sub(r"\s", "", folded))
+
+
+def is_no_value(cell: str) -> bool:
+    """Tell whether a cell only says that there is nothing: empty, without a letter or digit, or such as 'n/a'."""
+    return not any(map(str.isalnum, cell)) or cell.casefold() in _NO_VALUES
+
+
 def refuse_no_header(name: str, header: tuple[str, ...], named: Mapping[str, str]) -> None:
     """Raise if the first line is a row, or a comment."""
     if "text" in named or "level" in named:
         return
-    levels = {spelling.casefold() for spelling in SUB_LEVELS}
-    is_row = any(cell.strip().casefold() in levels or cell.rstrip().endswith((".", "!", "?")) for cell in header)
+    is_row = any(cefr_level(cell) is not None or cell.rstrip().endswith((".", "!", "?")) for cell in header)
     if is_row or header[0].startswith("#"):
         what = "a comment" if header[0].startswith("#") else "a row"
         raise InputError(
@@ -96,9 +112,8 @@ def _level_share(column: pa.ChunkedArray) -> float:
     counts = pc.value_counts(column)
     if not 2 <= len(counts) <= MOST_LEVELS:
         return 0.0
-    known = {spelling.casefold() for spelling in SUB_LEVELS}
     values, numbers = counts.field("values").to_pylist(), counts.field("counts").to_pylist()
-    fits = (value.decode("utf-8", "replace").strip().casefold() in known for value in values)
+    fits = (cefr_level(value.decode("utf-8", "replace")) is not None for value in values)
     return float(sum(number for number, fit in zip(numbers, fits, strict=True) if fit) / max(1, sum(numbers)))
 
 

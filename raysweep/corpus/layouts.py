@@ -14,6 +14,8 @@ from raysweep.config.data_settings import Format, LayoutName, SplitName
 from raysweep.readers.raw_columns import FILE, NameColumns, XmlShape
 
 CEFR = ("A1", "A2", "B1", "B2", "C1", "C2")
+BELOW_A1 = "Pre-A1"
+"""The level below A1 of the CEFR's Companion Volume; known corpora have no texts of it."""
 _PARTS = ("", "+", "-", ".i", ".ii", ".iii", "_0", "_1", "_2", "_3", ".1", ".2", ".3")
 SUB_LEVELS = {f"{level}{part}": level for level in CEFR for part in _PARTS} | {
     f"{lower}/{upper}": lower for lower, upper in pairwise(CEFR)

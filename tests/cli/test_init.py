@@ -204,17 +204,18 @@ def test_what_was_found_is_said_in_ten_lines_and_the_next_command_last(command, 
         "columns: id = id, l1 = l1, level = cefr, text = text",
         "not used: extra",
         "levels, lowest first: A1 40, A2 40, B1 40",
+        "counted as: 'A1.i' as A1, 'A2.ii' as A2",
         "left out, because too few texts, or none to test on: C1 (5)",
         "left out, because it is no level: 'native' (1)",
         "writers: no learners known, 1 first languages, no prompts known (so one writer's texts may be in two splits, "
         "and intervals count texts)",
         "splits: none published, so 65, 10 and 25 % of each level, whole by text",
-        told.output.splitlines()[8],
+        told.output.splitlines()[9],
         "experiments.yaml: written, with the profiles quick (minutes, small models from scratch) and paper (GPT-2, on "
         "GPUs)",
         "next: `raysweep run --profile quick`",
     ]
-    assert told.output.splitlines()[8].startswith("texts: language en, ")
+    assert told.output.splitlines()[9].startswith("texts: language en, ")
     data = yaml.safe_load((tmp_path / "experiments.yaml").read_text())["profiles"]["quick"]["data"]
     assert data["level_aliases"] == {"A1.i": "A1", "A2.ii": "A2"}
     assert data["leave_out"] == ["native", "C1"]
@@ -248,6 +249,31 @@ def test_the_order_of_unknown_names_is_asked_for_or_said(command, tmp_path, monk
     asked = command("init", "a.csv", "--force", input="Rot, Blau\nGelb, Rot, Blau\n")
     assert "must name each of Blau, Gelb, Rot once" in asked.output
     assert load_config(tmp_path / "experiments.yaml")[1].data.levels == ("Gelb", "Rot", "Blau")
+
+
+@pytest.mark.parametrize(
+    ("spellings", "line"),
+    [
+        (("Pre-A1", "A1", "A2"), "Pre-A1 40, A1 40, A2 40"),  # the Companion Volume's level below A1
+        (("\u0410\u0031", "\u0410\u0032", "\u0412\u0031"), "A1 40, A2 40, B1 40"),  # typed on a Cyrillic keyboard
+        (("\uff21\uff11", "\uff22\uff11"), "A1 40, B1 40"),  # full-width
+        (("b 1", "B2", "C1 "), "B1 40, B2 40, C1 40"),
+        (("A1", "?", "n/a", "-", "B1"), "A1 40, B1 40"),  # no values, however many they are
+        (("Low", "low", "High", "HIGH"), "Low 80, High 80"),
+        (("1,0", "1,5", "2,0"), "1.0 40, 1.5 40, 2.0 40"),
+        (("N1", "N2", "N5"), "N5 40, N2 40, N1 40"),  # of the JLPT, where N5 is the lowest
+        (("\u4e0a\u7ea7", "\u4e2d\u7ea7", "\u521d\u7ea7"), "level1 40, level2 40, level3 40"),
+    ],
+)  # fmt: skip
+def test_levels_are_known_in_the_spellings_that_people_use(command, tmp_path, spellings, line):
+    """A level that is taken for none, or for two, costs its texts in silence."""
+    texts = [text for _, _, text in made_up_rows(("A1",), 40 * len(spellings))]
+    rows = [(f"w{n}", "Thai", spellings[n % len(spellings)], text) for n, text in enumerate(texts)]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "l1", "level", "text")))
+    told = command("init", "a.csv", "--yes")
+    assert told.exit_code == 0, told.exception
+    assert f"levels, lowest first: {line}" in told.output.splitlines()
+    assert command("prepare", "--profile", "quick").exit_code == 0
 
 
 def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path):
