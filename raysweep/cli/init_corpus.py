@@ -1,5 +1,6 @@
 """`raysweep init`: inspects a corpus, prints what it found, and writes an experiments.yaml that is ready to run."""
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,8 @@ from raysweep.readers.locations import find_files
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.printable import say, shown
 
-MOST_BAD = 0.2
-"""Above this share of bad rows, the file is broken or its format was misjudged."""
+FEWEST_WRITERS = 10
+"""Independent writers of a level's test documents below which no hypothesis is tested (`statistics.bootstrap`)."""
 _PASSES = 3
 _EXAMPLES, _BATCH = 16, 8
 _FEWEST_STEPS, _MOST_STEPS = 500, 60_000
@@ -41,7 +42,10 @@ def init_corpus(
     path: Any = paths[0] if len(paths) == 1 else list(paths)
     settings = _given(overrides)
     files = find_files(path)
-    survey = survey_corpus(files, settings)
+    try:
+        survey = survey_corpus(files, settings)
+    except InputError as error:
+        raise InputError(f"{error}{_as_option(str(error))}") from error
     for line in describe(survey, files):
         say(line)
     if not survey.is_order_known and "levels" not in settings:
@@ -61,12 +65,16 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
     corpus, name = survey.corpus, files[0].name if len(files) == 1 else f"{len(files):,} files"
     layout = f", as {survey.layout} has it" if survey.layout else ""
     columns = ", ".join(f"{role.removeprefix('writing_')} = {column[:40]}" for role, column in corpus.roles.items())
-    unused = [column for column in dict.fromkeys(survey.header) if column not in corpus.roles.values()]
+    unused = [
+        f"{column[:30]} ({why})" if (why := survey.reasons_unused.get(column)) else column[:30]
+        for column in dict.fromkeys(survey.header)
+        if column and column not in corpus.roles.values()
+    ]
     levels = ", ".join(f"{level} {survey.counts[level]:,}" for level in survey.levels)
     lines = [
         f"{name}: {survey.format}{layout}, {corpus.rows:,} rows, {corpus.documents.num_rows:,} texts",
         f"columns: {columns}",
-        f"not used: {', '.join(column[:30] for column in unused)[:300]}" if unused else "",
+        f"not used: {', '.join(unused)[:500]}" if unused else "",
         f"levels, lowest first: {levels}",
         f"counted as: {_counted_as(survey)}" if survey.data.get("level_aliases") else "",
     ]
@@ -91,6 +99,12 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
         lines.append(
             f"splits: as published ({counts}){'; valid is taken from train' if not survey.splits['valid'] else ''}"
         )
+    if survey.fewest_tested is not None and survey.fewest_tested[1] < FEWEST_WRITERS:
+        level, count = survey.fewest_tested
+        lines.append(
+            f"few writers: level {level} has about {count} to test on; with fewer than {FEWEST_WRITERS} a run shows "
+            "how it works, and can decide nothing"
+        )
     language = survey.data.get("language", "en")
     mean, longest = survey.lengths
     unsure = "" if survey.language else " (not recognised; say it with --set data.language=CODE)"
@@ -104,19 +118,8 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
 
 
 def config_text(survey: Survey, path: Any) -> str:
-    """Write the text of an experiments.yaml, with comments.
-
-    Raises:
-        InputError: so many rows are bad that the file's format must have been misjudged.
-    """
+    """Write the text of an experiments.yaml, with comments."""
     data: dict[str, Any] = {"path": path, **survey.data}
-    if survey.bad_share > MOST_BAD:
-        reasons = ", ".join(f"{count:,} {why}" for why, count in count_by_reason(survey.corpus.bad_rows).items())
-        bad = survey.corpus.bad_rows[0]
-        raise InputError(
-            f"{bad.file} row {bad.row}: {bad.reason}; {survey.bad_share:.0%} of all rows are set aside ({reasons}). "
-            "Name the right columns with --set data.columns.text=COLUMN, or repair the file"
-        )
     if survey.bad_share > 0.01:
         data["max_bad_fraction"] = round(survey.bad_share * 1.2, 3)
     steps = {level: _steps(count) for level, count in survey.train_counts.items()}
@@ -168,6 +171,14 @@ profiles:
     evaluation: {{documents_per_level: 1000, examples_per_document: {_EXAMPLES}}}
     report: {{resamples: 10000}}
 """
+
+
+def _as_option(message: str) -> str:
+    """Say which option of `init` gives the setting that a message names."""
+    named = re.search(r"\bdata\.(\w+)", message)
+    if named is None or "--set" in message:
+        return ""
+    return f" (here: --set data.{'columns.ROLE=COLUMN' if named[1] == 'columns' else f'{named[1]}=…'})"
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:

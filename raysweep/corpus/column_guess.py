@@ -21,7 +21,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "writing_id": (
         "writing_id", "id", "text_id", "textid", "doc_id", "document_id", "essay_id", "public_essay_id", "uid", "docid",
-        "essayid", "filename", "file_name", "file", "text_id_kaggle", "record_id",
+        "essayid", "filename", "file_name", "file", "text_id_kaggle", "record_id", "identifiant", "nr", "no",
     ),
     "l1": (
         "l1", "native_language", "mother_tongue", "first_language", "muttersprache", "nationality", "country",
@@ -29,11 +29,13 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "learner": (
         "learner_id", "learner", "user_id", "userid", "public_user_id", "author_id", "author", "student_id", "student",
-        "participant_id", "participant", "writer_id", "writer", "subject_id", "candidate", "candidate_id",
+        "participant_id", "participant", "writer_id", "writer", "subject_id", "candidate", "candidate_id", "schuler",
+        "schuler_id", "schulerin", "lerner", "lerner_id", "teilnehmer", "proband", "apprenant", "id_apprenant", "eleve",
+        "etudiant", "estudiante", "alumno", "aprendiz", "studente", "apprendente", "uczen", "elev",
     ),
     "prompt": (
         "prompt", "prompt_id", "prompt_name", "task", "task_id", "topic", "topic_id", "question", "assignment",
-        "aufgabe",
+        "aufgabe", "consigne", "consegna", "consigna", "thema", "tema",
     ),
     "split": ("split", "set", "partition", "subset", "fold", "part"),
     "date": ("date", "created_at", "timestamp", "created_timestamp", "datum", "year", "fecha", "data"),

@@ -13,7 +13,8 @@ from raysweep.corpus.column_choice import NEEDED, ColumnChooser, read_options
 from raysweep.corpus.column_guess import guess_by_content, guess_by_name
 from raysweep.corpus.layouts import LAYOUTS, CorpusLayout
 from raysweep.errors import InputError
-from raysweep.readers.raw_columns import ReadOptions, Roles, check_columns
+from raysweep.readers.json_files import NESTED
+from raysweep.readers.raw_columns import ReadOptions, Roles, describe_header, list_names
 from raysweep.readers.reading import open_files, read_file, sniff_format
 
 
@@ -91,19 +92,42 @@ def guess_columns(
         known = {**roles, **columns}
         guessed = guess_by_content(table, known)
         roles |= {role: guessed[role] for role in missing if role in guessed}
-        still = sorted(missing - set(guessed))
-        if still:
-            check_columns(str(files[0]), header, [f"the {role}" for role in still])
+        if still := sorted(missing - set(guessed)):
+            raise InputError(f"{files[0]}: {_not_recognised(still, header, table)}")
     if roles.get("id") is not None and not _is_key(files, given, roles["id"]):
         del roles["id"]
     return roles
 
 
 def _read_all_columns(files: Sequence[Path], given: DataConfig, header: tuple[str, ...]) -> pa.Table:
-    roles = {"level": header[0], **{f"#{place}": name for place, name in enumerate(dict.fromkeys(header))}}
+    """Read the columns that have a name and hold plain values."""
+    names = [name for name in dict.fromkeys(header) if name]
     options = read_options(given, None, ColumnChooser(given.columns, None))
     file = next(open_files(files[:1]))
-    return read_file(file, _with_chooser(options, lambda *_: roles, None)).table
+    while names:
+        roles = {f"#{place}": name for place, name in enumerate(names)}
+        raw = read_file(file, _with_chooser(options, lambda *_, roles=roles: roles, None))
+        nested = {row.column for row in raw.malformed if row.reason == NESTED}
+        if raw.table.num_rows or not nested:
+            return raw.table
+        names = [name for name in names if name not in nested]
+    return pa.table({})
+
+
+def _not_recognised(roles: Sequence[str], header: Sequence[str], table: pa.Table) -> str:
+    named = [name for name in header if name]
+    nested = [name for name in named if name not in table.column_names]
+    hint = (
+        f"; {list_names(nested)} {'hold' if nested[1:] else 'holds'} lists or objects, so flatten the records"
+        if nested
+        else ""
+    )
+    if len(named) < len(header) or len(header) == 1:
+        hint += ", or, if a title stands above the row of names, delete it"
+    return (
+        f"no column is recognised as the {' and as the '.join(roles)}. Found {describe_header(named)}. "
+        f"Name yours in data.columns{hint}"
+    )
 
 
 def _is_key(files: Sequence[Path], given: DataConfig, column: str) -> bool:

@@ -69,8 +69,8 @@ def _own_levels(counts: Mapping[str, int], column: str) -> GuessedLevels:
         folded.setdefault(unicodedata.normalize("NFKC", value).casefold(), []).append(value)
     if not 2 <= len(folded) <= MOST_LEVELS or any(len(value) > LONGEST_NAME for value in values):
         raise InputError(
-            f"the column {column!r} has {len(folded):,} different values, which are no levels (2 to {MOST_LEVELS} short "
-            "ones can be). Name the right one: --set data.columns.level=COLUMN"
+            f"the column {column!r} has {len(folded):,} different values, which are no levels (2 to {MOST_LEVELS} "
+            "short ones can be). Name the right one: --set data.columns.level=COLUMN"
         )
     ordered, is_known = _ordered([spellings[0] for spellings in folded.values()])
     spelled = {spellings[0]: spellings for spellings in folded.values()}

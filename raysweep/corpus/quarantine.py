@@ -74,7 +74,7 @@ def check_bad_rows(
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_by_reason(bad).items())
     limit = f"data.max_bad_fraction allows {100 * data.max_bad_fraction:g} %"
     raise InputError(
-        f"{_explain(bad[0], data)}\n"
+        f"{explain_bad_row(bad[0], data)}\n"
         f"{what}: {len(bad):,} of {rows:,} rows are bad ({100 * share:.1f} %; {limit}): "
         f"{reasons}{f'. All of them are listed in {quarantine}' if quarantine else ''}"
     )
@@ -95,7 +95,7 @@ _QUOTING = "Texts with commas, quotes or newlines must be quoted, with quotes in
 _LONGEST_SHOWN = 42
 
 
-def _explain(bad: BadRow, data: DataConfig) -> str:
+def explain_bad_row(bad: BadRow, data: DataConfig) -> str:
     """Say what is wrong with a row and how to fix it, without quoting its text: only quarantine.csv does."""
     place = f"{bad.file} row {bad.row}"
     if bad.reason == WRONG_FIELDS:

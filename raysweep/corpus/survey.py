@@ -5,6 +5,7 @@ The result is the settings with which the corpus can be prepared, and the figure
 
 import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,15 @@ from raysweep.corpus.language_guess import guess_language
 from raysweep.corpus.layouts import LAYOUTS, CorpusLayout, recognise_layout
 from raysweep.corpus.level_guess import GuessedLevels, guess_levels
 from raysweep.corpus.normalising import normalised_codes
-from raysweep.corpus.quarantine import LEFT_OUT
+from raysweep.corpus.quarantine import (
+    EMPTY_TEXT,
+    LEFT_OUT,
+    MISSING,
+    UNKNOWN_SPLIT,
+    BadRow,
+    count_by_reason,
+    explain_bad_row,
+)
 from raysweep.corpus.splits import SPLITS
 from raysweep.errors import InputError
 from raysweep.readers.raw_columns import FILE
@@ -37,10 +46,12 @@ FEWEST_AT_ALL = 8
 """The same limit for a corpus in which fewer than two levels have `FEWEST_TEXTS`; its run only shows how a run works.
 """
 TEST_TEXTS = 12
-"""The share of test is raised until every level has so many test texts, as far as `MOST_TESTED` allows; fewer than ten
-decide nothing."""
+"""The share of test is raised until every level has so many test texts, or learners where they are known, as far as
+`MOST_TESTED` allows; fewer than ten decide nothing."""
 MOST_TESTED = 0.25
 LANGUAGE_SAMPLE = 300
+MOST_BAD = 0.2
+"""Above this share of bad rows, the file is broken or its format was misjudged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +61,7 @@ class Survey:
     data: dict[str, Any]  # settings of the corpus that differ from the defaults, without its path
     format: str
     header: tuple[str, ...]
+    reasons_unused: Mapping[str, str]  # column that looks useful → why it is not used
     layout: LayoutName | None
     levels: tuple[str, ...]  # levels to study, lowest first
     counts: Mapping[str, int]  # level → texts
@@ -59,6 +71,7 @@ class Survey:
     is_order_known: bool
     corpus: Corpus
     learners: int | None
+    fewest_tested: tuple[str, int] | None  # the level with the fewest learners to test on, about how many
     first_languages: int | None
     prompts: int | None
     splits: Mapping[str, int] | None  # published split → documents
@@ -88,6 +101,15 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
     columns = {role: name for role, name in given.columns.model_dump().items() if name is not None}
     if layout is None:
         columns = {**guess_columns(files, given, header, columns), **columns}
+    reasons_unused: dict[str, str] = {}
+    named_id = guess_by_name(header).get("writing_id")
+    if layout is None and named_id is not None and named_id not in columns.values():
+        writer = (
+            ""
+            if "learner" in columns
+            else f"; if it names the writer: --set {shlex.quote(f'data.columns.learner={named_id}')}"
+        )
+        reasons_unused[named_id] = f"its values repeat{writer}"
     data: dict[str, Any] = {**settings, "columns": columns}
     if layout_name is not None:
         data["layout"] = layout_name
@@ -101,14 +123,21 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
     leave_out = tuple(value for value in guessed.others if value not in hidden)
     data["leave_out"] = tuple(dict.fromkeys((*given.leave_out, *leave_out)))
     if split is not None and (layout is None or split == FILE or split in header):
-        corpus = read_corpus(files, _config({**data, "columns": {**columns, "split": split}}))
-        if _is_usable(corpus):
-            columns["split"] = split
-        else:
+        with_splits = {**data, "columns": {**columns, "split": split}}
+        corpus = read_corpus(files, _config(with_splits))
+        if why := _why_unusable(corpus):
+            if given.columns.split:
+                raise InputError(f"{corpus.files[0]}, column {split!r}: {why}, or leave out data.columns.split")
+            reasons_unused[split] = why
             corpus = read_corpus(files, _config(data))
+        else:
+            columns["split"] = split
     else:
         corpus = read_corpus(files, _config(data))
-    return _describe(corpus, data, columns, guessed, header=header, kind=kind, layout=layout_name, given=given)
+    return _describe(
+        corpus, data, columns, guessed, header=header, kind=kind, layout=layout_name, given=given,
+        reasons_unused=reasons_unused,
+    )  # fmt: skip
 
 
 def _config(settings: Mapping[str, Any]) -> DataConfig:
@@ -120,23 +149,49 @@ def _levels(files: Sequence[Path], data: DataConfig, layout: CorpusLayout | None
     chooser = ColumnChooser(data.columns, layout)
     options = read_options(data, layout, chooser)
     counts: dict[str, int] = {}
+    bad: list[BadRow] = []
+    rows = 0
     for file in open_files(files, layout.files if layout else None):
         raw = read_file(file, options)
+        rows += raw.rows
+        bad += (
+            BadRow(row=row.row, file=file.short, writing_id="", column=row.column, reason=row.reason, value=row.value)
+            for row in raw.malformed
+        )
         for entry in pc.value_counts(raw.table[raw.roles["level"]]).to_pylist():
             value = entry["values"].decode("utf-8", "replace").strip()
             counts[value] = counts.get(value, 0) + entry["counts"]
+    _check_share(bad, rows, data)
     return guess_levels(counts, layout, column=chooser.roles["level"])
 
 
-def _is_usable(corpus: Corpus) -> bool:
-    """Tell whether every row has a published split, and there are documents to train and to test on."""
+def _check_share(bad: Sequence[BadRow], rows: int, data: DataConfig) -> float:
+    """Return the share of bad rows.
+
+    Raises:
+        InputError: so many rows are bad that the file's format must have been misjudged.
+    """
+    share = len(bad) / max(1, rows)
+    if share > MOST_BAD:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_by_reason(bad).items())
+        other = ", or name the right columns with --set data.columns.text=COLUMN"
+        raise InputError(
+            f"{explain_bad_row(bad[0], data)}{other if bad[0].reason in (EMPTY_TEXT, MISSING) else ''}\n"
+            f"{share:.0%} of all rows are set aside: {reasons}"
+        )
+    return share
+
+
+def _why_unusable(corpus: Corpus) -> str:
+    """Say why published splits cannot be used; '' if every row has one, and train and test have documents."""
     assert corpus.splits is not None
+    other = [bad.value for bad in corpus.bad_rows if bad.reason == UNKNOWN_SPLIT]
+    if other:
+        values = ", ".join(list(dict.fromkeys(other))[:5])
+        return f"{len(other):,} rows hold {values}, which are no known splits; say what they are in data.split_names"
     found = np.bincount(corpus.splits, minlength=len(SPLITS)) if len(corpus.splits) else np.zeros(len(SPLITS))
-    return bool(
-        found[SPLITS.index("train")]
-        and found[SPLITS.index("test")]
-        and not any(bad.reason == "unknown split" for bad in corpus.bad_rows)
-    )
+    missing = [split for split in ("train", "test") if not found[SPLITS.index(split)]]
+    return f"no text is in {' or '.join(missing)}; say which value stands for it in data.split_names" if missing else ""
 
 
 def _describe(
@@ -149,7 +204,9 @@ def _describe(
     kind: str,
     layout: LayoutName | None,
     given: DataConfig,
+    reasons_unused: Mapping[str, str],
 ) -> Survey:
+    bad_share = _check_share([row for row in corpus.bad_rows if row.reason != LEFT_OUT], corpus.rows, _config(data))
     documents = corpus.documents
     found = dict(zip(*(pc.value_counts(documents["level"]).field(n).to_pylist() for n in (0, 1)), strict=True))
     counts = {level: int(found.get(level, 0)) for level in guessed.names}
@@ -172,8 +229,6 @@ def _describe(
         )
     sample = documents["text"].slice(0, LANGUAGE_SAMPLE).to_pylist()
     language = given.language if given.language != "en" else guess_language(sample)
-    bad = [row for row in corpus.bad_rows if row.reason != LEFT_OUT]
-    bad_share = len(bad) / max(1, corpus.rows)
     settled = {
         **data,
         "columns": dict(columns),
@@ -181,7 +236,8 @@ def _describe(
         "leave_out": (*data["leave_out"], *thin),
         "language": language or given.language,
     }
-    smallest = min(counts[level] for level in kept)
+    writers = _count_writers(documents)
+    smallest = min(min(counts[level], writers.get(level, counts[level])) for level in kept)
     if corpus.splits is None and "split" not in data and smallest * given.split.test < TEST_TEXTS:
         test = min(MOST_TESTED, math.ceil(100 * TEST_TEXTS / smallest) / 100)
         valid = min(0.2, max(0.1, math.ceil(150 / smallest) / 100))
@@ -195,6 +251,7 @@ def _describe(
         data=_without_defaults(settled),
         format=kind,
         header=header,
+        reasons_unused=reasons_unused,
         layout=layout,
         levels=kept,
         counts=counts,
@@ -204,6 +261,7 @@ def _describe(
         is_order_known=guessed.is_order_known,
         corpus=corpus,
         learners=_distinct(documents["learner"]),
+        fewest_tested=_fewest_tested(writers, kept, _config(settled).split) if corpus.splits is None else None,
         first_languages=_distinct(documents["l1"]),
         prompts=_distinct(documents["prompt"]),
         splits=_count_splits(corpus),
@@ -212,6 +270,19 @@ def _describe(
         lengths=(float(pc.mean(lengths).as_py() or 0.0), int(pc.max(lengths).as_py() or 0)),
         bad_share=bad_share,
     )
+
+
+def _count_writers(documents: pa.Table) -> dict[str, int]:
+    """Count the learners of each level; empty if learners are not known."""
+    if _distinct(documents["learner"]) is None:
+        return {}
+    table = documents.select(["level", "learner"]).group_by("level").aggregate([("learner", "count_distinct")])
+    return dict(zip(table["level"].to_pylist(), table["learner_count_distinct"].to_pylist(), strict=True))
+
+
+def _fewest_tested(writers: Mapping[str, int], levels: Sequence[str], shares: SplitConfig) -> tuple[str, int] | None:
+    tested = {level: round(shares.test * writers[level]) for level in levels if level in writers}
+    return min(tested.items(), key=lambda item: item[1]) if tested else None
 
 
 def _split_counts(

@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from raysweep.config.loading import read_resolved_config
+from raysweep.errors import DamagedError
 from raysweep.evidence.published import published_config, published_run, published_trial
 from raysweep.evidence.run_schema import Inputs
 from raysweep.scheduling.trials import START_MODEL
@@ -181,10 +182,20 @@ def _published_settings(folder: RunFolder) -> str:
 def _content(found: _Input) -> pa.Table | Path | Values | str:
     """Return an input in the form that a bundle contains: a table, JSON values, a text, or the file unchanged."""
     if found.path.suffix == _TABLE:
-        return _without_text(pq.read_table(found.path))
+        return _without_text(_read_table(found.path))
     if found.sizes:
         return found.sizes
     return found.path if found.publish is None else found.publish(found.path)
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(
+            f"{path}: is damaged, and cannot be read as Parquet. `raysweep check-run` lists what is damaged, and the "
+            "run's command names what makes it again"
+        ) from error
 
 
 def _digest(found: _Input) -> str:

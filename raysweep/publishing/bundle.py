@@ -42,6 +42,7 @@ def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | 
         sign: returns the signature of the manifest's bytes.
 
     Raises:
+        DamagedError: a table cannot be read.
         InputError: there is no report, it does not follow from the run, or a learner's text would be published.
     """
     if not folder.evidence.exists():

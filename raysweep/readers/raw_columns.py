@@ -85,7 +85,7 @@ def check_columns(name: str, header: Sequence[str], wanted: Iterable[str]) -> No
     missing = [column for column in wanted if column not in header]
     if missing:
         problems = "; ".join(f"no column {column!r}{did_you_mean(column, header)}" for column in missing)
-        raise InputError(f"{name}: {problems}. Found {_describe_header(header)}. Name yours in data.columns")
+        raise InputError(f"{name}: {problems}. Found {describe_header(header)}. Name yours in data.columns")
     for column in wanted:
         if (times := list(header).count(column)) > 1:
             raise InputError(f"{name}: the column {column!r} appears {times} times in the header; must appear once")
@@ -97,7 +97,7 @@ def list_names(names: Sequence[str]) -> str:
     return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + f"… ({len(names):,} in all)"
 
 
-def _describe_header(header: Sequence[str]) -> str:
+def describe_header(header: Sequence[str]) -> str:
     """List the columns, unless they look like a text: a learner's text must not be quoted if a header is missing."""
     if any(len(name) > LONGEST_NAME or re.search(r"[.?!]\s*$", name) for name in header):
         return f"a first line of {len(header):,} {'cell' if len(header) == 1 else 'cells'} that looks like a text"

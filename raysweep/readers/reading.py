@@ -42,7 +42,7 @@ _BYTE_ORDER_MARKS = (
 )
 _LOOKED_AT = 200
 """Bytes whose zeros identify UTF-16 and UTF-32 without a byte order mark."""
-_JSON = re.compile(rb"\s*(\[\s*[\[{\]]|\{)")
+_JSON = re.compile(rb"\s*(\[\s*([\[{\]\"]|-?[\d.]+\s*,)|\{)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,13 +190,18 @@ def sniff_format(data: bytes, name: str, options: ReadOptions) -> Format:
 
 
 def _is_lines(data: bytes) -> bool:
-    """Distinguish JSON Lines from one object over several lines: the first line is complete, or the second one starts a
-    record too."""
+    """Distinguish JSON Lines from one object: the first line is complete, or the second one starts a record too.
+
+    A single line with one object is a whole corpus if one of the object's values is a list of records.
+    """
     lines = [line.strip() for line in data.lstrip()[: 1 << 22].split(b"\n", 2)[:2]]
     if len(lines) == 2 and lines[1].startswith(b"{") and not lines[0].endswith((b"[", b"{", b",", b":")):
         return True
     try:
-        return isinstance(json.loads(lines[0]), dict) and (len(lines) == 2 or len(data) < 1 << 22)
+        first = json.loads(lines[0])
+        is_alone = len(lines) == 1 or not lines[1]
+        holds_records = is_alone and any(isinstance(v, list) and v and isinstance(v[0], dict) for v in first.values())
+        return not holds_records and (not is_alone or len(data) < 1 << 22)
     except (ValueError, RecursionError):
         return False
 

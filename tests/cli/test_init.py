@@ -276,6 +276,43 @@ def test_levels_are_known_in_the_spellings_that_people_use(command, tmp_path, sp
     assert command("prepare", "--profile", "quick").exit_code == 0
 
 
+def test_columns_are_known_in_other_languages_and_the_unused_are_told_why(command, tmp_path):
+    """A column of writers that is not recognised lets their texts into two splits."""
+    rows = [(n, f"S{n // 2}", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1"), 60))]
+    (tmp_path / "a.csv").write_bytes(delimited(";", rows, ("Nr", "Schüler", "Niveau", "Text")))
+    assert "columns: id = Nr, level = Niveau, text = Text, learner = Schüler\n" in command("init", "a.csv").output
+    names = ("train", "dev", "test", "", "extra")
+    rows = [(n // 9, names[n % 5], *row[2:]) for n, row in enumerate(rows)]
+    (tmp_path / "b.csv").write_bytes(delimited(",", rows, ("id", "split", "level", "text")))
+    told = command("init", "b.csv", "--force").output
+    assert (
+        "not used: id (its values repeat; if it names the writer: --set data.columns.learner=id), split (48 rows hold "
+        "'', 'extra', which are no known splits; say what they are in data.split_names)"
+    ) in told
+    asked = command("init", "b.csv", "--force", "--set", "data.columns.split=split")
+    assert "say what they are in data.split_names, or leave out data.columns.split" in str(asked.exception)
+
+
+def test_few_writers_get_a_larger_share_of_tests_and_a_word(command, tmp_path):
+    """Intervals count writers where they are known: ten of each level are needed, however many texts they wrote."""
+    rows = [(n, f"w{n // 2 % 45}", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1"), 180))]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "learner", "level", "text")))
+    told = command("init", "a.csv").output
+    assert "splits: none published, so 65, 10 and 25 % of each level" in told
+    assert "few writers" not in told
+    rows = [(number, f"w{number // 2 % 30}", *row) for number, _, *row in rows]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "learner", "level", "text")))
+    told = command("init", "a.csv", "--force").output
+    assert "few writers: level A1 has about 8 to test on; with fewer than 10 a run shows how it works" in told
+
+
+def test_an_object_in_one_line_with_a_list_of_records_is_read(command, tmp_path):
+    """So `json.dump` writes it, without line breaks."""
+    records = [{"cefr": level, "text": text} for _, _, level, text in rows_of(("A1", "B1"))]
+    (tmp_path / "a.json").write_text(json.dumps({"version": 1, "documents": records}))
+    assert "a.json: json, 80 rows, 80 texts" in command("init", "a.json").output
+
+
 def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path):
     """Three passes over each level's examples, within bounds."""
     rows = rows_of(("A1",), 2000) + [
@@ -297,10 +334,23 @@ def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path)
         (b"# My corpus, release 2\n" + delimited(",", rows_of(("A1", "B1"))), (), "its first line is a comment"),
         (delimited(",", [("a", "b", f"x{n}", "Some long text of a learner here.") for n in range(90)]), (),
          "the column 'cefr_level' has 90 different values, which are no levels"),
-        (b"a,b\n1,2\n", (), "no column 'the level'; no column 'the text'. Found the columns 'a', 'b'"),
+        (b"a,b\n1,2\n", (),
+         "no column is recognised as the level and as the text. Found the columns 'a', 'b'. Name yours in data.columns "
+         "(here: --set data.columns.ROLE=COLUMN)"),
         (delimited(",", rows_of(("A1", "B1"))), ("--set", "seed=1"), "--set seed: init takes settings of data alone"),
         (delimited(",", rows_of(("A1", "B1"))).replace(b"w1,", b"w1,caf\xe9"), ("--set", "data.encoding=ascii"),
          "found the byte 0xE9, which is not ascii"),
+        (delimited(",", rows_of(("A1", "B1"))).replace(b"a", b"\xe9").replace(b"l\xe9v\xe9l", b"level"), (),
+         "is not UTF-8. If the whole file has another encoding, say so in data.encoding, such as cp1252\n100% of all "
+         "rows are set aside: 80 not UTF-8 (here: --set data.encoding=…)"),
+        (delimited(",", [("My corpus", "", "", ""), *rows_of(("A1", "B1"))], ("Texts of 2024", "", "", "")), (),
+         "Found the columns 'Texts of 2024'. Name yours in data.columns, or, if a title stands above the row of names, "
+         "delete it"),
+        (json_lines([({"l1": "Thai"}, "A1", {"text": row[3]}) for row in rows_of(("A1",))], ("meta", "cefr", "essay")),
+         (), "column 'essay': found an object; must be text or a number. Flatten the records"),
+        (json_lines([(n, {"cefr": "A1"}, {"x": row[3]}) for n, row in enumerate(rows_of(("A1",)))], ("i", "m", "c")),
+         (), "Found the columns 'i', 'm', 'c'. Name yours in data.columns; 'm', 'c' hold lists or objects, so flatten"),
+        (b'[1, "A1", "A text."]\n[2, "B1", "A text."]\n', (), "its list holds no records; must be a list of objects"),
     ],
 )  # fmt: skip
 def test_a_corpus_that_cannot_be_compared_is_refused_before_anything_is_written(

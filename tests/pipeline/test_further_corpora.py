@@ -232,7 +232,11 @@ def test_a_kill_between_the_models_scores_goes_on_where_it_was(done_run, tiny_ru
     ("rows", "settings", "message"),
     [
         (None, {}, r"corpora\.other\.path: found .*, no such file"),
-        (["id,text", "1,A text."], {}, r"no column 'the level'.* Name yours in corpora\.other\.columns"),
+        (
+            ["id,text", "1,A text."],
+            {},
+            r"no column is recognised as the level\..* Name yours in corpora\.other\.columns",
+        ),
         (["id,cefr,text", "1,Q9,A text."], {}, r"corpora\.other\.level_aliases, or to corpora\.other\.leave_out"),
         (["id,cefr,text", "1,C2,A text."], {}, r"levels in corpora\.other\.leave_out"),
         (

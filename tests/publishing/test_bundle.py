@@ -1,6 +1,7 @@
 """A run's evidence as a zip: whole, without a learner's text, the same bytes each time."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysweep.config.loading import dump_config, parse_config
-from raysweep.errors import InputError
+from raysweep.errors import DamagedError, InputError
 from raysweep.publishing.bundle import write_bundle
 from raysweep.publishing.verify import verify_bundle
 from raysweep.report.writing import write_report
@@ -155,6 +156,17 @@ def test_a_report_older_than_its_run_is_not_bundled(tmp_path):
     pq.write_table(losses.set_column(6, "nats", pa.array(losses["nats"].to_numpy() * 1.01)), folder.losses)
     with pytest.raises(InputError, match=r"`raysweep report .* --force report`"):
         write_bundle(folder, tmp_path / "evidence.zip")
+
+
+@pytest.mark.parametrize("name", ["losses", "documents"])
+def test_a_table_that_is_cut_short_is_named_as_damaged(marked, tmp_path, name):
+    """It is a fault of the disk, and not of raysweep, and nothing is published."""
+    folder = type(marked)(shutil.copytree(marked.root, tmp_path / "run"))
+    table = getattr(folder, name)
+    table.write_bytes(table.read_bytes()[:-100])
+    with pytest.raises(DamagedError, match=rf"{table.name}: is damaged, and cannot be read as Parquet"):
+        write_bundle(folder, tmp_path / "evidence.zip")
+    assert not (tmp_path / "evidence.zip").exists()
 
 
 def test_a_run_without_a_report_is_told_to_write_one(make_run, tmp_path):
