@@ -75,7 +75,7 @@ def _recompute(folder: RunFolder) -> Recomputed:
         _check_sizes(place)
     trials = expand_trials(config)
     exact = collect_exactly(folder, config, trials)
-    evidence = as_written(exact)
+    evidence = as_written(exact.json_values())
     recounted = [difference for place in (folder, *further) for difference in _recount(place)]
     differences = [*recounted, *_compare_settings(folder, trials), *refit(folder, config)]
     differences += _compare_evidence(folder, evidence, exact)

@@ -37,8 +37,7 @@ def write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial])
 
 def _write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> dict[str, Any]:
     values = collect_exactly(folder, config, trials).json_values()
-    written = as_text(values)
-    evidence = Evidence.model_validate_json(written)
+    evidence = as_written(values)
     sections = report_sections(evidence, read_samples(folder, evidence) if config.report.show_texts else [])
     files = _render(evidence, sections)
     folder.evidence.unlink(missing_ok=True)
@@ -52,7 +51,7 @@ def _write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]
                     (beside / f"{figure.name}.pdf").write_bytes(figure_pdf(figure))
     for path in (folder.report_html, folder.report_markdown, folder.evidence_schema):
         write_text(path, files[path.relative_to(folder.root).as_posix()])
-    write_text(folder.evidence, written)
+    write_text(folder.evidence, as_text(values))
     return values
 
 
@@ -73,9 +72,10 @@ def collect_exactly(folder: RunFolder, config: Config, trials: Mapping[str, Tria
     return collect_evidence(folder, config, find_roles(trials, config.data.levels), trials)
 
 
-def as_written(evidence: Evidence) -> Evidence:
-    """Round the evidence through JSON, so that documents are made from exactly what evidence.json holds."""
-    return Evidence.model_validate_json(as_text(evidence.json_values()))
+def as_written(values: Mapping[str, Any]) -> Evidence:
+    """Make the evidence of the values of evidence.json, so that documents are made from exactly what it holds."""
+    # Not strictly: JSON has lists for tuples, and texts for the names of verdicts.
+    return Evidence.model_validate(values, strict=False)
 
 
 def render_report(evidence: Evidence) -> dict[str, str]:

@@ -6,6 +6,7 @@ checked here for every document.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -201,7 +202,8 @@ class _Rows:
             InputError: a row lacks a value.
         """
         groups = [group for group in range(self.file.num_row_groups) if self._may_have(group)]
-        for batch in self.file.iter_batches(batch_size=_ROWS_PER_BATCH, row_groups=groups, columns=columns):
+        batches = self.file.iter_batches(batch_size=_ROWS_PER_BATCH, row_groups=groups, columns=columns)
+        for batch in _read_ahead(batches):
             if empty := [name for name in columns if batch[name].null_count]:
                 raise InputError(
                     f"{self.path}: column '{empty[0]}' has rows without a value; delete it and evaluate again"
@@ -219,6 +221,15 @@ class _Rows:
         names = [described.column(index).path_in_schema for index in range(described.num_columns)]
         found = described.column(names.index("level")).statistics
         return found is None or not found.has_min_max or bool(found.min <= self.only <= found.max)
+
+
+def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Decode the next part in a thread, outside of Python's lock, while the last one is added up."""
+    with ThreadPoolExecutor(1, thread_name_prefix="losses") as pool:
+        ahead = pool.submit(next, batches, None)
+        while (batch := ahead.result()) is not None:
+            ahead = pool.submit(next, batches, None)
+            yield batch
 
 
 def _sum_up(rows: _Rows, levels: Sequence[str]) -> LossTable:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from raysweep.errors import InputError
 
 _UMASK_LOCK = threading.Lock()
+_SYNCED_AT_ONCE = 8
+"""Files of a folder that are synced to disk at a time: a file system writes them together."""
 
 
 @contextmanager
@@ -46,11 +49,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                # Some writers (safetensors) make private files; the user's umask decides the permissions instead.
-                file.chmod(0o666 & ~_umask())
-                _sync(file)
+        files = [file for file in temporary.rglob("*") if file.is_file()]
+        for file in files:
+            # Some writers (safetensors) make private files; the user's umask decides the permissions instead.
+            file.chmod(0o666 & ~_umask())
+        with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+            list(pool.map(_sync, files))
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
