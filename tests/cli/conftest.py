@@ -1,4 +1,4 @@
-"""Commands in this process, with a config of their own."""
+"""Run commands in this process, with a config of their own."""
 
 import pytest
 from typer.testing import CliRunner
@@ -18,7 +18,7 @@ profiles:
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """Runs a command on the tiny config; errors of ours are in the result's `exception`."""
+    """Run a command on the tiny config; the result's `exception` holds raysweep's errors."""
     (tmp_path / "experiments.yaml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")

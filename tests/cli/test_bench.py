@@ -10,7 +10,7 @@ from tests.tokenizers_of_tests import write_byte_level
 
 
 def test_bench_mask_times_the_rows_of_a_csv(command, tmp_path):
-    """As JSON; a column that is not there is an error."""
+    """The times are printed as JSON; a missing column is an error."""
     assert command("sample", "--rows", 12, "--out", tmp_path / "texts.csv").exit_code == 0
     told = json.loads(command("bench", "mask", "--csv", tmp_path / "texts.csv", "--rows", 10).stdout)
     assert told["documents"] == 10
@@ -39,7 +39,7 @@ def test_bench_train_times_steps(command):
     ],
 )
 def test_bench_train_refuses_what_it_does_not_know(command, option, value):
-    """With exit code 2, and the option in the message."""
+    """The exit code is 2, and the message names the option."""
     result = command("bench", "train", option, value)
     if isinstance(result.exception, ConfigError):
         assert result.exception.exit_code == 2
@@ -50,7 +50,7 @@ def test_bench_train_refuses_what_it_does_not_know(command, option, value):
 
 
 def test_bench_score_times_documents_beside_plain_transformers(command):
-    """Both score the same labels, and an untrained model is as surprised as by any token of 50,264."""
+    """Both score the same labels; an untrained model's loss is that of a uniform guess among 50,264 tokens."""
     options = ("--device", "cpu", "--config", "micro", "--documents", 6)
     told = json.loads(command("bench", "score", *options, "--like", "transformers").stdout)
     assert told["nats_per_label"] == pytest.approx(10.83, rel=0.02)
@@ -62,7 +62,7 @@ def test_bench_score_times_documents_beside_plain_transformers(command):
 
 @pytest.mark.parametrize(("kind", "options"), [("score", ("--documents", 6)), ("train", ("--steps", 1))])
 def test_bench_takes_the_tokenizer_of_a_folder(command, tmp_path, kind, options):
-    """Such as a run's own: its models have an output layer of its size.  No corpus is here to train one on."""
+    """A run's own tokenizer is an example: it sets the size of the models' output layer. Here, none is trained."""
     folder = write_byte_level(tmp_path / "tokenizer", size=400)
     options = ("bench", kind, "--device", "cpu", "--config", "micro", *options, "--tokenizer")
     ids = len(json.loads((folder / "vocab.json").read_text())) + 7
@@ -76,7 +76,7 @@ def test_bench_takes_the_tokenizer_of_a_folder(command, tmp_path, kind, options)
 
 
 def test_bench_score_refuses_a_size_it_does_not_know(command):
-    """With exit code 2, and the option in the message."""
+    """The exit code is 2, and the message names the option."""
     error = command("bench", "score", "--config", "huge").exception
     assert isinstance(error, ConfigError)
     assert "--config: found 'huge'" in str(error)

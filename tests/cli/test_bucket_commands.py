@@ -1,4 +1,4 @@
-"""Commands on a run whose folder is in object storage, from a machine that has nothing of it."""
+"""Commands on a run in object storage, from a machine that has no local copy."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.staging.conftest import gate, object_server, server, uri  # noqa: F40
 
 @pytest.fixture
 def on(command, uri, tmp_path, monkeypatch):  # noqa: F811 - a fixture
-    """Runs a command on the run, on a disk of its own."""
+    """Run a command on the run, with a disk of its own."""
 
     def run(*words, disk="here"):
         monkeypatch.setenv("RAYSWEEP_STAGING", str(tmp_path / disk))
@@ -34,7 +34,7 @@ def text_of(result):
 
 
 def test_every_command_takes_the_uri(on, command, uri, gate, monkeypatch, tmp_path):  # noqa: F811 - fixtures
-    """Those that look fetch what they need, into a folder of their own."""
+    """Commands that only read fetch what they need into a folder of their own."""
     assert "A1: done, 2 steps" in text_of(on("run", "--inline"))
     record, _ = Bucket(parse_bucket_uri(uri).at("tiny")).read("run.json")
     assert f" --storage {uri}" in json.loads(record)["command"], "the words that repeat the run"
@@ -75,7 +75,7 @@ def test_every_command_takes_the_uri(on, command, uri, gate, monkeypatch, tmp_pa
 
 
 def test_clean_removes_what_nothing_needs_from_the_bucket(on, uri, gate, tmp_path):  # noqa: F811 - fixtures
-    """Here a checkpoint of a trial that is done."""
+    """The example is a checkpoint of a finished trial."""
     text_of(on("run", "--inline"))
     with staged_run(parse_bucket_uri(uri), "tiny", print) as staging:
         left = staging.root / "trials" / "A1" / "checkpoints" / "step-00000001" / "model.safetensors"
@@ -88,7 +88,7 @@ def test_clean_removes_what_nothing_needs_from_the_bucket(on, uri, gate, tmp_pat
 
 
 def test_a_second_driver_on_this_machine_ends_with_2(on, uri):  # noqa: F811 - a fixture
-    """As on a path; and what looks at the run sees who works in it."""
+    """The same holds for a path; commands that read the run see who works in it."""
     from raysweep.pipeline.lock import locked
     from raysweep.storage.run_folder import RunFolder
 
@@ -102,7 +102,7 @@ def test_a_second_driver_on_this_machine_ends_with_2(on, uri):  # noqa: F811 - a
 
 
 def test_a_log_is_followed_through_the_bucket(on, uri, gate, monkeypatch, tmp_path):  # noqa: F811 - fixtures
-    """What is added arrives, until the run ends."""
+    """Added lines arrive until the run ends."""
     monkeypatch.setattr(run_view, "_REFRESH_S", 0.3)
     fetched = threading.Semaphore(0)
     gate.on_request = lambda method, path: (method, path[-10:]) == ("GET", "worker.log") and fetched.release()
@@ -128,7 +128,7 @@ def test_a_log_is_followed_through_the_bucket(on, uri, gate, monkeypatch, tmp_pa
 
 
 def test_what_is_wrong_with_the_uri_ends_a_command_at_once(command, tmp_path):
-    """With exit code 2, before anything is asked of a store."""
+    """The exit code is 2, before any request to a store."""
     for words in (("run",), ("status",), ("check-run",)):
         error = command(*words, "--storage", "http://bucket/x").exception
         assert isinstance(error, ConfigError)

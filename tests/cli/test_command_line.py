@@ -1,4 +1,4 @@
-"""What people expect of any command line: -h, --version, completion, --json, quiet, output that can be piped."""
+"""Conventions of command lines: -h, --version, completion, --json, quiet mode, and output that can be piped."""
 
 import io
 import json
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("words", [[], *([name] for name in ("run", "plan", "status", "doctor", "infill", "runs"))])
 def test_h_is_help(words):
-    """As everywhere."""
+    """This is the common convention."""
     short, long = (CliRunner().invoke(app, [*words, flag]) for flag in ("-h", "--help"))
     assert short.exit_code == long.exit_code == 0
     assert short.output == long.output
@@ -38,13 +38,13 @@ def test_h_is_help(words):
 
 
 def test_the_version_is_said():
-    """For a bug report."""
+    """Bug reports need it."""
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output) == (0, f"raysweep {__version__}\n")
 
 
 def test_the_shell_can_complete():
-    """The script for bash knows the program's name."""
+    """The script for bash contains the program's name."""
     done = subprocess.run(
         [sys.executable, "-c", "import sys; from raysweep.cli.app import main; sys.argv = ['raysweep']; main()"],
         env={"_RAYSWEEP_COMPLETE": "complete_bash", "COMP_WORDS": "raysweep pla", "COMP_CWORD": "1"},
@@ -56,7 +56,7 @@ def test_the_shell_can_complete():
 
 
 def test_no_line_of_the_help_is_cut_at_80_columns(monkeypatch):
-    """The list of commands is read in one look; every command says what it does in full."""
+    """The list of commands can be read at a glance; every command's description is complete."""
     monkeypatch.setenv("COLUMNS", "80")
     shown = CliRunner().invoke(app, ["--help"], terminal_width=80).output
     assert "..." not in shown.split("Commands:")[1]
@@ -73,7 +73,7 @@ def prepared(command):
 
 
 def test_runs_are_listed_with_what_they_reached(prepared, tmp_path):
-    """In another folder there are none, and a wrong folder is an error."""
+    """A folder without runs gives an empty list, and a wrong folder an error."""
     row = json.loads(prepared("runs", "--json").output)[0]
     assert (row["run"], row["profile"], row["reached"], row["answer"]) == ("tiny", "tiny", "prepare", "")
     header, line = prepared("runs").output.splitlines()
@@ -87,7 +87,7 @@ def test_runs_are_listed_with_what_they_reached(prepared, tmp_path):
 
 
 def test_a_damaged_run_is_listed_as_such(prepared, tmp_path):
-    """Or nobody would find it."""
+    """Otherwise nobody would find it."""
     (tmp_path / "runs" / "tiny" / "run.json").write_text("{")
     (row,) = json.loads(prepared("runs", "--json").output)
     assert row["reached"] == "unreadable"
@@ -95,7 +95,7 @@ def test_a_damaged_run_is_listed_as_such(prepared, tmp_path):
 
 
 def test_the_status_of_a_run_whose_record_is_cut_short_is_an_error(prepared, tmp_path):
-    """It would look like a run that waits, and the next `run` would refuse."""
+    """Otherwise it would look like a waiting run, but the next `run` would refuse."""
     record = tmp_path / "runs" / "tiny" / "run.json"
     record.write_bytes(record.read_bytes()[:-40])
     for words in (["status"], ["status", "--json"]):
@@ -106,7 +106,7 @@ def test_the_status_of_a_run_whose_record_is_cut_short_is_an_error(prepared, tmp
 
 
 def test_status_and_doctor_speak_json(prepared, monkeypatch):
-    """For scripts that watch a run or a machine."""
+    """Scripts that watch a run or a machine need it."""
     told = json.loads(prepared("status", "--json").output)
     assert told["run"] == "tiny"
     assert [(row["trial"], row["state"], row["step"]) for row in told["trials"]] == [("A1", "pending", 0)]
@@ -121,7 +121,7 @@ def test_status_and_doctor_speak_json(prepared, monkeypatch):
 
 
 def test_quiet_says_nothing_of_what_goes_well(command):
-    """Warnings and errors remain."""
+    """Warnings and errors are still printed."""
     loud, quiet = command("prepare"), command("prepare", "-q", "--force", "prepare")
     assert "prepare: 40 documents" in loud.output
     assert quiet.exit_code == 0
@@ -130,7 +130,7 @@ def test_quiet_says_nothing_of_what_goes_well(command):
 
 
 def test_output_to_a_file_is_not_wrapped(monkeypatch):
-    """A log is searched by line."""
+    """Logs are searched by line."""
     monkeypatch.delenv("COLUMNS", raising=False)
     out = io.StringIO()
     PrintableConsole(file=out).print("word " * 100)
@@ -141,7 +141,7 @@ def test_output_to_a_file_is_not_wrapped(monkeypatch):
 
 
 def test_a_reader_that_goes_away_is_no_fault_of_ours(tmp_path):
-    """`raysweep plan | head -1` ends in silence."""
+    """`raysweep plan | head -1` ends without a message."""
     line = f"{quote(sys.executable)} -m raysweep plan --storage {quote(str(tmp_path))} | head -1"
     for _ in range(3):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT)
@@ -150,7 +150,7 @@ def test_a_reader_that_goes_away_is_no_fault_of_ours(tmp_path):
 
 
 def test_the_status_keeps_its_columns_at_80_characters():
-    """Names, states, steps and losses stand whole; a failure is a line below."""
+    """Names, states, steps and losses are not cut; a failure is on the line below."""
     rows = [
         TrialStatus(
             trial=name, state=state, step=12_000, steps=60_000, loss=3.214, tokens_per_second=21_300.0,
@@ -174,7 +174,7 @@ def test_the_status_keeps_its_columns_at_80_characters():
 
 
 def test_a_failure_is_one_short_line(tmp_path):
-    """The first line of the reason; all of it is in the log."""
+    """It is the first line of the reason; the log has all of it."""
     settings = Settings(file=ROOT / "experiments.yaml", storage=str(tmp_path), name="pilot")
     long = Unfinished(trial="A1", state=State.FAILED, reason="\n".join(["the loss is not finite " * 20] * 30))
     line = _failure_line(settings, long)
@@ -187,7 +187,7 @@ def test_a_failure_is_one_short_line(tmp_path):
 
 
 def test_an_unknown_key_lists_the_known_ones(command):
-    """Where none is near enough to be meant."""
+    """This holds where no known key is similar to it."""
     error = str(command("check", "--set", "training.zzz=3").exception)
     assert error.startswith("--set training: unknown field 'zzz'; known are steps, batch_size, accumulation, ")
 
@@ -200,7 +200,7 @@ CORE = {
 
 
 def test_the_shipped_numbers_are_numbers_in_yaml_1_2():
-    """An editor that reads YAML 1.2, as the schema's do, sees the numbers that raysweep sees."""
+    """An editor that reads YAML 1.2, as the schema's editors do, must see the same numbers as raysweep."""
     import re
 
     from raysweep.config.safe_yaml import parse_yaml
@@ -217,7 +217,7 @@ def test_the_shipped_numbers_are_numbers_in_yaml_1_2():
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch):
-    """The command as it was typed."""
+    """It prints the command as it was typed."""
     code = textwrap.dedent(
         """
         import sys

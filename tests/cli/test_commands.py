@@ -1,4 +1,4 @@
-"""The commands as a user meets them: help at once, exit codes that scripts can rely on."""
+"""The commands as users see them: immediate help, and exit codes that scripts can rely on."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ def raysweep(*words, cwd=ROOT):
 
 
 def test_help_lists_every_command():
-    """The names are a promise to scripts."""
+    """Scripts rely on the names."""
     done = raysweep("--help")
     assert done.returncode == 0
     for command in COMMANDS:
@@ -31,7 +31,7 @@ def test_help_lists_every_command():
 
 @pytest.mark.parametrize("words", [["--help"], ["plan"], ["check", "--set", "seed=-1"], ["status"]])
 def test_help_plan_and_config_errors_load_nothing_heavy(words, tmp_path):
-    """They must answer in under half a second, which the Ray stack alone takes four times to import."""
+    """They must answer in under half a second; importing the Ray stack alone takes four times as long."""
     code = "\n".join(
         (
             "import atexit, sys",
@@ -47,7 +47,7 @@ def test_help_plan_and_config_errors_load_nothing_heavy(words, tmp_path):
 
 
 def test_a_wrong_config_ends_with_2_and_one_line_per_mistake():
-    """No traceback: the mistake is in the file, not in the program."""
+    """No traceback is printed, since the mistake is in the file and not in the program."""
     done = raysweep("check", "--set", "seed=-1", "--set", "training.steps=0")
     assert done.returncode == 2
     assert done.stdout == ""
@@ -58,7 +58,7 @@ def test_a_wrong_config_ends_with_2_and_one_line_per_mistake():
 
 
 def test_a_wrong_input_ends_with_2(tmp_path):
-    """A CSV without the columns is named, with those it has."""
+    """The message names a CSV that lacks the columns, and the columns that it has."""
     (tmp_path / "texts.csv").write_text("id,text\n1,Hello.\n")
     done = raysweep("prepare", "--storage", str(tmp_path), "--set", f"data.csv={tmp_path}/texts.csv")
     assert done.returncode == 2
@@ -67,7 +67,7 @@ def test_a_wrong_input_ends_with_2(tmp_path):
 
 
 def test_plan_as_json_names_every_trial_and_its_parent(tmp_path):
-    """For scripts that schedule around us."""
+    """Scripts that schedule raysweep's work need both."""
     done = raysweep("plan", "--json", "--profile", "efcamdat", "--storage", str(tmp_path))
     rows = {row["trial"]: row for row in json.loads(done.stdout)["trials"]}
     assert len(rows) == 11
@@ -76,7 +76,7 @@ def test_plan_as_json_names_every_trial_and_its_parent(tmp_path):
 
 
 def test_status_of_a_run_that_never_was_is_an_error(tmp_path):
-    """A misspelt name must not look like a run that waits; the message says where to look."""
+    """A misspelt name must not look like a waiting run; the message says where to look."""
     done = raysweep("status", "--storage", str(tmp_path), "--name", "pilto")
     assert done.returncode == 2
     assert "no run 'pilto' in " in done.stderr
@@ -84,7 +84,7 @@ def test_status_of_a_run_that_never_was_is_an_error(tmp_path):
 
 
 def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):
-    """A wrong name ends with 2; there being nothing to clean is no mistake."""
+    """A wrong name ends with exit code 2, whereas having nothing to clean is not an error."""
     for words, message in (
         (["logs", "A1"], "'A1' has no log yet"),
         (["diff", "A1", "A2"], "'A1': found neither a run of this name"),
@@ -96,14 +96,14 @@ def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):
 
 
 def test_infill_without_a_model_says_where_one_lies(tmp_path):
-    """A path that holds no model is named, with an example of one that does."""
+    """The message names the path that holds no model, with an example of one that does."""
     done = raysweep("infill", "--model", str(tmp_path), "I like [word].")
     assert done.returncode == 2
     assert "holds no model; must be a folder such as runs/local/trials/all, or with --name RUN" in done.stderr
 
 
 def test_data_goes_to_the_original_code_and_back(tmp_path):
-    """Export the examples, import their documents: the test split's texts are there again."""
+    """Export the examples and import their documents: the test split's texts are the same again."""
     small = ["--storage", str(tmp_path), "--set", "data.sample.rows=60"]
     assert raysweep("prepare", *small).returncode == 0
     done = raysweep("ilm-export", *small, "--out", str(tmp_path / "ilm"))
@@ -119,7 +119,7 @@ def test_data_goes_to_the_original_code_and_back(tmp_path):
 
 
 def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path):
-    """Nothing of it is run, and the message says what is admitted."""
+    """None of its code runs, and the message says what is allowed."""
     (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.")
     done = raysweep("ilm-import", str(tmp_path / "evil.pkl"), "--level", "A1", "--out", str(tmp_path / "b.csv"))
     assert done.returncode == 2

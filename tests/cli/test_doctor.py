@@ -1,4 +1,4 @@
-"""`raysweep doctor`: a line per check, and an exit code that says whether a run can be expected to work."""
+"""`raysweep doctor` prints a line per check; its exit code says whether a run can be expected to work."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def without_ray(monkeypatch):
-    """Starting Ray takes seconds, and has a test of its own."""
+    """Skip starting Ray, which takes seconds and has a test of its own."""
     monkeypatch.delitem(doctor.CHECKS, "Ray")
 
 
 def lines(result):
-    """The finding of each check, by its subject."""
+    """Return the finding of each check, by subject."""
     return {line[2:14].strip(): (line[0], line[14:]) for line in result.stdout.splitlines()}
 
 
 def test_a_machine_that_will_do_gets_a_tick_per_check(command, without_ray):
-    """All that a default run needs is here."""
+    """Everything that a default run needs is present."""
     result = command("doctor")
     assert result.exit_code == 0
     assert list(lines(result)) == list(doctor.CHECKS)
@@ -31,7 +31,7 @@ def test_a_machine_that_will_do_gets_a_tick_per_check(command, without_ray):
 
 
 def test_what_is_missing_gets_a_cross_and_the_command_ends_with_1(command, without_ray, tmp_path):
-    """Every check is made, whatever the others say."""
+    """Every check is made, even after another has failed."""
     (tmp_path / "empty").mkdir()
     result = command("doctor", "--set", "data.csv=none.csv", "--set", f"model.start={tmp_path}/empty")
     assert result.exit_code == 1
@@ -43,7 +43,7 @@ def test_what_is_missing_gets_a_cross_and_the_command_ends_with_1(command, witho
 
 
 def test_an_error_of_a_library_is_a_finding_too(command, without_ray, monkeypatch):
-    """Its kind is named, since its message alone may say little."""
+    """The error's type is named, since the message alone may say little."""
 
     def break_down(settings):
         raise OSError("no such device")
@@ -55,7 +55,7 @@ def test_an_error_of_a_library_is_a_finding_too(command, without_ray, monkeypatc
 
 
 def test_a_larger_model_needs_more_disk_and_memory(command, without_ray):
-    """gpt2-medium is counted as what it is, and not as GPT-2 base."""
+    """gpt2-medium is counted at its own size, not that of GPT-2 base."""
     needed = {}
     for start in ("gpt2", "gpt2-medium"):
         found = lines(command("doctor", "--set", f"model.start={start}"))

@@ -1,4 +1,4 @@
-"""How a command ends that does not end well."""
+"""How a command ends when it fails or is interrupted."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ from raysweep.errors import ConfigError, TrainingError
 
 @pytest.fixture
 def end(monkeypatch, capsys, tmp_path):
-    """Runs a command that does what it is told; gives its exit code and what it printed on stderr."""
+    """Run a command that executes the given work; return its exit code and stderr."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setattr(sys, "argv", ["raysweep", "work"])
@@ -60,7 +60,7 @@ def raises(error):
     ],
 )
 def test_what_is_known_ends_in_its_message_and_code(end, error, code, message):
-    """Scripts rely on the codes, people on the message."""
+    """Scripts rely on the codes, and people on the messages."""
     ended, printed = end(raises(error))
     assert ended == code
     assert printed.startswith(message)
@@ -70,7 +70,7 @@ def test_what_is_known_ends_in_its_message_and_code(end, error, code, message):
     "error", [KeyError("start"), OSError(errno.ENOENT, "No such file", "x"), OSError("odd"), MemoryError()]
 )
 def test_what_is_unforeseen_ends_with_70_and_a_log_that_has_the_traceback(end, error):
-    """The user alone can read it: a traceback may show texts and paths."""
+    """Only the user can read the log, since a traceback may show texts and paths."""
     code, printed = end(raises(error))
     assert code == 70
     assert printed.startswith(f"error: unexpected {type(error).__name__}: ")
@@ -81,7 +81,7 @@ def test_what_is_unforeseen_ends_with_70_and_a_log_that_has_the_traceback(end, e
 
 
 def test_the_traceback_is_printed_if_no_file_can_be_written(end, monkeypatch):
-    """Such as when the disk is full: it is then all there is."""
+    """An example is a full disk: the printed traceback is then the only one."""
 
     def fail(**_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -94,14 +94,14 @@ def test_the_traceback_is_printed_if_no_file_can_be_written(end, monkeypatch):
 
 
 def test_a_message_shows_no_more_than_80_characters_of_an_unforeseen_error(end):
-    """It may hold a whole document."""
+    """It may contain a whole document."""
     _, printed = end(raises(ValueError("word " * 1000)))
     assert printed.count("word") <= 16
 
 
 @pytest.mark.parametrize("code", [0, None, 1, "a text"])
 def test_foreign_code_that_ends_the_process_is_a_fault(end, code):
-    """A mask function that called `sys.exit(0)` ended the run with 0 and no report."""
+    """Once, a mask function that called `sys.exit(0)` ended the run with 0 and no report."""
     ended, printed = end(raises(SystemExit(code)))
     assert ended == 70
     assert f"unexpected RuntimeError: code that raysweep called ended the process (sys.exit({code!r}))" in printed
@@ -109,7 +109,7 @@ def test_foreign_code_that_ends_the_process_is_a_fault(end, code):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_with_130_and_says_how_to_go_on(end, number):
-    """As a shell reports Ctrl-C."""
+    """A shell reports Ctrl-C with this code."""
 
     def work() -> None:
         signal.raise_signal(number)
@@ -118,14 +118,14 @@ def test_a_signal_ends_with_130_and_says_how_to_go_on(end, number):
 
 
 def test_a_pipe_to_another_process_that_breaks_is_no_closed_output(end):
-    """It is told: a run must not end as if `head` had had enough."""
+    """It is reported: a run must not end as if `head` had closed its output."""
     code, printed = end(raises(BrokenPipeError(errno.EPIPE, "Broken pipe")))
     assert code == 70
     assert "a pipe to another process broke" in printed
 
 
 def test_a_reader_that_has_had_enough_ends_a_command_quietly():
-    """`raysweep check --schema | head -1`; with 141, as a shell reports other programs."""
+    """`raysweep check --schema | head -1` ends with 141, as a shell reports for other programs."""
     words = [sys.executable, "-m", "raysweep", "check", "--schema"]
     read, write = os.pipe()
     os.close(read)
@@ -135,7 +135,7 @@ def test_a_reader_that_has_had_enough_ends_a_command_quietly():
 
 
 def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path):
-    """It gets an escape instead of, say, the branch that leads to a trial."""
+    """The terminal gets an escape instead of the character, such as the branch that leads to a trial."""
     words = [sys.executable, "-m", "raysweep", "plan", "--storage", str(tmp_path)]
     variables = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(words, capture_output=True, text=True, env=variables, check=False)
@@ -144,7 +144,7 @@ def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path):
 
 
 def test_a_wrong_option_is_told_by_the_command_line_itself(end, monkeypatch):
-    """With its usage, and 2."""
+    """It ends with the usage and exit code 2."""
     monkeypatch.setattr(sys, "argv", ["raysweep", "work", "--nonsense"])
     code, printed = end(lambda: None)
     assert code == 2
@@ -152,14 +152,14 @@ def test_a_wrong_option_is_told_by_the_command_line_itself(end, monkeypatch):
 
 
 def test_an_error_without_a_place_is_not_explained_away(tmp_path, monkeypatch):
-    """'Permission denied' alone helps nobody: its traceback does."""
+    """'Permission denied' alone does not help; the traceback does."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert end_with(PermissionError(errno.EACCES, "Permission denied")) == 70
 
 
 @pytest.mark.parametrize("arguments", [["plan", "--no-{}"], ["{}"], ["check", "{}"], ["preview", "--count", "{}"]])
 def test_a_mistake_of_the_command_line_is_escaped_and_short(monkeypatch, capsys, arguments):
-    """The usage and one line; a terminal obeys nothing of it, and it does not fill the screen."""
+    """It prints the usage and one line, without control characters, and does not fill the screen."""
     hostile = "\x1b]0;PWN\x07\u202e" + "x" * 5000
     monkeypatch.setattr(sys, "argv", ["raysweep", *(argument.format(hostile) for argument in arguments)])
     with pytest.raises(SystemExit) as ended:
@@ -173,7 +173,7 @@ def test_a_mistake_of_the_command_line_is_escaped_and_short(monkeypatch, capsys,
 
 
 def test_a_command_alone_shows_the_help(monkeypatch, capsys):
-    """As before: the commands, on stderr, with the code of a mistake."""
+    """The commands are listed on stderr, with the exit code for wrong usage."""
     monkeypatch.setattr(sys, "argv", ["raysweep"])
     with pytest.raises(SystemExit) as ended:
         command_line.main()

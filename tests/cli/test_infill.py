@@ -1,4 +1,4 @@
-"""`infill` from the command line, with models that were never trained, so their answers hardly ever end."""
+"""`infill` from the command line, with untrained models, whose answers hardly ever end."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ FEW = ("--max-words", 2, "--samples", 1)
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory):
-    """A run of two levels and a general model, of which C1's model is not trained."""
+    """Make a run of two levels and a general model; C1's model is not trained."""
     storage = tmp_path_factory.mktemp("trained") / "runs"
     add_models(RunFolder(storage / "pilot"), make_config(("A1", "C1", "C2"), transfer=False), without=["C1"])
     return storage
@@ -32,7 +32,7 @@ def model_folder(storage):
 
 
 def test_infill_prints_as_many_fillings_as_asked_for(command, model_folder):
-    """Numbered, the text around the blanks kept, the same for the same seed."""
+    """Answers are numbered, keep the text around the blanks, and are the same for the same seed."""
     words = ("infill", "--model", model_folder / "model", "--samples", 2, "--seed", 5, "I like [word] tea.")
     result = command(*words)
     assert result.exit_code == 0, result.exception
@@ -43,7 +43,7 @@ def test_infill_prints_as_many_fillings_as_asked_for(command, model_folder):
 
 
 def test_infill_asks_for_texts_until_an_empty_line(command, model_folder):
-    """A mistake in one text is told, and the next is asked for; each answer says how long it took."""
+    """A mistake in a text is reported before the next prompt; each answer says how long it took."""
     typed = "nothing to fill\nI [wrod] it\nI like [word].\n\nnever read\n"
     result = command("infill", "--model", model_folder, *FEW, input=typed)
     assert result.exit_code == 0, result.exception
@@ -54,7 +54,7 @@ def test_infill_asks_for_texts_until_an_empty_line(command, model_folder):
 
 
 def test_the_models_of_the_levels_answer_side_by_side(command, storage):
-    """Those that are trained, a column each; as JSON by name, with each answer's probability."""
+    """Each trained model has a column; JSON is keyed by model name and has each answer's probability."""
     words = ("infill", "--name", "pilot", "--storage", storage, "--all-levels", *FEW, "I like [word] tea.")
     lines = command(*words).stdout.splitlines()
     assert lines[0].split() == ["A1", "C2"]
@@ -68,7 +68,7 @@ def test_the_models_of_the_levels_answer_side_by_side(command, storage):
 
 
 def test_a_model_of_a_run_is_the_one_in_its_folder(command, storage, model_folder):
-    """By the trial's name, its folder, or the model's folder."""
+    """It is found by the trial's name, its folder, or the model's folder."""
     text = ("--samples", 1, "--max-words", 1, "I like [word].", "--json")
     told = [
         command("infill", *words, *text).stdout
@@ -95,14 +95,14 @@ def test_a_model_of_a_run_is_the_one_in_its_folder(command, storage, model_folde
     ],
 )
 def test_options_that_name_no_model_are_refused(storage, name, model, all_levels, kind, message):
-    """With the models that there are."""
+    """The message lists the available models."""
     settings = Settings(name=name, storage=str(storage), fetches="no checkpoints")
     with pytest.raises(kind, match=message), choose_models(settings, model, all_levels=all_levels):
         pass
 
 
 def test_a_run_without_specialised_models_has_no_levels_to_show(tmp_path):
-    """And a model whose weights were changed is not used."""
+    """A model whose weights were changed is not used, either."""
     add_models(RunFolder(tmp_path / "pilot"), make_config(("A1", "C1"), transfer=False), without=["A1", "C1"])
     settings = Settings(name="pilot", storage=str(tmp_path))
     with pytest.raises(InputError, match="no level has a model of its own; trained in 'pilot' are all"):  # noqa: SIM117
@@ -117,7 +117,7 @@ def test_a_run_without_specialised_models_has_no_levels_to_show(tmp_path):
 
 @pytest.fixture
 def fill(command, storage, tmp_path):
-    """Fills a CSV of these lines with the levels' models; gives the result and the rows written."""
+    """Fill a CSV of these lines with the levels' models; return the result and the rows written."""
 
     def run(*lines, options=()):
         (tmp_path / "in.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -133,7 +133,7 @@ def fill(command, storage, tmp_path):
 
 
 def test_every_text_of_a_csv_is_filled_and_measured(fill):
-    """Rows stay in order, one that cannot be filled says why, and the command ends with 1 for it."""
+    """Rows stay in order; a row that cannot be filled says why and makes the command end with 1."""
     lines = [
         "id,text,said",
         '7,"I like [word], [ngram].","I like tea, it is good."',
@@ -163,7 +163,7 @@ def test_every_text_of_a_csv_is_filled_and_measured(fill):
 
 
 def test_the_answers_do_not_depend_on_batches(fill, monkeypatch):
-    """A row's draws depend on its place in the file, not on the rows that share its batch."""
+    """A row's draws depend on its place in the file, not on the rows in its batch."""
     lines = ["text", *(f"{'a ' * number}[word] b" for number in range(5))]
     _, together = fill(*lines, options=("--model", "A1"))
     monkeypatch.setattr("raysweep.cli.infill_csv._ROWS", 2)
@@ -175,14 +175,14 @@ def test_the_answers_do_not_depend_on_batches(fill, monkeypatch):
 
 
 def test_a_column_without_a_name_is_kept(fill):
-    """pandas writes its row numbers as one."""
+    """pandas writes its row numbers as such a column."""
     result, rows = fill(",text", "7,a [word] b", options=("--model", "A1"))
     assert result.exit_code == 0, result.exception
     assert rows[0][""] == "7"
 
 
 def test_a_text_that_is_too_long_costs_its_own_row_alone(fill):
-    """The others of its batch are filled; long cells are read."""
+    """The other rows of its batch are filled; long cells are read."""
     result, rows = fill("text", "a [word] b", f"{'a ' * 70_000}[word]", "c [word] d", options=("--model", "A1"))
     assert [bool(row["error"]) for row in rows] == [False, True, False]
     assert "the model has 64 positions" in rows[1]["error"]
@@ -203,14 +203,14 @@ def test_a_text_that_is_too_long_costs_its_own_row_alone(fill):
     ],
 )
 def test_a_csv_that_cannot_be_read_is_refused(fill, lines, options, message):
-    """Nothing is written, not even in part."""
+    """No output is written, not even in part."""
     result, rows = fill(*lines, options=options)
     assert message in str(result.exception)
     assert rows == []
 
 
 def test_a_csv_in_another_encoding_is_refused(command, storage, tmp_path):
-    """So is one that is not there, and options that do not fit together."""
+    """A missing file and options that do not fit together are refused, too."""
     (tmp_path / "in.csv").write_bytes("text\ncafé [word]\n".encode("cp1252"))
     (tmp_path / "there.csv").write_text("mine")
     (tmp_path / "good.csv").write_text("text\na [word] b\n")
@@ -241,7 +241,7 @@ def test_a_csv_in_another_encoding_is_refused(command, storage, tmp_path):
 
 
 def test_no_filled_text_is_a_formula_for_a_spreadsheet(fill):
-    """The text is preceded by an apostrophe, as in the report's tables; the user's own columns stay as they are."""
+    """An apostrophe precedes the text, as in the report's tables; the user's own columns are unchanged."""
     _, rows = fill("text", "=A1 [word]", options=("--model", "A1"))
     assert rows[0]["filled"].startswith("'=A1 ")
     assert rows[0]["text"] == "=A1 [word]"
@@ -261,7 +261,7 @@ def test_no_filled_text_is_a_formula_for_a_spreadsheet(fill):
     ],
 )
 def test_a_reference_that_does_not_fit_is_no_answer(text, written, fits):
-    """A whole text that differs around the blank, several words for a [word], or nothing."""
+    """Examples: a whole text that differs around the blank, several words for a [word], or nothing."""
     filler = _CsvFiller({}, "text", "said", {"constraints": FREE, "temperature": 1.0, "top_k": None, "top_p": None})
     if fits:
         assert filler._read({"text": text, "said": written})[1] in (["went there"], ["see"], ["I see it. I know."])

@@ -1,4 +1,4 @@
-"""`raysweep init FILE --yes`, then `raysweep run`: any corpus, in two commands."""
+"""`raysweep init FILE --yes`, then `raysweep run`, work for any corpus."""
 
 import json
 import os
@@ -98,7 +98,7 @@ def run_quick(command):
 
 
 def check_init(command, folder, corpus, levels):
-    """The first command, and the profiles that it wrote."""
+    """Check the first command and the profiles that it wrote."""
     told = command("init", corpus, "--yes")
     assert told.exit_code == 0, told.output
     assert told.output.splitlines()[-1] == "next: `raysweep run --profile quick`"
@@ -111,7 +111,7 @@ def check_init(command, folder, corpus, levels):
 
 
 def check_two_commands(command, folder, corpus, levels):
-    """Init, run, and a report."""
+    """Check init, run, and that there is a report."""
     configs = check_init(command, folder, corpus, levels)
     done = run_quick(command)
     assert done.exit_code == 0, done.output
@@ -132,7 +132,7 @@ def slow_but(in_ci, names):
 
 @pytest.mark.parametrize("name", slow_but(RUN_IN_CI, CORPORA))
 def test_a_corpus_of_one_s_own_takes_two_commands(command, tmp_path, name):
-    """No hand edit, no --set, whatever the columns and levels are called."""
+    """No editing and no --set is needed, whatever the columns and levels are called."""
     CORPORA[name](tmp_path / "my texts.csv")
     check_two_commands(command, tmp_path, "my texts.csv", LEVELS[name])
     splits = json.loads((tmp_path / "runs" / "quick" / "corpus" / "splits.json").read_text())
@@ -145,7 +145,7 @@ def test_a_corpus_of_one_s_own_takes_two_commands(command, tmp_path, name):
 
 @pytest.mark.parametrize("name", [name for name in CORPORA if name not in RUN_IN_CI])
 def test_a_corpus_of_one_s_own_is_prepared_as_init_understood_it(command, tmp_path, name):
-    """The cheap part of the two commands: every level has texts to train and to test on."""
+    """This is the cheap part of the two commands: every level has texts to train and to test on."""
     CORPORA[name](tmp_path / "my texts.csv")
     check_init(command, tmp_path, "my texts.csv", LEVELS[name])
     assert command("prepare", "--profile", "quick").exit_code == 0
@@ -163,7 +163,7 @@ LAYOUT_LEVELS = {
 
 @pytest.mark.parametrize("name", slow_but(RUN_IN_CI, LAYOUT_LEVELS))
 def test_a_known_corpus_takes_two_commands(command, tmp_path, name):
-    """As it is downloaded."""
+    """The corpus is used as it is downloaded."""
     corpus = MAKERS[name](tmp_path, 50)
     check_two_commands(command, tmp_path, corpus.name, LAYOUT_LEVELS[name])
     assert load_config(tmp_path / "experiments.yaml", "paper")[1].data.layout == name
@@ -171,7 +171,7 @@ def test_a_known_corpus_takes_two_commands(command, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["efcamdat", "icnale"])
 def test_a_known_corpus_is_known_to_init(command, tmp_path, name):
-    """The first of the two commands alone."""
+    """Only the first of the two commands is run."""
     corpus = MAKERS[name](tmp_path, 50)
     configs = check_init(command, tmp_path, corpus.name, LAYOUT_LEVELS[name])
     assert {config.data.layout for config in configs.values()} == {name}
@@ -181,7 +181,7 @@ def test_a_known_corpus_is_known_to_init(command, tmp_path, name):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["efcamdat", "icnale", "wi_locness", "universal_cefr"])
 def test_the_profile_quick_ends_in_a_report_as_it_is(tmp_path, name):
-    """With Ray, all its steps, and nothing but the two commands."""
+    """The profile runs with Ray and all its steps, by the two commands alone."""
     corpus = MAKERS[name](tmp_path, 150)
     variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     for words in (["init", corpus.name, "--yes"], ["run", "--profile", "quick"]):
@@ -192,7 +192,7 @@ def test_the_profile_quick_ends_in_a_report_as_it_is(tmp_path, name):
 
 
 def test_what_was_found_is_said_in_ten_lines_and_the_next_command_last(command, tmp_path):
-    """The numbers by which a person agrees."""
+    """The lines have the numbers by which a person can judge it."""
     rows = [(*row, "x") for row in rows_of(("A1.i", "A2.ii", "B1"))]
     rows += [(f"r{n}", "Thai", "C1", f"Rare text number {n}.", "x") for n in range(5)]
     rows += [("u1", "Thai", "native", "A text &amp; markup.", "x")]
@@ -225,7 +225,7 @@ def test_what_was_found_is_said_in_ten_lines_and_the_next_command_last(command, 
 
 
 def test_a_file_that_is_there_is_not_overwritten_without_force(command, tmp_path):
-    """It may hold a week of work."""
+    """It may contain a week of work."""
     write(tmp_path / "a.csv", ("A1", "B1"))
     (tmp_path / "experiments.yaml").write_text("mine")
     told = command("init", "a.csv", "--yes")
@@ -237,7 +237,7 @@ def test_a_file_that_is_there_is_not_overwritten_without_force(command, tmp_path
 
 
 def test_the_order_of_unknown_names_is_asked_for_or_said(command, tmp_path, monkeypatch):
-    """The alphabet is a guess that only a person can confirm."""
+    """Alphabetical order is a guess that only a person can confirm."""
     write(tmp_path / "a.csv", ("Gelb", "Blau", "Rot"))
     told = command("init", "a.csv")
     assert "the order of the levels is not known (Blau, Gelb, Rot?). Confirm it with --yes" in str(told.exception)
@@ -314,7 +314,7 @@ def test_an_object_in_one_line_with_a_list_of_records_is_read(command, tmp_path)
 
 
 def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path):
-    """Three passes over each level's examples, within bounds."""
+    """They are three passes over each level's examples, within bounds."""
     rows = rows_of(("A1",), 2000) + [
         (f"x{n}", "Thai", "B1", text) for n, (_, _, _, text) in enumerate(rows_of(("B1",), 60))
     ]
@@ -356,7 +356,7 @@ def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path)
 def test_a_corpus_that_cannot_be_compared_is_refused_before_anything_is_written(
     command, tmp_path, content, sets, message
 ):
-    """With the numbers and the way on, before anything is written."""
+    """The message has the numbers and says what to do."""
     (tmp_path / "a.csv").write_bytes(content)
     told = command("init", "a.csv", "--yes", *sets)
     assert message in str(told.exception)

@@ -1,4 +1,4 @@
-"""What `preview`, `diff`, `check` and `bundle` print of a run."""
+"""What `preview`, `diff`, `check` and `bundle` print about a run."""
 
 import json
 
@@ -12,7 +12,7 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def test_a_preview_shows_the_same_examples_each_time(command):
-    """Drawn by the run's seed: answers follow the blanks that they fill."""
+    """They are drawn with the run's seed; answers follow the blanks that they fill."""
     assert command("prepare").exit_code == command("mask", "--inline").exit_code == 0
     first, again = (command("preview", "--count", 3) for _ in range(2))
     assert first.exit_code == 0
@@ -23,7 +23,7 @@ def test_a_preview_shows_the_same_examples_each_time(command):
 
 
 def test_a_preview_shows_what_unwrapping_markup_did(command, tmp_path):
-    """Before and after, around the first place that changed, and not more of the text."""
+    """It shows the text before and after, only around the first place that changed."""
     text = "A long beginning. " * 9 + "We saw {n} birds &amp; fish.<br>Bye"
     rows = [f"w{n},Thai,{('A1', 'C1')[n % 2]},{text.format(n=n)}" for n in range(40)]
     (tmp_path / "a.csv").write_text("writing_id,l1,cefr_level,text\n" + "\n".join(rows) + "\n")
@@ -35,7 +35,7 @@ def test_a_preview_shows_what_unwrapping_markup_did(command, tmp_path):
 
 
 def test_a_preview_can_be_of_one_level(command):
-    """Its examples are of documents of that level; a level without examples is named."""
+    """Only documents of that level are shown; a level without examples is named."""
     command("prepare")
     command("mask", "--inline")
     assert command("preview", "--level", "C1", "--count", 2).stdout.count("\nexample ") == 2
@@ -53,13 +53,13 @@ def test_a_preview_can_be_of_one_level(command):
     ],
 )
 def test_what_is_not_made_yet_is_told_with_the_command_that_makes_it_alone(command, words, missing, stage):
-    """Not with one that also starts hours of training."""
+    """The command must not also start hours of training."""
     told = f"holds no {missing}; do" if missing else f"needs '{stage}', which is not done; do"
     assert f"{told} `python -m raysweep {stage} --profile tiny --name tiny` first" in str(command(*words).exception)
 
 
 def test_a_profile_with_a_space_is_quoted_in_commands(command, tmp_path):
-    """As every other word of theirs."""
+    """Every other word of the commands is quoted, too."""
     config = tmp_path / "experiments.yaml"
     config.write_text(config.read_text().replace("tiny", "my run"))
     told = str(command("preview", "--name", "pilot").exception)
@@ -78,7 +78,7 @@ def two_runs(tmp_path):
 
 
 def test_a_diff_is_a_row_per_field(command, two_runs):
-    """Numbers as a person reads them; a dash where one side has no such field."""
+    """Numbers are formatted for people; a dash means that one side has no such field."""
     result = command("diff", "first", "second")
     assert [line.split() for line in result.stdout.splitlines()] == [
         ["field", "first", "second"],
@@ -88,7 +88,7 @@ def test_a_diff_is_a_row_per_field(command, two_runs):
 
 
 def test_a_diff_for_a_program_is_one_json_object(command, two_runs):
-    """With null where one side has no such field."""
+    """A null means that one side has no such field."""
     told = json.loads(command("diff", "first", "second", "--json").stdout)
     assert (told["first"], told["second"]) == ("first", "second")
     assert told["differences"][1] == {
@@ -100,12 +100,12 @@ def test_a_diff_for_a_program_is_one_json_object(command, two_runs):
 
 
 def test_a_diff_of_a_run_with_itself_says_so(command, two_runs):
-    """Rather than printing an empty table."""
+    """An empty table would be unclear."""
     assert command("diff", "first", "first").stdout == "first and first have the same settings and results\n"
 
 
 def test_check_names_every_profile_or_the_one_that_is_asked_for(command):
-    """Without a profile the whole file is checked; with `--set`, the profile it is laid over."""
+    """Without a profile the whole file is checked; with `--set`, the profile that the setting is applied to."""
     assert command("check").stdout.splitlines()[0] == "experiments.yaml: profile tiny: fine, 1 trials"
     assert command("check", "--profile", "tiny", "--set", "seed=3").stdout == command("check").stdout
     error = command("check", "--profile", "big").exception
@@ -115,7 +115,7 @@ def test_check_names_every_profile_or_the_one_that_is_asked_for(command):
 
 
 def test_check_notes_a_level_that_no_trial_trains_on(command):
-    """Its documents are prepared and scored, and perhaps forgotten; nothing is said where all are trained on."""
+    """Its documents are prepared and scored, and the trial may be forgotten; without such a level, nothing is noted."""
     both = '{"A1": {"levels": ["A1"], "steps": 2}, "C1": {"levels": ["C1"], "steps": 2}}'
     assert "note: no trial" not in command("check", "--set", f"trials={both}").output
     checked = command("check", "--set", 'trials={"A1": {"levels": ["A1"], "steps": 2}}')

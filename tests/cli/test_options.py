@@ -1,4 +1,4 @@
-"""The names of the commands and of their options: a promise to scripts."""
+"""The names of the commands and of their options are fixed, since scripts rely on them."""
 
 import pytest
 from typer.main import get_command
@@ -66,13 +66,13 @@ def commands():
 
 
 def test_the_commands_are_those_listed():
-    """A command that goes away breaks somebody's script."""
+    """Removing a command breaks someone's script."""
     assert set(commands()) == set(OPTIONS)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_command_takes_the_options_listed(name):
-    """Each with all its spellings; the order is free."""
+    """Each option has all its spellings; the order is free."""
     taken = [
         "/".join([*option.opts, *option.secondary_opts]) if option.param_type_name == "option" else option.name
         for option in commands()[name].params

@@ -1,4 +1,4 @@
-"""`raysweep plan` on a terminal and for a program."""
+"""`raysweep plan` on a terminal and as JSON."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def settings(tmp_path, monkeypatch):
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("gpus", [None, [1.0, 2.0, 4.0, 8.0]])
 def test_the_plan_fits_the_terminal(settings, capsys, monkeypatch, width, gpus):
-    """No line of the table or the picture is broken in two."""
+    """No line of the table or the picture is wrapped."""
     monkeypatch.setenv("COLUMNS", str(width))
     print_plan(settings, as_json=False, gpus=gpus)
     lines = capsys.readouterr().out.splitlines()
@@ -38,7 +38,7 @@ def test_the_plan_fits_the_terminal(settings, capsys, monkeypatch, width, gpus):
 
 
 def test_stages_that_depend_on_a_missing_corpus_are_not_forecast(capsys, tmp_path):
-    """The time to score an unknown number of documents is unknown."""
+    """How long it takes to score an unknown number of documents is unknown."""
     overrides = (f"data.csv={tmp_path}/none.csv",)
     settings = Settings(file=EXPERIMENTS, asked_profile="efcamdat", storage=str(tmp_path), overrides=overrides)
     print_plan(settings, as_json=False, gpus=None)
@@ -48,7 +48,7 @@ def test_stages_that_depend_on_a_missing_corpus_are_not_forecast(capsys, tmp_pat
 
 
 def test_the_picture_says_the_same_without_colours(settings):
-    """The chain that ends last has bars of its own."""
+    """The chain that ends last is drawn with other bars."""
     trials = expand_trials(settings.config)
     span = forecast_run(settings.config, trials, settings.folder, gpus=8).makespan
     out = io.StringIO()
@@ -59,7 +59,7 @@ def test_the_picture_says_the_same_without_colours(settings):
 
 
 def test_a_program_gets_makespans_and_what_every_trial_takes(settings, capsys):
-    """Of this machine first, then of 1, 2, 4 and 8 GPUs."""
+    """Makespans are given for this machine first, then for 1, 2, 4 and 8 GPUs."""
     print_plan(settings, as_json=True, gpus=None)
     plan = json.loads(capsys.readouterr().out)
     assert [span["gpus"] for span in plan["makespans"][1:]] == [1, 2, 4, 8]
@@ -72,7 +72,7 @@ def test_a_program_gets_makespans_and_what_every_trial_takes(settings, capsys):
 
 
 def test_a_trial_that_asks_for_more_gpus_than_that_has_no_makespan(settings, capsys, tmp_path):
-    """Instead of a number that could never be."""
+    """A number would be meaningless."""
     asked = Settings(file=EXPERIMENTS, storage=str(tmp_path / "runs"), overrides=("trials.all.gpus=4",))
     print_plan(asked, as_json=True, gpus=[2.0, 4.0])
     _, two, four = json.loads(capsys.readouterr().out)["makespans"]
@@ -82,13 +82,13 @@ def test_a_trial_that_asks_for_more_gpus_than_that_has_no_makespan(settings, cap
 
 @pytest.mark.parametrize("text", ["0", "1,two", "", "1.5", "-1", "1,,2"])
 def test_a_wrong_number_of_gpus_is_named(text):
-    """With an example of what it must be."""
+    """The message has an example of a valid value."""
     with pytest.raises(ConfigError, match=r"--gpus: found '.*'; must be whole numbers above 0, such as 1,2,4,8"):
         read_counts(text)
 
 
 def test_figures_read_as_a_person_writes_them():
-    """Times, sizes and money."""
+    """Figures are times, sizes and money."""
     assert [duration(seconds) for seconds in (0, 59.4, 185, 7800)] == ["0 s", "59 s", "3 min 05 s", "2 h 10 min"]
     assert [size(count) for count in (12, 13_300_740, 1.5e9, 5e11)] == ["12 B", "13 MB", "1.5 GB", "500 GB"]
     assert [amount({"amount": each, "currency": "EUR"}) for each in (1234.5, 0.0008)] == ["1,234.50 EUR", "0.0008 EUR"]
@@ -96,7 +96,7 @@ def test_figures_read_as_a_person_writes_them():
 
 
 def test_a_gpu_of_an_unknown_kind_is_said_to_be_a_guess(tmp_path, capsys, monkeypatch):
-    """Its times are those of another."""
+    """Its times are those of another kind of GPU."""
     monkeypatch.setattr("raysweep.planning.devices._gpu_names", lambda _: ["NVIDIA Z9"])
     print_plan(Settings(file=EXPERIMENTS, storage=str(tmp_path)), as_json=False, gpus=None)
     assert "GPU 'Z9': its kind is not known here; where nothing is measured, taken as A100" in " ".join(
@@ -105,7 +105,7 @@ def test_a_gpu_of_an_unknown_kind_is_said_to_be_a_guess(tmp_path, capsys, monkey
 
 
 def test_days_on_a_cpu_are_answered_by_a_way_out(tmp_path, capsys, monkeypatch):
-    """GPT-2 base for 225,000 steps is nothing for a CPU."""
+    """GPT-2 base for 225,000 steps is too much for a CPU."""
     monkeypatch.setattr("raysweep.planning.devices._gpu_names", lambda _: [])
     size = ("model.start=scratch", "model.size=gpt2", "data.csv=null")
     print_plan(
@@ -120,7 +120,7 @@ def test_days_on_a_cpu_are_answered_by_a_way_out(tmp_path, capsys, monkeypatch):
 
 
 def test_with_sequential_seeds_the_plan_says_that_it_is_an_upper_bound(tmp_path, capsys):
-    """All 55 trainings are counted; 22 are trained first."""
+    """All 55 trainings are counted, but only 22 are trained first."""
     asked = Settings(file=EXPERIMENTS, storage=str(tmp_path / "runs"), overrides=("seeds={max: 5, stop: sequential}",))
     print_plan(asked, as_json=False, gpus=None)
     said = " ".join(capsys.readouterr().out.split())

@@ -1,4 +1,4 @@
-"""What `raysweep plan` says is to be trained is what `raysweep run` trains, whatever is on disk."""
+"""What `raysweep plan` announces is what `raysweep run` trains, whatever is on disk."""
 
 import contextlib
 import io
@@ -41,10 +41,10 @@ ON_DISK = settings(
 
 
 class Trained:
-    """An executor that remembers what it was to train."""
+    """An executor that records the trials it was asked to train."""
 
     def check(self, listener):
-        """Nothing is refused."""
+        """Refuse nothing."""
 
     def __init__(self):
         self.names = []
@@ -54,7 +54,7 @@ class Trained:
 
 
 def run_with(states, place, forced=()):
-    """A run whose examples are made, with a record of each trial in its state; None for no record."""
+    """Make a run with examples and a record of each trial in its state; None for no record."""
     run = make_run(place, {"trials": TRIALS}, forced=forced, executor=Trained())
     write_json(run.folder.splits, {"counts": {level: {"train": 5, "valid": 5, "test": 5} for level in ("A1", "C1")}})
     for stage, made_with in (("prepare", corpus_identity(run.config, None)), ("mask", examples_identity(run.config))):
@@ -74,7 +74,7 @@ def run_with(states, place, forced=()):
 
 
 def planned(place, forced=(), extended=(), **changes):
-    """The trials that `raysweep plan --json` gives a time to start at, its exit code, and what it printed."""
+    """Return the trials that `raysweep plan --json` schedules, its exit code, and its output."""
     file = place / "experiments.yaml"
     file.write_text(json.dumps({"default": "tiny", "profiles": {"tiny": {**TINY, "trials": TRIALS, **changes}}}))
     settings = Settings(file=file, storage=str(place))
@@ -87,7 +87,7 @@ def planned(place, forced=(), extended=(), **changes):
 @ON_DISK
 @given(states=STATES, forced=FORCED)
 def test_the_run_trains_what_the_plan_announced(states, forced):
-    """The same trials in the same order; or nothing, where the run must ask because settings changed."""
+    """The trials and their order agree; where changed settings make the run ask, nothing is trained."""
     with tempfile.TemporaryDirectory() as place:
         run = run_with(states, Path(place), forced)
         announced, code, told = planned(Path(place), forced)
@@ -103,11 +103,11 @@ def test_the_run_trains_what_the_plan_announced(states, forced):
 
 
 class StartedError(Exception):
-    """A run that begins its first stage has refused nothing."""
+    """Raised when a run begins its first stage, so it has refused nothing."""
 
 
 def outcome(run):
-    """What a run of all stages refuses; [] if it begins."""
+    """Return what a run of all stages refuses; [] if it begins."""
 
     def begin(stage):
         raise StartedError
@@ -129,7 +129,7 @@ MASKED = st.sampled_from([DONE, MISSING, CHANGED, CUT, REMADE])
 @ON_DISK
 @given(states=STATES, prepared=PREPARED, masked=MASKED, thin=st.booleans(), forced=FORCED)
 def test_the_plan_refuses_what_the_run_refuses(states, prepared, masked, thin, forced):
-    """In every state of the table of decisions, in the same words; and looking changes nothing."""
+    """This holds in every state of the table of decisions, word for word; planning changes nothing on disk."""
     with tempfile.TemporaryDirectory() as place:
         run = run_with(states, Path(place), forced)
         settle_stages(run, prepared, masked, thin=thin)
@@ -201,7 +201,7 @@ COMMANDS = st.fixed_dictionaries(
 @settings(ON_DISK, max_examples=20)
 @given(commands=st.lists(COMMANDS, min_size=2, max_size=4))
 def test_plan_and_run_agree_from_command_to_command(commands):
-    """Whatever earlier commands trained, extended, forced or made again: the same trainings, or the same refusal."""
+    """Whatever earlier commands trained, extended, forced or remade, both agree on the trainings or the refusal."""
     keeping = {"training": {**TINY["training"], "keep": "resume"}}
     with tempfile.TemporaryDirectory() as place, patch("raysweep.model.checkpoints.Checkpoints.take_over"):
         run_with(dict.fromkeys(TRIALS), Path(place))
@@ -234,7 +234,7 @@ def test_plan_and_run_agree_from_command_to_command(commands):
 
 
 def test_a_changed_trial_says_what_it_needs(tmp_path, capsys):
-    """With the setting, old and new, and the option; and the exit code is that of the run's refusal."""
+    """The plan names the setting, both values and the option, and ends with the run's exit code for refusal."""
     run_with({**dict.fromkeys(TRIALS, State.DONE), "A1": CHANGED}, tmp_path)
     file = tmp_path / "experiments.yaml"
     _, code, told = planned(tmp_path)
@@ -251,7 +251,7 @@ def test_a_changed_trial_says_what_it_needs(tmp_path, capsys):
 
 
 def test_run_dry_run_is_the_plan(tmp_path, monkeypatch):
-    """The same words and the same code."""
+    """Output and exit code are the same."""
     run_with({**dict.fromkeys(TRIALS, State.DONE), "A1": CHANGED}, tmp_path)
     planned(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -264,7 +264,7 @@ def test_run_dry_run_is_the_plan(tmp_path, monkeypatch):
 @ON_DISK
 @given(states=STATES, forced=FORCED)
 def test_the_budget_is_asked_about_what_is_trained(states, forced):
-    """What is forced is counted, and what starts from it."""
+    """Forced trials and their children are counted."""
     done = [name for name, state in states.items() if state in (CHANGED, State.DONE)]
     with tempfile.TemporaryDirectory() as place:
         run = run_with(states, Path(place), forced)

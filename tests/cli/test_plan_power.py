@@ -1,4 +1,4 @@
-"""`raysweep plan --power`: a finished pilot says how large an experiment must be."""
+"""`raysweep plan --power` computes from a finished pilot how large an experiment must be."""
 
 import json
 
@@ -15,7 +15,7 @@ from tests.cli.test_plan import EXPERIMENTS
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory):
-    """A pilot with three seeds and known prompts."""
+    """Make a pilot with three seeds and known prompts."""
     root = tmp_path_factory.mktemp("runs")
     config = simulated_run.make_config(seeds=(0, 1, 2), resamples=200)
     write_report(*simulated_run.make_run(root, config, prompts=5))
@@ -34,7 +34,7 @@ def planned(settings, capsys, **options):
 
 
 def test_each_level_gets_its_learners_for_several_numbers_of_seeds(settings, capsys):
-    """With the trainings, hours and price that the seeds take, for a program."""
+    """The JSON also has the trainings, hours and price that the seeds take."""
     found = planned(settings, capsys)
     assert [option["seeds"] for option in found["options"]] == [1, 3, 5, 10]
     assert [option["trainings"] for option in found["options"]] == [11, 33, 55, 110]
@@ -49,7 +49,7 @@ def test_each_level_gets_its_learners_for_several_numbers_of_seeds(settings, cap
 
 
 def test_a_smaller_effect_takes_more_learners(settings, capsys):
-    """Without --effect it is the smallest effect of interest of the config, 5 %."""
+    """Without --effect, the config's smallest effect of interest is used: 5 %."""
     large, small, default = (planned(settings, capsys, effect=effect) for effect in (1.3, 1.05, None))
 
     def learners(found):
@@ -61,7 +61,7 @@ def test_a_smaller_effect_takes_more_learners(settings, capsys):
 
 
 def test_a_person_reads_tables_and_what_they_leave_out(settings, capsys, monkeypatch, tmp_path):
-    """A pilot with one seed cannot say how trainings differ."""
+    """A pilot with one seed cannot show how trainings differ."""
     monkeypatch.setenv("COLUMNS", "100")
     print_power(settings, "pilot", effect=1.1, as_json=False)
     said = capsys.readouterr().out
@@ -76,7 +76,7 @@ def test_a_person_reads_tables_and_what_they_leave_out(settings, capsys, monkeyp
 
 
 def test_a_pilot_that_cannot_be_read_is_named_with_the_fix(settings, tmp_path):
-    """No report, an earlier version's, or one without a comparison."""
+    """Cases: no report, a report of an earlier version, and one without a comparison."""
     folder = RunFolder(tmp_path / "runs" / "old")
     folder.report.mkdir(parents=True)
     for text, expected in (

@@ -1,4 +1,4 @@
-"""`run` and its stages from the command line: what is said, and the exit codes that scripts rely on."""
+"""`run` and its stages from the command line: messages, and exit codes that scripts rely on."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from raysweep.errors import ChangedError, ConfigError, InputError
 
 
 def test_a_run_does_all_stages_once_and_ends_with_0(command):
-    """The second time every stage is skipped; a changed setting is refused with the ways on."""
+    """The second time, every stage is skipped; a changed setting is refused with the options that help."""
     first = command("run", "--inline")
     assert first.exit_code == 0, first.output
     assert "evaluate: scored 2 of 2 models" in first.stdout
@@ -32,7 +32,7 @@ def test_a_run_does_all_stages_once_and_ends_with_0(command):
 
 
 def test_a_command_in_a_message_of_the_python_api_can_be_pasted(command, tmp_path):
-    """It names storage, config, profile and settings of the run, with spaces in them."""
+    """It names the run's storage, config, profile and settings, which contain spaces."""
     (tmp_path / "my texts").mkdir()
     (tmp_path / "experiments.yaml").rename(tmp_path / "my texts" / "experiments.yaml")
     place = ("--name", "pilot", "--storage", "a place", "--config", "my texts/experiments.yaml")
@@ -48,7 +48,7 @@ def test_a_command_in_a_message_of_the_python_api_can_be_pasted(command, tmp_pat
 
 
 def test_a_trial_that_fails_ends_the_run_with_1_and_its_reason_on_stderr(command, tmp_path):
-    """Whom the config names is told as well."""
+    """The configured notification is sent, too."""
     tell = json.dumps(["sh", "-c", 'printf %s "$1" > "$0"', f"{tmp_path}/told"])
     result = command("run", "--inline", "--set", "trials.A1.learning_rate=1e30", "--set", f"notify.command={tell}")
     assert result.exit_code == 1
@@ -57,7 +57,7 @@ def test_a_trial_that_fails_ends_the_run_with_1_and_its_reason_on_stderr(command
 
 
 def test_a_budget_that_is_too_small_is_refused(command):
-    """Before anything is done, with exit code 2."""
+    """It is refused before anything is done, with exit code 2."""
     error = command("run", "--inline", "--set", "budget.wall_hours=1e-9").exception
     assert isinstance(error, ConfigError)
     assert error.exit_code == 2

@@ -1,4 +1,4 @@
-"""A thousand trials fit on a screen or two: the seeds of an entry share a row."""
+"""A thousand trials fit on a screen or two, since the seeds of an entry share a row."""
 
 import json
 
@@ -19,19 +19,19 @@ ENTRIES = [*LEVELS, "all", *(f"all-{level}" for level in LEVELS)]
 
 @pytest.fixture(scope="module")
 def trials():
-    """Thirteen seeds of eleven trials."""
+    """Return thirteen seeds of eleven trials."""
     return expand_trials(make_config(seeds=tuple(range(13))))
 
 
 def test_few_trials_have_a_row_each():
-    """Seeds included."""
+    """Each seed has a row, too."""
     trials = expand_trials(make_config(seeds=(0, 1)))
     assert len(trials) <= MOST_ROWS
     assert rows_of(trials) == {name: [name] for name in trials}
 
 
 def test_the_seeds_of_an_entry_share_a_row(trials):
-    """All of them, in their order."""
+    """All entries are present, in their order."""
     rows = rows_of(trials)
     assert list(rows) == ENTRIES
     assert rows["A1"] == [f"A1-seed{seed}" for seed in range(13)]
@@ -44,7 +44,7 @@ def test_states_are_counted():
 
 
 def test_a_plan_of_many_trials_fits_on_a_screen(tmp_path, monkeypatch):
-    """A row per entry in the table and in the picture; time and disk are those of all its seeds."""
+    """The table and the picture have a row per entry; time and disk are totals of its seeds."""
     monkeypatch.chdir(tmp_path)
     trials = {level: {"levels": [level], "steps": 50} for level in LEVELS}
     trials |= {"all": {"levels": list(LEVELS), "steps": 100}, "all-A1": {"levels": ["A1"], "from": "all", "steps": 9}}
@@ -66,7 +66,7 @@ def test_a_plan_of_many_trials_fits_on_a_screen(tmp_path, monkeypatch):
 
 
 def test_the_status_of_many_trials_counts_the_states_of_each_entry(trials):
-    """Steps and time are sums, the loss a mean, and the first reasons are told."""
+    """Steps and times are summed, losses averaged, and the first reasons shown."""
     base = {"steps": 400, "tokens_per_second": None, "seconds_left": None}
     rows = [
         TrialStatus(trial=name, state=State.DONE, step=400, loss=2.0 + trial.seed, busy_seconds=60.0, reason="", **base)

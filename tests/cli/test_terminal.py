@@ -1,4 +1,4 @@
-"""The live view is for a terminal that somebody sees; over `ray exec` a command has one in any case."""
+"""The live view is only for a terminal that someone sees; `ray exec` always gives a command a terminal."""
 
 import os
 import pty
@@ -13,7 +13,7 @@ from raysweep.cli import terminal
 
 @pytest.fixture
 def far(monkeypatch):
-    """A terminal that ssh made: the command's end, and ssh's."""
+    """Make a terminal as ssh does; yield the command's end and ssh's end."""
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setattr(terminal, "_ANSWER_S", 60.0)
@@ -25,13 +25,13 @@ def far(monkeypatch):
 
 
 def answer(far):
-    """What a terminal does that shows something: tells where the cursor is, after a key that was pressed before."""
+    """Reply as a visible terminal does: with the cursor's position, after a key pressed before."""
     assert os.read(far, 16) == b"\x1b[6n"
     os.write(far, b"x\x1b[12;1R")
 
 
 def test_a_terminal_that_answers_is_watched(far):
-    """And is left as it was: what is typed is shown again."""
+    """Its settings are restored, so that typed characters are shown again."""
     screen, other = far
     before = termios.tcgetattr(screen)
     thread = threading.Thread(target=answer, args=(other,))
@@ -42,14 +42,14 @@ def test_a_terminal_that_answers_is_watched(far):
 
 
 def test_a_terminal_whose_output_goes_to_a_file_is_not(far, monkeypatch):
-    """`ray exec cluster.yaml … > log` from a terminal: nothing answers."""
+    """With `ray exec cluster.yaml … > log` from a terminal, nothing answers."""
     monkeypatch.setattr(terminal, "_ANSWER_S", 0.3)
     screen, _ = far
     assert not terminal.is_watched(screen, screen)
 
 
 def test_a_file_is_not_even_if_colours_are_asked_for(far, monkeypatch, command):
-    """With FORCE_COLOR, as in CI services, every command that shows progress ended with 70."""
+    """With FORCE_COLOR, as in CI services, every command that shows progress used to end with 70."""
     screen, _ = far
     with Path(os.devnull).open("w") as file:
         assert not terminal.is_watched(screen, file)
@@ -60,7 +60,7 @@ def test_a_file_is_not_even_if_colours_are_asked_for(far, monkeypatch, command):
 
 
 def test_a_terminal_without_a_size_is_not(far):
-    """`ray exec` from a script, in which ssh has no keyboard either."""
+    """This is `ray exec` from a script, in which ssh has no keyboard either."""
     screen, _ = far
     termios.tcsetwinsize(screen, (0, 0))
     assert not terminal.is_watched(screen, screen)

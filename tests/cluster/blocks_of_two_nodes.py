@@ -1,6 +1,6 @@
-"""Work on blocks from the head of a cluster of two nodes; for a test, which starts it as a process of its own.
+"""Process blocks from the head of a two-node cluster; a test starts this as a process of its own.
 
-python -m tests.cluster.blocks_of_two_nodes FOLDER   print, as JSON, what the nodes are and which worked on what
+python -m tests.cluster.blocks_of_two_nodes FOLDER   print the nodes and which node processed which block, as JSON
 """
 
 import json
@@ -22,12 +22,12 @@ from tests.sweep_tasks import Remembering
 
 
 def number_and_node(block):
-    """Tell where the block is."""
+    """Return the block and the id of the node that processes it."""
     return block, ray.get_runtime_context().get_node_id()
 
 
 def main():
-    """Begin at once, as for a corpus that is large enough."""
+    """Process the blocks at once, as for a corpus that is large enough."""
     block_job._START_S = 0.0
     head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": free_port()}
     cluster = Cluster(initialize_head=True, head_node_args=head)

@@ -1,10 +1,10 @@
-"""A training whose every step hashes the step before, so that the last value tells whether all were done.
+"""A training in which every step hashes the previous value, so that the last value shows whether all were done.
 
     python chained_training.py ROOT [own|cluster]   train what is not done of six trials and five children
 
-It saves a checkpoint every second step where the real one saves its own, and notes each step it does.
-STEP_SECONDS is the length of a step, CPUS how many trainings run at a time on one machine, GRACE_SECONDS replaces the
-time that trainings have to save.
+It saves a checkpoint every second step at the place where the real training does, and records every step.
+STEP_SECONDS is the length of a step, CPUS the number of concurrent trainings per machine, and GRACE_SECONDS replaces
+the time that trainings have to save.
 """
 
 import dataclasses
@@ -35,12 +35,12 @@ REMOVE_NODE = "remove the node"
 
 
 def hash_step(value, name, step):
-    """The value after the step."""
+    """Return the value after the step."""
     return hashlib.sha256(f"{value} {name} {step}".encode()).hexdigest()[:16]
 
 
 def expected_values():
-    """The last value of every trial if nothing goes wrong."""
+    """Return every trial's last value if nothing goes wrong."""
     values = {"scratch": "scratch"}
     for name, (parent, steps) in TRIALS.items():
         value = values[parent or "scratch"]
@@ -80,7 +80,7 @@ def train_in_chain(job, *, device, rank, world_size, on_evaluation, should_stop)
 
 
 def open_tasks(run):
-    """The tasks that are not done."""
+    """Return the tasks that are not done."""
     from tests.sweep_tasks import make_task
 
     tasks = [make_task(run, name, parent=parent, steps=steps) for name, (parent, steps) in TRIALS.items()]
@@ -92,20 +92,20 @@ def open_tasks(run):
 
 
 def is_done(run, name):
-    """Whether its record says so."""
+    """Return whether the trial's record says that it is done."""
     record = read_record(run.trial(name))
     return record is not None and record.state is State.DONE
 
 
 def steps_of(run, name):
-    """(process, step) of every step that was done."""
+    """Return (process, step) of every step that was done."""
     path = run.trial(name).root / "steps.log"
     lines = path.read_text().splitlines() if path.exists() else []
     return [(int(process), int(step)) for process, step in map(str.split, lines)]
 
 
 class Printing:
-    """A listener whose lines the test reads."""
+    """A listener that prints the lines that the test reads."""
 
     def advance(self, stage, done, total, unit):
         """Print nothing."""
@@ -115,7 +115,7 @@ class Printing:
 
 
 def main():
-    """Train what is left; 0 if all is done, 130 if interrupted, 1 with a message if Ray is lost."""
+    """Train what is left; return 0 if all is done, 130 if interrupted, 1 with a message if Ray is lost."""
     from raysweep.cli.app import end_on_sigterm
     from raysweep.cluster.session import open_session
     from raysweep.cluster.sweep import run_sweep
@@ -143,7 +143,7 @@ def main():
 
 
 def start_nodes(root):
-    """Start a head and a node that gets notice, or is removed, when a file asks for it; returns the address."""
+    """Start a head, and a node that is drained or removed when a file asks for it; return the address."""
     # These nodes start without a token, and a process that joins them must not ask for one.
     os.environ["RAY_AUTH_MODE"] = "disabled"
     os.environ["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"

@@ -1,4 +1,4 @@
-"""One Ray session for all modules, a listener that remembers, and where a process's output goes."""
+"""One Ray session for all modules, a listener that records calls, and a file for a process's output."""
 
 import os
 import sys
@@ -28,13 +28,13 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def output(tmp_path):
-    """The file for what a sweep in a process of its own prints."""
+    """Return the file to which a sweep in its own process prints."""
     return tmp_path / "output.txt"
 
 
 @pytest.fixture(scope="session")
 def shared_ray():
-    """The session that modules share, if one is open: Ray takes many seconds to start and to end."""
+    """Hold the session that modules share, once it is open; Ray takes many seconds to start and to end."""
     sessions = []
     yield sessions
     for session in sessions:
@@ -43,7 +43,7 @@ def shared_ray():
 
 @pytest.fixture(scope="module")
 def session(shared_ray, tmp_path_factory):
-    """Two CPUs and two GPUs that Ray is told of and no machine has; trials run on a CPU unless they ask for one."""
+    """Start Ray with two CPUs and two declared GPUs that no machine has; trials use a CPU unless they ask for a GPU."""
     from raysweep.cluster.session import open_session
 
     if not shared_ray:

@@ -1,4 +1,4 @@
-"""An app without models, imported by name in the replicas."""
+"""An app without models, which the replicas import by name."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from raysweep.errors import DamagedError
 
 
 def make_app(*, word, gate):
-    """Answers with the word and the process's number; to /wait when the file at `gate` is there."""
+    """Make an app that answers with the word and the process id; /wait answers once the file `gate` exists."""
 
     async def app(scope, receive, send):
         if scope["type"] != "http":

@@ -1,4 +1,4 @@
-"""Trainings that take no time, called as `training.loop.train` is; workers import them by name."""
+"""Trainings that take no time, called like `training.loop.train`; workers import them by name."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from raysweep.training.job import Evaluation, TrainingResult
 
 
 def train(job, *, device, rank, world_size, on_evaluation, should_stop):
-    """Note when it ran, and leave a model; a child's parent must have left one before."""
+    """Record when it ran, and leave a model; a child's parent must have left one before."""
     began = time.time()
     folder = TrialFolder(job.folder)
     if job.start != "scratch":
@@ -32,7 +32,7 @@ def train(job, *, device, rank, world_size, on_evaluation, should_stop):
 
 
 def result_of(*, steps, loss, device):
-    """A result with these values in it."""
+    """Return a result with these values."""
     return TrainingResult(
         steps=steps,
         best_step=1,
@@ -49,9 +49,9 @@ def result_of(*, steps, loss, device):
 
 
 def train_as_named(job, **how):
-    """What the trial's name says: `bad` has an error, `killed` is killed once, `doomed` every time.
+    """Behave as the trial's name says: `bad` raises an error, `killed` is killed once and `doomed` every time.
 
-    `crowded` runs out of memory at its first start, and `diverged` has a loss that is no number.
+    `crowded` runs out of memory at its first start, and the loss of `diverged` is not a number.
     """
     start = count_start(job)
     if job.trial == "crowded" and start == 1:
@@ -69,7 +69,7 @@ def train_as_named(job, **how):
 
 
 def count_start(job):
-    """Which start of this training this is."""
+    """Return the number of this start of the training."""
     starts = job.folder / "starts"
     with starts.open("a") as file:
         file.write("x")
@@ -77,14 +77,14 @@ def count_start(job):
 
 
 def starts_of(folder):
-    """How many times it was started."""
+    """Return how often the training was started."""
     return len((folder.root / "starts").read_text())
 
 
 def train_until_asked(job, *, should_stop, **how):
-    """Take steps of a tenth of a second until all are done, or it is asked to stop and saves a checkpoint.
+    """Take steps of a tenth of a second until all are done, or until asked to stop; then save a checkpoint.
 
-    The first attempt is asked: however long that takes, it does not take the last step.
+    The first attempt waits for that request, however late it comes, and does not take the last step before.
     """
     checkpoint = job.folder / "checkpoint"
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -101,8 +101,8 @@ def train_until_asked(job, *, should_stop, **how):
 
 
 def train_and_lose_the_second_worker(job, *, rank, **how):
-    """The real loop, whose second worker is killed once, when there is a checkpoint."""
-    from raysweep.training import loop  # torch, which the other trainings do without
+    """Run the real loop, and kill its second worker once, when there is a checkpoint."""
+    from raysweep.training import loop  # imports torch, which the other trainings do not need
 
     mark = job.folder / "second worker lost"
 

@@ -1,4 +1,4 @@
-"""On which addresses processes listen."""
+"""The addresses on which processes listen."""
 
 import ipaddress
 import re
@@ -12,7 +12,7 @@ import psutil
 
 
 def free_port():
-    """A port that nobody listens on, and that neither the kernel nor Ray gives to others before it is used."""
+    """Return a port that nobody uses, and that neither the kernel nor Ray gives to others before it is used."""
     while True:
         port = 20_000 + secrets.randbelow(12_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -20,7 +20,7 @@ def free_port():
 
 
 def exposed_listeners(processes):
-    """Addresses outside the loopback interface on which they listen."""
+    """Return the addresses outside the loopback interface on which the processes listen."""
     found = []
     for process in processes:
         try:
@@ -36,7 +36,7 @@ def exposed_listeners(processes):
 
 
 def listening_as_ss_says(processes):
-    """Local addresses on which they listen, as `ss -ltnp` lists them; None where there is no ss."""
+    """Return the local addresses on which the processes listen according to `ss -ltnp`; None if ss is missing."""
     if shutil.which("ss") is None:
         return None
     listed = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout

@@ -14,11 +14,11 @@ SCRIPT = str(Path(__file__).parent / "chained_training.py")
 
 
 class SweepProcess:
-    """The command; as a context it ends with all its processes.
+    """The command; leaving its context ends it with all its processes.
 
     Args:
-        how: further words of the command, see `chained_training`.
-        variables: of its environment.
+        how: further arguments of the command, see `chained_training`.
+        variables: added to its environment.
     """
 
     def __init__(self, run, output, *how, **variables):
@@ -42,11 +42,11 @@ class SweepProcess:
         return self.process.poll() is None
 
     def family(self):
-        """All processes that it has started, and those have."""
+        """Return its processes: children, their children, and so on."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def processes(self, title):
-        """Those with this title, such as the name of an actor."""
+        """Return its processes with this title, such as the name of an actor."""
         chosen = []
         for process in self.family():
             try:
@@ -57,7 +57,7 @@ class SweepProcess:
         return chosen
 
     def wait_until(self, condition):
-        """Wait for it while the command runs."""
+        """Wait for the condition while the command runs."""
         until = time.monotonic() + 300
         while not condition():
             assert self.is_alive(), f"the command ended by itself:\n{self.output.read_text()}"
@@ -65,9 +65,9 @@ class SweepProcess:
             time.sleep(0.05)
 
     def wait_until_told(self, text):
-        """Wait until the command has printed it."""
+        """Wait until the command has printed the text."""
         self.wait_until(lambda: text in self.output.read_text())
 
     def wait(self):
-        """Its exit code."""
+        """Wait for the command and return its exit code."""
         return self.process.wait(timeout=600)

@@ -1,4 +1,4 @@
-"""`raysweep cluster prepare` makes what cluster.yaml names, once, and opens nothing to the world."""
+"""`raysweep cluster prepare` creates what cluster.yaml names, once, and opens nothing to the world."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ def aws(monkeypatch):
 
 @pytest.fixture
 def prepare(aws):
-    """Prepares the account; returns what was said."""
+    """Prepare the account; return the messages."""
 
     def prepare(bucket="my-runs", ssh_from="203.0.113.7/32", client=None, cluster="raysweep"):
         said = []
@@ -51,7 +51,7 @@ def rules_of(aws, name="ray-autoscaler-raysweep"):
 
 
 def test_everything_is_made_once(aws, prepare):
-    """The second time nothing is made, and nobody waits."""
+    """The second time, nothing is created, and nothing is waited for."""
     said = prepare()
     assert 15.0 in said
     assert aws("s3").get_bucket_location(Bucket="my-runs")["LocationConstraint"] == REGION
@@ -67,7 +67,7 @@ def test_everything_is_made_once(aws, prepare):
 
 
 def test_ssh_is_for_the_caller_alone_also_when_the_caller_has_moved(aws, prepare):
-    """The nodes reach each other; a network that was let in before is shut out."""
+    """The nodes can reach each other; a network that was allowed before is removed."""
     prepare()
     rules, group = rules_of(aws)
     assert rules == {(22, "203.0.113.7/32"), (-1, group)}
@@ -76,7 +76,7 @@ def test_ssh_is_for_the_caller_alone_also_when_the_caller_has_moved(aws, prepare
 
 
 def test_every_other_opening_is_closed(aws, prepare):
-    """Rules of all protocols have no port, networks of IPv6 stand elsewhere, and ranges of ports are one rule."""
+    """Rules for all protocols have no port, IPv6 networks have a field of their own, and port ranges are one rule."""
     prepare()
     rules, group = rules_of(aws)
     opened = [
@@ -99,7 +99,7 @@ def statements(aws, name):
 
 
 def test_each_cluster_has_rights_of_its_own(aws, prepare):
-    """Another name, another bucket: the first cluster keeps its own.  The same name: it is told what it loses."""
+    """With another name and bucket, the first cluster keeps its rights; with the same name, it says what is lost."""
     prepare()
     before = statements(aws, "raysweep-worker"), statements(aws, "raysweep-head")
     said = prepare(bucket="other-runs", cluster="study")
@@ -118,7 +118,7 @@ def test_each_cluster_has_rights_of_its_own(aws, prepare):
 
 
 def test_workers_may_use_the_bucket_and_nothing_else(aws, prepare):
-    """What runs on a worker has its rights; the head starts instances in its region, and ends those of its cluster."""
+    """Code on a worker has the worker's rights; the head starts instances in its region and ends its cluster's own."""
     prepare()
     assert {statement["Resource"] for statement in statements(aws, "raysweep-worker")} == {
         "arn:aws:s3:::my-runs",
@@ -134,7 +134,7 @@ def test_workers_may_use_the_bucket_and_nothing_else(aws, prepare):
 
 
 def test_cluster_yaml_names_the_profiles_of_its_cluster(tmp_path):
-    """As it is, and by one change of its name; a file that names none is told what to write."""
+    """The file may be unchanged or renamed in one place; a file that names none is told what to write."""
     file = tmp_path / "cluster.yaml"
     text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
     file.write_text(text, encoding="utf-8")
@@ -176,7 +176,7 @@ def test_a_bucket_that_cannot_be_had_is_named(aws, prepare, code, text):
 
 
 def test_a_bucket_of_ours_elsewhere_is_refused(aws, prepare):
-    """Traffic between regions is paid for by the byte."""
+    """Traffic between regions is charged by the byte."""
     place = {"LocationConstraint": "us-west-2"}
     boto3.client("s3", "us-west-2").create_bucket(Bucket="my-runs", CreateBucketConfiguration=place)
     with pytest.raises(ResourceError, match=r"lies in us-west-2, the cluster in eu-central-1.*--region us-west-2"):

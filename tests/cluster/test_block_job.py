@@ -1,4 +1,4 @@
-"""The blocks of a corpus are worked on by a real Ray: what comes back, in which order, and when it is asked."""
+"""A real Ray processes the blocks of a corpus: which results come back, in which order, and when it is used."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ def map_by_ray(session, work, fetch, numbers):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """A sample with a bad row in each tenth of it, and a text that many learners wrote."""
+    """Make a sample with a bad row in each tenth of it, and a text that many learners wrote."""
     folder = tmp_path_factory.mktemp("corpus")
     write_sample(folder / "sample.csv", rows=300, seed=1, levels=DATA.levels)
     with (folder / "sample.csv").open(newline="", encoding="utf-8") as file:
@@ -68,7 +68,7 @@ def in_threads(corpus, tmp_path_factory):
 
 @pytest.mark.parametrize("blocks", [1, 2, 5])
 def test_the_nodes_give_the_files_that_threads_give(session, corpus, in_threads, tmp_path, monkeypatch, blocks):
-    """To the byte, in one job or in several, whatever the number of blocks."""
+    """Files are equal to the byte, in one job or several, whatever the number of blocks."""
     from raysweep.cluster import block_job
 
     monkeypatch.setattr(block_job, "_BLOCKS_AT_ONCE", 2)
@@ -88,7 +88,7 @@ def test_the_nodes_give_the_files_that_threads_give(session, corpus, in_threads,
 
 
 def test_a_job_ends_at_its_bytes_as_at_its_blocks(session, monkeypatch):
-    """Long texts do not fill the object store, and no block is left out or comes twice."""
+    """Long texts do not fill the object store, and no block is missing or returned twice."""
     from raysweep.cluster import block_job
 
     jobs, in_order = [], block_job._in_order
@@ -102,8 +102,8 @@ def test_a_job_ends_at_its_bytes_as_at_its_blocks(session, monkeypatch):
 
 @pytest.mark.slow
 def test_blocks_go_to_the_other_node(tmp_path):
-    """Ray alone would choose the node where the blocks are read, which has a free CPU."""
-    # Not what a session of this process has set for Ray: with its loopback address two nodes do not find each other.
+    """Ray alone would choose the node that reads the blocks, which has a free CPU."""
+    # Do not use what a session of this process has set for Ray: with its loopback address, two nodes cannot connect.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "tests.cluster.blocks_of_two_nodes", str(tmp_path)]
@@ -120,7 +120,7 @@ def test_blocks_go_to_the_other_node(tmp_path):
 
 
 def test_an_error_is_raised_at_its_block_as_it_is(session):
-    """What came before it is there; a bug comes with the worker's traceback."""
+    """Earlier results have been returned; a bug comes with the worker's traceback."""
     results, outcomes = [], map_by_ray(session, double_or_refuse, int, range(4))
     with pytest.raises(InputError, match=r"^row 7: found no text$"):
         results.extend(outcomes)
@@ -136,7 +136,7 @@ def no_block(number):
 
 
 def test_a_node_of_another_kind_is_refused(session, tmp_path):
-    """It would make other bytes."""
+    """It would compute other bytes."""
     from raysweep.cluster.node_check import new_check
 
     check = replace(new_check(tmp_path), code="0" * 32)
@@ -146,7 +146,7 @@ def test_a_node_of_another_kind_is_refused(session, tmp_path):
 
 @pytest.mark.slow
 def test_a_block_whose_process_is_killed_is_worked_on_again(session, tmp_path):
-    """The other blocks are not, and the order is the same."""
+    """The other blocks are not processed again, and the order is the same."""
     work = partial(double_and_die_once, mark=tmp_path / "died")
     assert list(map_by_ray(session, work, int, range(5))) == [0, 2, 4, 6, 8]
     assert (tmp_path / "died").exists()
@@ -170,7 +170,7 @@ def test_a_block_whose_process_is_killed_is_worked_on_again(session, tmp_path):
     ],
 )
 def test_nodes_are_asked_if_that_is_sooner_done(here, elsewhere, blocks, saves):
-    """By a head with one CPU, whose own thread takes twice what sending, taking and a share of the job cost it."""
+    """A head with one CPU uses them only if its own thread would take twice what sending and sharing cost."""
     from raysweep.cluster.block_job import Nodes
 
     nodes = Nodes(here="here", cpus_here=here, others=1, cpus_elsewhere=elsewhere)
@@ -178,7 +178,7 @@ def test_nodes_are_asked_if_that_is_sooner_done(here, elsewhere, blocks, saves):
 
 
 def test_a_joined_cluster_s_nodes_are_counted_and_told_of(session, tmp_path, monkeypatch):
-    """This cluster has one node, so its threads work; nobody is asked where no cluster is joined."""
+    """This cluster has one node, so its threads work; without a cluster, no node is asked."""
     from raysweep.cluster import block_job
     from raysweep.cluster.ray_executor import RayExecutor
     from raysweep.readers.cpu_threads import map_blocks_in_threads

@@ -1,4 +1,4 @@
-"""A budget that is used up in the middle of a real sweep: checkpoints, records, and the same sweep going on."""
+"""A budget runs out in the middle of a real sweep: checkpoints, records, and the continued sweep."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def sweep(session, run, listener, budget):
 
 
 def test_at_the_cap_trainings_save_and_stop_and_a_raised_budget_goes_on(session, run, listener):
-    """The price makes a core-second cost 1; what waits is not begun, and nothing is done twice."""
+    """The price makes a core-second cost 1; waiting trials do not start, and nothing is done twice."""
     records = sweep(session, run, listener, BudgetConfig(cost=1.0))
     assert records["A1"].state is State.STOPPED
     assert records["A1"].reason.startswith("budget: ")

@@ -1,7 +1,7 @@
 """Six trainings, five that need one of them, and the loss of every process, node or disk that they use.
 
-Each time all eleven are done after at most one more run, every model is what it would have been, only steps
-since the last checkpoint are done again, and no finished training is touched.
+Each time, all eleven are done after at most one more run, every model is the same as without the loss, only steps
+since the last checkpoint are repeated, and no finished training is touched.
 """
 
 import subprocess
@@ -33,13 +33,13 @@ def run(tmp_path):
 
 
 def in_the_middle(run, name):
-    """Whether the training is past its first checkpoint and has done a step that is not saved."""
+    """Return whether the training is past its first checkpoint and has done a step that is not saved."""
     steps = steps_of(run, name)
     return len(steps) > SAVED_EVERY and steps[-1][1] % SAVED_EVERY == 1 and not is_done(run, name)
 
 
 def assert_all_is_as_if_nothing_had_happened(run, *, lost=3):
-    """At most `lost` trainings did steps again; those only the ones since their last checkpoint."""
+    """Check that at most `lost` trainings repeated steps, and only those since their last checkpoint."""
     models = {name: (run.trial(name).model / "chain.txt").read_text() for name in TRIALS}
     assert models == expected_values()
     again = {}
@@ -66,7 +66,7 @@ def assert_all_is_as_if_nothing_had_happened(run, *, lost=3):
     ],
 )
 def test_a_killed_process_of_ray_costs_steps_and_nothing_else(run, output, how, title, failure):
-    """The trial's process, or Train's worker, the trial's actor, the controller: the sweep continues by itself."""
+    """The trial's process, Train's worker, the trial's actor or the controller is killed; the sweep continues alone."""
     with SweepProcess(run, output, how) as sweep:
         sweep.wait_until(lambda: in_the_middle(run, "all"))
         for process in sweep.processes(title):
@@ -78,17 +78,17 @@ def test_a_killed_process_of_ray_costs_steps_and_nothing_else(run, output, how, 
 
 
 def all_nodes_train(run):
-    """Whether three trainings are past a checkpoint; the head has room for one."""
+    """Return whether three trainings are past a checkpoint; the head has room for one."""
     return sum(len(steps_of(run, name)) > SAVED_EVERY and not is_done(run, name) for name in TRIALS) == 3
 
 
 def failures_of(run):
-    """The failures of every trial that had some."""
+    """Return the failures of every trial that had any."""
     return [failures for name in TRIALS if (failures := read_record(run.trial(name)).failures)]
 
 
 def test_a_removed_node_costs_steps_and_nothing_else(run, output):
-    """Its trainings resume on the node that is left."""
+    """Its trainings resume on the remaining node."""
     with SweepProcess(run, output, "cluster", STEP_SECONDS="1.5") as sweep:
         sweep.wait_until(lambda: all_nodes_train(run))
         (run.root / REMOVE_NODE).touch()
@@ -115,7 +115,7 @@ def test_a_node_that_is_taken_away_with_notice_costs_no_step(run, output):
 
 
 def test_a_killed_command_resumes_when_it_is_run_again(run, output):
-    """No two processes ever work at one training: those of the killed command are gone."""
+    """Two processes never work on one training: those of the killed command are gone."""
     with SweepProcess(run, output) as sweep:
         sweep.wait_until(lambda: is_done(run, "A1") and steps_of(run, "all-A1"))
         done = {name: steps_of(run, name) for name in TRIALS if is_done(run, name)}
@@ -133,7 +133,7 @@ def test_a_killed_command_resumes_when_it_is_run_again(run, output):
 
 
 def test_sigterm_loses_no_step(run, output):
-    """Every training saves a checkpoint first, and the same command resumes."""
+    """Every training saves a checkpoint first, and the same command resumes them."""
     with SweepProcess(run, output) as sweep:
         sweep.wait_until(lambda: in_the_middle(run, "all"))
         sweep.process.terminate()
@@ -146,7 +146,7 @@ def test_sigterm_loses_no_step(run, output):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A disk of 24 MB."""
+    """Mount a disk of 24 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
@@ -158,7 +158,7 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_ends_the_run_with_its_name_and_a_second_run_does_the_rest(small_disk, output):
-    """After room was made: no torn record, no torn checkpoint, nothing that was done is done again."""
+    """Once there is room again, no record or checkpoint is damaged, and no finished work is repeated."""
     run = RunFolder(small_disk / "run")
     with SweepProcess(run, output) as sweep:
         sweep.wait_until(lambda: is_done(run, "A1") and steps_of(run, "all-A1"))

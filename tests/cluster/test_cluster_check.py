@@ -1,4 +1,4 @@
-"""`raysweep cluster check` finds what would show minutes after `ray up`, with instances that are paid for."""
+"""`raysweep cluster check` finds what would otherwise fail minutes after `ray up`, on paid instances."""
 
 import shutil
 from functools import cache
@@ -19,7 +19,7 @@ REGION = "eu-central-1"
 
 
 class Quotas:
-    """Service Quotas of an account with 8 vCPUs of GPU instances."""
+    """Service Quotas of an account with 8 vCPUs for GPU instances."""
 
     def get_service_quota(self, ServiceCode, QuotaCode):
         return {"Quota": {"Value": 8.0}}
@@ -27,12 +27,12 @@ class Quotas:
 
 @cache
 def find_image():
-    """The id of one of moto's images, of which there are hundreds; it answers in a second, and always the same."""
+    """Return the id of one of moto's hundreds of images; it takes a second, and is always the same."""
     return boto3.client("ec2", REGION).describe_images()["Images"][0]["ImageId"]
 
 
 class Parameters:
-    """AWS's public parameters: the image's id."""
+    """AWS's public parameters, which contain the image's id."""
 
     def get_parameter(self, Name):
         assert Name == IMAGE
@@ -41,7 +41,7 @@ class Parameters:
 
 @pytest.fixture
 def account(monkeypatch):
-    """An AWS without machines, on this process."""
+    """Set up a simulated AWS in this process, without machines."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     with mock_aws():
@@ -51,7 +51,7 @@ def account(monkeypatch):
 
 @pytest.fixture
 def place(tmp_path, account):
-    """cluster.yaml as it is, an account that is prepared, and a token."""
+    """Provide the unchanged cluster.yaml, a prepared account, and a token."""
     shutil.copy(ROOT / "cluster.yaml", tmp_path)
     prepared = AwsAccount(region=REGION, client=account, say=print, wait=print)
     prepared.prepare(bucket="my-runs", cluster="raysweep", ssh_from="203.0.113.7/32")
@@ -68,7 +68,7 @@ def examine(place, account, **options):
 
 
 def change(place, edit):
-    """Edit the file's values."""
+    """Edit the values of the file."""
     path = place / "cluster.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     edit(values)
@@ -76,7 +76,7 @@ def change(place, edit):
 
 
 def test_the_file_as_it_is_passes(place, account):
-    """Nothing is started."""
+    """No instance is started."""
     found = examine(place, account)
     assert [finding.subject for finding in found.values() if not finding.is_fine] == []
     assert found["credentials"].text == "account 123456789012"
@@ -111,7 +111,7 @@ def half_a_gpu(file):
     ],
 )
 def test_a_mistake_in_the_file_is_named(place, account, edit, subject, text):
-    """And the rest is looked at all the same."""
+    """The other checks are still made."""
     change(place, edit)
     found = examine(place, account)
     assert not found[subject].is_fine
@@ -123,7 +123,7 @@ def test_a_mistake_in_the_file_is_named(place, account, edit, subject, text):
     "opening", [{"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}, {"Ipv6Ranges": [{"CidrIpv6": "::/0"}]}], ids=["IPv4", "IPv6"]
 )
 def test_ssh_that_is_open_to_the_world_is_named(place, account, opening):
-    """As Ray opens it by itself."""
+    """Ray by itself opens it in this way."""
     group = account("ec2", REGION).describe_security_groups(
         Filters=[{"Name": "group-name", "Values": ["ray-autoscaler-raysweep"]}]
     )["SecurityGroups"][0]["GroupId"]
@@ -140,7 +140,7 @@ def test_a_bucket_that_is_not_there_or_elsewhere_is_named(place, account):
 
 
 def test_a_token_that_others_can_read_or_that_is_not_there_is_named(place, account):
-    """Whoever has it may run code on the cluster."""
+    """Anyone who has the token may run code on the cluster."""
     (place / "token").chmod(0o644)
     assert "others on this machine can read" in examine(place, account)["token"].text
     (place / "token").unlink()
@@ -148,7 +148,7 @@ def test_a_token_that_others_can_read_or_that_is_not_there_is_named(place, accou
 
 
 def test_a_corpus_beside_the_code_is_named_before_a_job_is_refused(place, account):
-    """Ray's own answer is '413'; what git ignores is not uploaded."""
+    """Ray's own answer is only '413'; files that git ignores are not uploaded."""
     (place / "runs").mkdir()
     for name in ("runs/weights.bin", "efcamdat.csv"):
         with (place / name).open("wb") as file:
@@ -159,7 +159,7 @@ def test_a_corpus_beside_the_code_is_named_before_a_job_is_refused(place, accoun
 
 
 def test_workers_beyond_the_account_s_quota_are_named_if_asked(place, account):
-    """Otherwise they are asked for, again and again, and never come."""
+    """Otherwise they are requested again and again, and never come."""
     assert "quota" not in examine(place, account)
     found = examine(place, account, asks_quota=True)["quota"]
     assert not found.is_fine
@@ -172,7 +172,7 @@ def test_workers_beyond_the_account_s_quota_are_named_if_asked(place, account):
 
 
 def test_the_command_ends_with_1_if_something_is_wrong(place, account, monkeypatch):
-    """For scripts; a file that is not there is an error of the command's words."""
+    """Scripts rely on it; a missing file is an error in the command's arguments."""
     from typer.testing import CliRunner
 
     from raysweep.cli.cluster_commands import app
@@ -192,7 +192,7 @@ def test_the_command_ends_with_1_if_something_is_wrong(place, account, monkeypat
 
 
 def test_the_account_is_prepared_by_two_flags_or_two_variables(place, account, monkeypatch):
-    """Nothing in the file is filled in by hand; another region is written into it."""
+    """Nothing in the file must be filled in by hand; another region is written into it."""
     from typer.testing import CliRunner
 
     from raysweep.cli.cluster_commands import app
@@ -232,7 +232,7 @@ def test_the_account_is_prepared_by_two_flags_or_two_variables(place, account, m
 
 @pytest.mark.parametrize("text", ["a: [", "provider: {type: aws}", "- a list", "", "cluster_name: a\nprovider: none"])
 def test_a_file_that_is_no_cluster_s_is_refused(tmp_path, text):
-    """With its name, before AWS is asked."""
+    """The message names the file, before any request to AWS."""
     from raysweep.cli.cluster_commands import _read_cluster_file
 
     (tmp_path / "odd.yaml").write_text(text)

@@ -1,4 +1,4 @@
-"""cluster.yaml without a cloud: Ray's schema, and the values that a sweep depends on."""
+"""cluster.yaml, checked without a cloud: against Ray's schema, and for values that a sweep depends on."""
 
 import re
 from pathlib import Path
@@ -20,14 +20,14 @@ def nodes(cluster):
 
 
 def test_ray_accepts_it(cluster):
-    """What `ray up` checks before it asks AWS for anything."""
+    """`ray up` checks this before any request to AWS."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     validate_config(prepare_config(cluster))
 
 
 def test_ray_s_check_would_notice_a_wrong_key(cluster):
-    """Or the test above could not fail."""
+    """Otherwise the test above could not fail."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     cluster["available_node_types"]["gpu_worker"]["resources"]["GPU"] = 0.5
@@ -36,7 +36,7 @@ def test_ray_s_check_would_notice_a_wrong_key(cluster):
 
 
 def test_every_gpu_has_its_token(nodes):
-    """Trials reserve `trial_gpu`: with fewer GPUs idle, with more trials wait on a GPU that is taken."""
+    """Trials reserve `trial_gpu`: with too few, GPUs idle; with too many, trials wait on a GPU in use."""
     from raysweep.cluster.session import TRIAL_GPU
 
     for node in nodes.values():
@@ -44,7 +44,7 @@ def test_every_gpu_has_its_token(nodes):
 
 
 def test_the_head_declares_what_the_autoscaler_may_bring(cluster, nodes):
-    """Ray does not tell; without it a run on a cluster whose workers are still to come would see no GPU."""
+    """Ray does not report it; without it, a run on a cluster that has no workers yet would see no GPU."""
     from raysweep.cluster.session import capacity_of
 
     head = nodes[cluster["head_node_type"]]
@@ -57,21 +57,21 @@ def test_the_head_declares_what_the_autoscaler_may_bring(cluster, nodes):
 
 
 def test_workers_may_be_reclaimed_and_the_head_may_not(cluster, nodes):
-    """The head carries the sweep and every trial's driver."""
+    """The head runs the sweep and every trial's driver."""
     for name, node in nodes.items():
         is_spot = node["node_config"].get("InstanceMarketOptions", {}).get("MarketType") == "spot"
         assert is_spot == (name != cluster["head_node_type"])
 
 
 def test_every_node_names_its_image(nodes):
-    """Ray's default image is of 2023 and cannot run this torch; EC2 finds this one's newest in any region."""
+    """Ray's default image is from 2023 and cannot run this torch; EC2 finds the newest such image in any region."""
     from raysweep.cluster.aws_account import IMAGE
 
     assert {node["node_config"]["ImageId"] for node in nodes.values()} == {f"resolve:ssm:{IMAGE}"}
 
 
 def test_only_processes_with_the_token_are_let_in(cluster):
-    """A Ray cluster runs whatever code it is sent."""
+    """A Ray cluster runs any code that it is sent."""
     starts = [line for key in ("head_start_ray_commands", "worker_start_ray_commands") for line in cluster[key]]
     assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray start" in line)
     assert "~/.ray/auth_token" in cluster["file_mounts"]
@@ -79,7 +79,7 @@ def test_only_processes_with_the_token_are_let_in(cluster):
 
 
 def test_it_installs_raysweep_with_the_versions_that_were_tested(cluster):
-    """From the folder it copies."""
+    """raysweep is installed from the folder that is copied."""
     files = re.findall(r"~/raysweep/([\w./]+)", " ".join(cluster["setup_commands"]))
     assert {"requirements.lock", "constraints.txt"} <= set(files)
     assert [name for name in files if not (PLACE.parent / name).exists()] == []
@@ -92,12 +92,12 @@ def test_nothing_has_to_be_filled_in():
 
 
 def test_workers_watch_for_the_notice_that_their_instance_is_taken(cluster):
-    """Nothing in Ray reads it."""
+    """No part of Ray reads it."""
     assert any("-m raysweep cluster watch-spot" in line for line in cluster["worker_start_ray_commands"])
 
 
 def test_a_job_that_is_stopped_has_time_for_a_checkpoint(cluster):
-    """Longer than trainings have; Ray would give it three seconds."""
+    """It has more time than trainings have; Ray's default is three seconds."""
     from raysweep.pipeline.signals import GRACE_S
 
     (start,) = [line for line in cluster["head_start_ray_commands"] if "ray start" in line]

@@ -1,4 +1,4 @@
-"""Signals in the middle of a sweep: what is saved, and what is left running."""
+"""Signals in the middle of a sweep: what is saved, and which processes remain."""
 
 import signal
 
@@ -20,7 +20,7 @@ def run(tmp_path):
 
 
 def records_of(run):
-    """The records that the sweep has written, in the order of their trials."""
+    """Return the records that the sweep has written, in the order of their trials."""
     return [record for name in TRIALS if (record := read_record(run.trial(name)))]
 
 
@@ -31,8 +31,8 @@ def assert_ends_with_130_and_all_its_processes(sweep, family):
 
 
 def test_sigterm_waits_for_a_checkpoint_and_ends_with_130_leaving_no_processes(run, output):
-    """A cluster manager's notice costs no step; Ray's own handler would end the process wherever it is."""
-    # Steps so long that the training is not over before it hears of the signal.
+    """A cluster manager's notice costs no step; Ray's own handler would end the process at any point."""
+    # The steps are so long that the training does not end before the signal reaches it.
     with SweepProcess(run, output, STEP_SECONDS="1", CPUS="1") as sweep:
         sweep.wait_until(lambda: steps_of(run, "all"))
         family = sweep.family()
@@ -47,7 +47,7 @@ def test_sigterm_waits_for_a_checkpoint_and_ends_with_130_leaving_no_processes(r
 
 @pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait_for_a_training_that_does_not_listen(run, output):
-    """The first asks for checkpoints, for which trainings have an hour here, and their step lasts as long."""
+    """The first asks for checkpoints; here, trainings have an hour for them, and one step takes as long."""
     with SweepProcess(run, output, STEP_SECONDS="3600", GRACE_SECONDS="3600") as sweep:
         sweep.wait_until(lambda: any(event["what"] == "start" for event in read_events(run.trial("all"))))
         family = sweep.family()

@@ -1,4 +1,4 @@
-"""The manifest for KubeRay: its fields against KubeRay's and Kubernetes' schemas, its values against cluster.yaml's."""
+"""The KubeRay manifest: its fields match the schemas of KubeRay and Kubernetes, its values those of cluster.yaml."""
 
 import json
 import re
@@ -25,18 +25,18 @@ def printed(*options):
 
 @pytest.fixture
 def documents():
-    """By kind."""
+    """Return the manifest's documents by kind."""
     options = ("--image", "registry.example/raysweep:1", "--workers", "6", "--storage", "50Gi", "--csv", "a/texts.csv")
     return {document["kind"]: document for document in yaml.safe_load_all(printed(*options))}
 
 
 def ray_resources(group):
-    """What a group's pods declare to Ray, beside CPUs and GPUs."""
+    """Return the resources that a group's pods declare to Ray besides CPUs and GPUs."""
     return json.loads(json.loads(group["rayStartParams"]["resources"].strip("'")))
 
 
 def test_every_field_of_the_job_is_one_that_kuberay_knows(documents):
-    """Another one is refused, as `kubectl apply --validate=strict` would."""
+    """Others are refused, as by `kubectl apply --validate=strict`."""
     jsonschema.Draft202012Validator(SCHEMA).validate(documents["RayJob"])
     documents["RayJob"]["spec"]["rayClusterSpec"]["workerGroups"] = []
     with pytest.raises(jsonschema.ValidationError, match="workerGroups"):
@@ -44,7 +44,7 @@ def test_every_field_of_the_job_is_one_that_kuberay_knows(documents):
 
 
 def test_the_volume_and_the_pods_are_what_kubernetes_takes(documents):
-    """KubeRay's schema repeats that of pods, but not of what pods mount."""
+    """KubeRay's schema covers pods, but not what pods mount."""
     spec = documents["RayJob"]["spec"]["rayClusterSpec"]
     pods = [group["template"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
     for pod in pods:
@@ -57,7 +57,7 @@ def test_the_volume_and_the_pods_are_what_kubernetes_takes(documents):
 
 
 def test_the_settings_reach_the_manifest(documents):
-    """And nothing is left to fill in."""
+    """Nothing is left to fill in."""
     spec = documents["RayJob"]["spec"]
     worker = spec["rayClusterSpec"]["workerGroupSpecs"][0]
     assert worker["maxReplicas"] == 6
@@ -70,7 +70,7 @@ def test_the_settings_reach_the_manifest(documents):
 
 
 def test_the_head_declares_what_the_workers_bring(documents):
-    """As in cluster.yaml: a run plans by it, and is refused where no GPU may come."""
+    """As in cluster.yaml, a run plans by it, and is refused if no GPU can come."""
     spec = documents["RayJob"]["spec"]["rayClusterSpec"]
     capacity = capacity_of({"CPU": 8.0, **ray_resources(spec["headGroupSpec"])}, [])
     assert (capacity.cpus, capacity.gpus) == (8 + 6 * 4, 6)
@@ -80,7 +80,7 @@ def test_the_head_declares_what_the_workers_bring(documents):
 
 @pytest.mark.parametrize("option", ["--image", "--storage", "--profile", "--csv"])
 def test_a_setting_that_would_break_out_of_the_manifest_is_refused(option):
-    """It is YAML that somebody applies, and a command line that pods run."""
+    """The manifest is YAML that someone applies, with a command line that pods run."""
     from raysweep.errors import ConfigError
 
     done = CliRunner().invoke(app, ["kuberay", option, "x\n  y: $(reboot)"])
@@ -89,7 +89,7 @@ def test_a_setting_that_would_break_out_of_the_manifest_is_refused(option):
 
 
 def test_the_image_is_built_by_hash_from_files_that_there_are():
-    """Its ray must be the one that the manifest names."""
+    """Its version of ray must be the one that the manifest names."""
     text = printed("--dockerfile")
     files = re.findall(r"/opt/raysweep/([\w./]+)", text)
     assert {".ci/installer.lock", "requirements.lock", "constraints.txt"} <= set(files)

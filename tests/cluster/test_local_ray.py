@@ -1,4 +1,4 @@
-"""A Ray that is started here is for this user alone, and a run never outlives it in silence."""
+"""A Ray that is started here is only for this user, and a run never outlives it without a message."""
 
 import re
 import stat
@@ -30,7 +30,7 @@ def run(tmp_path):
 
 
 class TokenModes(threading.Thread):
-    """Looks at the token's mode all the time from its first moment on."""
+    """Watch the token file's mode from the moment it exists."""
 
     def __init__(self, path):
         super().__init__(daemon=True)
@@ -43,7 +43,7 @@ class TokenModes(threading.Thread):
 
 
 def test_a_dashboard_that_does_not_start_is_told_in_one_line(monkeypatch, tmp_path):
-    """A missing package of the dashboard's ended the run as a fault of raysweep; other errors stay what they are."""
+    """A missing package of the dashboard once ended the run as a fault of raysweep; other errors stay as they are."""
     message = "The last 20 lines of dashboard.err:\n  File 'x.py'\nImportError: no aiohttp_cors\n"
 
     def fail(**options):
@@ -59,7 +59,7 @@ def test_a_dashboard_that_does_not_start_is_told_in_one_line(monkeypatch, tmp_pa
 
 
 def test_what_only_scores_starts_no_dashboard(monkeypatch, tmp_path):
-    """It takes 2.5 s of CPU; Ray Train alone cannot do without it."""
+    """It takes 2.5 s of CPU time; only Ray Train needs it."""
     asked = []
 
     def note(**options):
@@ -80,8 +80,8 @@ def test_what_only_scores_starts_no_dashboard(monkeypatch, tmp_path):
 def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, output, tmp_path):
     """Others on the network or the machine could run code as this user, or read what learners wrote.
 
-    It listened on nine ports of all interfaces, its token was readable by all for 15 s, and two of its
-    processes lived on for a minute.  TMPDIR is longer here than a socket's path may be.
+    Once, Ray listened on nine ports of all interfaces, its token was readable by all for 15 s, and two of its
+    processes lived on for a minute. Here, TMPDIR is longer than a socket's path may be.
     """
     token = TokenModes(tmp_path / "home" / ".ray" / "auth_token")
     token.start()
@@ -114,10 +114,10 @@ def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, 
     ],
 )
 def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server, how, told):
-    """Ray itself waits for a minute and ends the process without a word, or fails training after training."""
+    """Ray itself waits for a minute and ends the process without a message, or fails one training after another."""
     with SweepProcess(run, output, *how, STEP_SECONDS="1", CPUS="1") as sweep:
         sweep.wait_until(lambda: steps_of(run, "all"))
-        # A cluster's other node has a raylet too.
+        # The other node of a cluster has a raylet, too.
         process = min((each for each in sweep.family() if each.name() == server), key=lambda each: each.create_time())
         process.kill()
         killed_at = time.monotonic()
@@ -138,7 +138,7 @@ def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server, how, to
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_whole_doctor_starts_ray_too(tmp_path):
-    """The last check is the one that a run would make first."""
+    """Its last check is the first thing that a run would do."""
     words = ["doctor", "--storage", str(tmp_path), "--set", "resources.gpus_per_trial=0"]
     done = subprocess.run([sys.executable, "-m", "raysweep", *words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,4 @@
-"""Which losses of actors end the scoring, without Ray: what an actor does is over at once, or the actor is lost."""
+"""Which losses of actors end the scoring, without Ray: an actor's work ends at once, or the actor is lost."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,14 +20,14 @@ MAX_FAILURES = 2
 
 
 class FakeFuture:
-    """What `remote` returns."""
+    """The object that `remote` returns."""
 
     def __init__(self, outcome):
         self.outcome = outcome
 
 
 class FakeActor:
-    """Is a key, as a real one is."""
+    """An object that can be a key, as a real actor can."""
 
     def __init__(self, ready, score_part):
         self.__ray_ready__, self.score_part = FakeMethod(ready), FakeMethod(score_part)
@@ -50,7 +50,7 @@ class FakeMethod:
 
 @pytest.fixture
 def scorers(monkeypatch):
-    """Actors: the first `lost_starts` are lost before they are ready, others at a part, as often as `lost` says."""
+    """Make actors: the first `lost_starts` are lost before they are ready, others at a part, as `lost` says."""
 
     def get(future):
         if isinstance(future.outcome, Exception):
@@ -58,7 +58,7 @@ def scorers(monkeypatch):
         return future.outcome
 
     def wait(futures, num_returns):
-        # The oldest first, so that actors that were started together end together.
+        # The oldest come first, so that actors that were started together end together.
         return futures[:num_returns], futures[num_returns:]
 
     fake = SimpleNamespace(get=get, wait=wait, kill=lambda _: None, cluster_resources=lambda: {"CPU": ACTORS})
@@ -88,7 +88,7 @@ def scorers(monkeypatch):
 
 @pytest.fixture
 def parts(tmp_path):
-    """Nine parts of a corpus, all under one model; a part's text is its number."""
+    """Return nine parts of a corpus, all under one model; a part's text is its number."""
 
     def part(number: int) -> TextTask:
         texts = Path(tmp_path, f"{number:05d}.parquet")
@@ -105,13 +105,13 @@ def score(scorers, parts):
 
 
 def test_losses_of_different_parts_of_a_model_do_not_add_up(scorers, parts):
-    """A node with three actors loses its power, or a spot node goes every hour: each part was lost once."""
+    """For example, a node with three actors loses power, or a spot node goes every hour: each part was lost once."""
     scorers.lost = {b"0": 1, b"1": 1, b"2": 1, b"7": 2}
     assert sorted(score(scorers, parts)) == [part.out.name for part in parts]
 
 
 def test_actors_import_while_the_texts_are_read_and_then_score(scorers, parts):
-    """No more are started than there are places or tasks; those that wait are the ones that score."""
+    """There are no more actors than places or tasks; those that have started early do the scoring."""
     scorers.warm_up(1)
     assert [actor.imported for actor in scorers.started] == [[SCORE_PART]]
     scorers.warm_up(100)
@@ -121,8 +121,8 @@ def test_actors_import_while_the_texts_are_read_and_then_score(scorers, parts):
 
 
 def test_an_import_that_fails_beforehand_is_told_by_the_first_task_alone(monkeypatch):
-    """Nobody asks how the import ended, so Ray would tell it once more, as an error that nobody handled."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the actor sets in its process
+    """Nobody asks how the import ended, so Ray would also report it as an error that nobody handled."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the actor sets it in its process
     scorer = Scorer((SCORE_MODEL, "raysweep.none:score_part"), None, uses_gpu=False, ticket=None)
     scorer.prepare("raysweep.none:score_part")
     part = TextPart(run=Path("run"), model="A1", model_digest="", texts=b"", with_tokens=False, infills=True)
@@ -130,7 +130,7 @@ def test_an_import_that_fails_beforehand_is_told_by_the_first_task_alone(monkeyp
 
 
 def test_a_part_that_ends_every_process_is_named(scorers, parts):
-    """With what helps, and what that costs."""
+    """The message says what helps, and what that costs."""
     scorers.lost = {b"4": MAX_FAILURES + 1}
     with pytest.raises(TrainingError) as raised:
         score(scorers, parts)
@@ -142,17 +142,17 @@ def test_a_part_that_ends_every_process_is_named(scorers, parts):
 
 
 def test_a_node_that_dies_while_its_processes_start_ends_nothing(scorers, parts):
-    """Three processes are lost, and each has been started once."""
+    """Three processes are lost, each of which was started once."""
     scorers.lost_starts = ACTORS
     assert len(score(scorers, parts)) == len(parts)
-    # Much later, in the same session, the next one.
+    # Much later in the same session, the next node dies.
     scorers.close()
     scorers.lost_starts = ACTORS
     assert len(score(scorers, parts)) == len(parts)
 
 
 def test_processes_that_never_start_are_not_started_for_ever(scorers, parts):
-    """Each place is tried once and then max_failures times."""
+    """Each place is tried once, and then max_failures more times."""
     scorers.lost_starts = 1000
     with pytest.raises(
         TrainingError, match=r"^scorer 1 of 3: its process was lost before it was ready, 3 times in a row"

@@ -1,4 +1,4 @@
-"""Masking and scoring on a real Ray: results in order, and errors as they were raised."""
+"""Masking and scoring on a real Ray: results come in order, and errors as they were raised."""
 
 import time
 from contextlib import closing
@@ -61,7 +61,7 @@ def score_tasks(run):
 
 
 def test_summaries_come_back_in_the_tasks_order(session, mask_tasks, listener):
-    """Although the first shard ends after the second; the values are what the worker returned."""
+    """The first shard ends after the second; the values are what the workers returned."""
     from raysweep.cluster.mask_job import make_shards
 
     summaries = make_shards(
@@ -75,7 +75,7 @@ def test_summaries_come_back_in_the_tasks_order(session, mask_tasks, listener):
 
 
 def test_an_error_of_one_shard_is_raised_as_it_is(session, mask_tasks, listener):
-    """With its own message and exit code, not wrapped in an error of Ray's."""
+    """It keeps its message and exit code, and is not wrapped in an error of Ray's."""
     from raysweep.cluster.mask_job import make_shards
 
     with pytest.raises(InputError, match=r"^documents.parquet row 7: found no text$"):
@@ -83,7 +83,7 @@ def test_an_error_of_one_shard_is_raised_as_it_is(session, mask_tasks, listener)
 
 
 def test_a_bug_is_raised_with_the_shard_and_the_worker_s_traceback(session, mask_tasks, listener):
-    """The line of code is needed to mend it."""
+    """Fixing the bug needs the line of code."""
     from raysweep.cluster.mask_job import make_shards
 
     with pytest.raises(RuntimeError, match=r"(?s)^shard 1: ZeroDivisionError: .*mask_or_break"):
@@ -98,7 +98,7 @@ def score(session, tasks, listener, function):
 
 
 def test_models_are_scored_by_a_few_processes_with_one_thread_each(session, score_tasks, listener):
-    """Torch is imported once for each core, not for each model, and scores do not depend on the number of cores."""
+    """Torch is imported once per core instead of once per model, and scores do not depend on the number of cores."""
     score(session, score_tasks, listener, "tests.cluster.fake_pieces:score")
     notes = [task.out.read_text().split() for task in score_tasks]
     assert len({process for process, *_ in notes}) <= 2
@@ -112,13 +112,13 @@ def test_models_are_scored_by_a_few_processes_with_one_thread_each(session, scor
 
 
 def test_an_error_in_scoring_names_the_model(session, score_tasks, listener):
-    """It keeps its kind."""
+    """The error keeps its type."""
     with pytest.raises(InputError, match=r"^model 'B1': model.safetensors: torn$"):
         score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_or_refuse")
 
 
 def test_a_model_whose_scorer_is_lost_goes_to_another(session, score_tasks, listener):
-    """A node that loses its power costs the score that it was at, and no other."""
+    """A node that loses power costs only the score in progress."""
     score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_and_die_once")
     assert len([task.out.read_text() for task in score_tasks]) == 3
     assert listener.lines == ["lost the process that scored 'B1'; another scores it"]
@@ -126,7 +126,7 @@ def test_a_model_whose_scorer_is_lost_goes_to_another(session, score_tasks, list
 
 
 def test_a_lost_model_goes_to_a_scorer_that_has_nothing_to_do(session, score_tasks, monkeypatch):
-    """It holds the CPU or GPU that a new one would wait for: on a cluster that cannot grow, for ever."""
+    """The idle scorer holds the CPU or GPU that a new one would wait for, for ever if the cluster cannot grow."""
     from raysweep.cluster.scorers import Scorers
 
     class Telling(Remembering):
@@ -148,7 +148,7 @@ def test_a_lost_model_goes_to_a_scorer_that_has_nothing_to_do(session, score_tas
 
 
 def test_a_model_that_ends_every_scorer_is_named(session, score_tasks, listener):
-    """After resources.max_failures; it may be what needs the memory."""
+    """It is named after resources.max_failures losses; it may be what needs the memory."""
     with pytest.raises(
         TrainingError, match=r"^model 'B1': the process that scores it was lost \(out of memory\?\), 2 t"
     ):
@@ -156,7 +156,7 @@ def test_a_model_that_ends_every_scorer_is_named(session, score_tasks, listener)
 
 
 def test_timing_goes_on_with_another_process(session, tmp_path, monkeypatch):
-    """As scoring does."""
+    """Scoring does the same."""
     import ray
 
     from raysweep.cluster.scorers import Scorers

@@ -1,4 +1,4 @@
-"""Ray's threads share one arena of memory, or each keeps what the others freed."""
+"""Ray's threads share one memory arena, so that each reuses what the others freed."""
 
 import ctypes
 import subprocess
@@ -30,7 +30,7 @@ libc.malloc_info(0, file), libc.fclose(file)
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="glibc alone has arenas")
 def test_threads_that_share_an_arena_have_no_others():
-    """Without the limit eight threads that allocate at once have several."""
+    """Without the limit, eight threads that allocate at the same time have several arenas."""
     arenas = {
         how: subprocess.run(
             [sys.executable, "-c", COUNT_ARENAS, how], capture_output=True, text=True, check=True
@@ -48,6 +48,6 @@ def test_a_system_without_glibc_is_left_as_it_is(monkeypatch):
 
 
 def test_the_user_s_own_number_of_arenas_is_left(monkeypatch):
-    """They know their machine."""
+    """The user knows their machine."""
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
     assert not native_memory.share_arenas()

@@ -1,4 +1,4 @@
-"""A whole run needs no network: it works where there is none but the loopback interface."""
+"""A whole run works without any network but the loopback interface."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def can_unshare():
 @pytest.mark.skipif(not can_unshare(), reason="this user may not make a network namespace")
 @pytest.mark.parametrize("how", ["--inline", pytest.param("", id="Ray", marks=pytest.mark.slow)])
 def test_a_run_works_without_a_network(tmp_path, how):
-    """From the corpus to the report; nothing is looked up, nothing is fetched."""
+    """From the corpus to the report, nothing is looked up or downloaded."""
     (tmp_path / "experiments.yaml").write_text(CONFIG)
     (tmp_path / "loopback.py").write_text(LOOPBACK_UP)
     python = quote(sys.executable)

@@ -1,4 +1,4 @@
-"""Files of a Ray that is started here, which nobody else may read."""
+"""Files of a Ray that is started here are readable only by the user."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ def token(tmp_path):
 
 
 def test_the_token_is_made_before_ray_makes_it_and_is_never_readable_by_others(files, token):
-    """Whoever has it may run code as this user."""
+    """Anyone who has it may run code as this user."""
     files.protect_token(token, create=True)
     assert len(token.read_text()) == 64
     assert (mode(token), mode(token.parent)) == (0o600, 0o700)
@@ -49,7 +49,7 @@ def test_a_token_that_others_can_read_is_repaired_and_an_empty_one_replaced(file
 
 
 def test_a_cluster_that_is_joined_is_given_no_new_token(files, token):
-    """It has its own; another would be refused."""
+    """The cluster has its own; another one would be refused."""
     files.protect_token(token, create=False)
     assert not token.exists()
 
@@ -58,14 +58,14 @@ def test_a_cluster_that_is_joined_is_given_no_new_token(files, token):
     "variable", [("RAY_AUTH_TOKEN", "x"), ("RAY_AUTH_TOKEN_PATH", "/secret"), ("RAY_AUTH_MODE", "disabled")]
 )
 def test_a_token_that_the_user_keeps_elsewhere_is_left_to_them(files, token, monkeypatch, variable):
-    """Ray makes no file then either."""
+    """Ray makes no file in this case, either."""
     monkeypatch.setenv(*variable)
     files.protect_token(token, create=True)
     assert not token.exists()
 
 
 def test_a_home_that_cannot_hold_the_token_is_named(files, tmp_path):
-    """With the other place where it may lie."""
+    """The message names the other place where the token may be."""
     (tmp_path / "home").write_text("a file")
     with pytest.raises(ResourceError, match=r"auth_token: Not a directory; .* RAY_AUTH_TOKEN_PATH"):
         files.protect_token(tmp_path / "home" / ".ray" / "auth_token", create=True)
@@ -73,7 +73,7 @@ def test_a_home_that_cannot_hold_the_token_is_named(files, tmp_path):
 
 @pytest.fixture
 def places(files, monkeypatch, tmp_path):
-    """Short folders for temporary files, which pytest's are not."""
+    """Provide short folders for temporary files; pytest's are long."""
     made = Path(tempfile.mkdtemp(prefix="rs", dir="/tmp"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(made))
     yield made
@@ -81,21 +81,21 @@ def places(files, monkeypatch, tmp_path):
 
 
 def test_sessions_lie_where_nobody_else_can_look(files, places):
-    """Ray makes its own folders writable for all."""
+    """Ray makes its own folders writable by all."""
     with files.session_parent() as parent:
         assert parent == places / f"raysweep-{os.geteuid()}" / "r"
     assert mode(parent.parent) == 0o700
 
 
 def test_a_place_too_long_for_sockets_gives_way_to_tmp(files, monkeypatch, tmp_path):
-    """Ray ended in a traceback."""
+    """Ray used to end with a traceback."""
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / ("deep/" * 30)))
     with files.session_parent() as parent:
         assert parent == Path("/tmp") / f"raysweep-{os.geteuid()}" / "r"
 
 
 def test_the_longest_place_still_holds_a_socket_and_a_longer_one_is_told(files, monkeypatch, places):
-    """The name of a session with a process number of seven digits is counted."""
+    """The length counts a session name whose process number has seven digits."""
     session = "session_2026-11-26_00-58-16_553123_4194304/sockets/plasma_store"
     folder = places / ("x" * (107 - len(f"{places}//raysweep-{os.geteuid()}/r/{session}")))
     folder.mkdir()
@@ -115,7 +115,7 @@ def test_the_longest_place_still_holds_a_socket_and_a_longer_one_is_told(files, 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_a_place_that_somebody_else_prepared_is_not_used(files, places, monkeypatch, tmp_path, kind):
-    """Anybody may make a folder in /tmp by the name that we would use."""
+    """Anyone may make a folder in /tmp with the name that raysweep would use."""
     taken = places / f"raysweep-{os.geteuid()}"
     if kind == "link":
         taken.symlink_to(tmp_path)
@@ -127,7 +127,7 @@ def test_a_place_that_somebody_else_prepared_is_not_used(files, places, monkeypa
 
 
 def test_old_sessions_go_but_for_the_newest_and_those_in_use(files, places):
-    """Their logs piled up for ever."""
+    """Their logs used to accumulate."""
     with files.session_parent() as parent:
         for number in range(6):
             (parent / f"session_2026-0{number}").mkdir()
@@ -136,7 +136,7 @@ def test_old_sessions_go_but_for_the_newest_and_those_in_use(files, places):
         kept = ["session_2026-00", "session_2026-03", "session_2026-04", "session_2026-05"]
         assert sorted(path.name for path in parent.iterdir()) == kept
         release()
-        with files.session_parent():  # while another one starts nothing is removed
+        with files.session_parent():  # while another session starts, nothing is removed
             assert sorted(path.name for path in parent.iterdir()) == kept
     with files.session_parent():
         assert sorted(path.name for path in parent.iterdir()) == kept[1:]

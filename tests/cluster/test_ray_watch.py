@@ -1,4 +1,4 @@
-"""Losing Ray ends the work with a sentence that says what was lost."""
+"""Losing Ray ends the work with one sentence that says what was lost."""
 
 import signal
 import socket
@@ -12,7 +12,7 @@ import pytest
 def watch(monkeypatch):
     from raysweep.cluster.ray_watch import RayWatch
 
-    # This process is not to end at once.
+    # This process must not end at once.
     monkeypatch.setattr("atexit.register", lambda function: None)
 
     before = signal.getsignal(signal.SIGUSR1)
@@ -28,7 +28,7 @@ def watch(monkeypatch):
 
 
 def test_a_lost_server_breaks_off_whatever_waits(watch):
-    """An error of Ray's own would be taken for a failure of the training."""
+    """Otherwise an error of Ray's own would count as a failure of the training."""
     from raysweep.errors import LostRayError
 
     is_lost = threading.Event()
@@ -46,12 +46,12 @@ def test_a_lost_server_breaks_off_whatever_waits(watch):
 
 
 def test_a_watch_that_saw_nothing_ends_quietly(watch):
-    """And leaves the signal's handler as it was."""
+    """The signal's handler is left as it was."""
     watch(str).stop()
 
 
 def test_a_server_that_listens_no_more_is_lost_after_a_while():
-    """A busy process answers: the kernel accepts for it."""
+    """A busy process still answers, since the kernel accepts connections for it."""
     from raysweep.cluster.ray_watch import SilentServers
 
     with socket.create_server(("127.0.0.1", 0)) as alive:

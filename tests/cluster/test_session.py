@@ -1,4 +1,4 @@
-"""What a session makes of Ray's resources, and of an address."""
+"""What a session derives from Ray's resources and from an address."""
 
 import pytest
 
@@ -31,7 +31,7 @@ T4 = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:T4": 1.0}
     ids=["no GPU", "two kinds", "a dead node", "workers still to come", "a worker has come"],
 )
 def test_a_cluster_has_what_its_nodes_have_or_its_head_declares(available, nodes, capacity):
-    """A run plans for the GPUs that the autoscaler brings once trials wait for them."""
+    """A run plans for the GPUs that the autoscaler adds once trials wait for them."""
     listed = [{"Resources": resources, "Alive": is_alive} for resources, is_alive in nodes]
     assert capacity_of(available, listed) == capacity
 
@@ -66,7 +66,7 @@ def test_an_address_where_nothing_listens_is_refused(address, reason, tmp_path):
     ids=["four on a GPU", "not settled: one", "its own share goes first", "two at a time on a CPU"],
 )
 def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity, need, cpus):
-    """The accounts are the same as for shares asked for by hand."""
+    """The numbers are the same as for shares that the user sets."""
     session = Session(
         resources=ResourcesConfig(**resources), dashboard="", capacity=capacity, declares_trial_gpu=False, watch=None
     )
@@ -89,7 +89,7 @@ def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity,
     ],
 )
 def test_trainings_share_a_process_on_one_machine_unless_told_otherwise(asked, address, gpus, shares):
-    """A cluster loses nodes, and several GPUs need a process each."""
+    """Cluster nodes can be lost, and several GPUs need a process each."""
     resources = ResourcesConfig(train_workers=asked, address=address)
     session = Session(
         resources=resources, dashboard="", capacity=Capacity(cpus=8, gpus=4), declares_trial_gpu=False, watch=None
@@ -98,7 +98,7 @@ def test_trainings_share_a_process_on_one_machine_unless_told_otherwise(asked, a
 
 
 def test_what_ray_says_of_a_lost_worker_is_cut_to_a_line():
-    """Its causes fill a paragraph."""
+    """The reasons that Ray gives fill a paragraph."""
     from raysweep.cluster.functions import first_line
 
     assert first_line("\n  The actor died. \nmore") == "The actor died."
@@ -113,7 +113,7 @@ def session_on(gpus, **resources):
 
 
 def test_a_cluster_without_gpus_trains_on_cpus_only_if_it_is_told_to():
-    """Its GPUs may be what failed to come: eight CPUs of the head would train for days, and end with 0."""
+    """Perhaps its GPUs failed to start: the head's eight CPUs would train for days, and end with 0."""
     with pytest.raises(ResourceError, match=r"has 0 GPUs \(8 CPUs\).*max_trial_gpu.*set resources.gpus_per_trial: 0"):
         session_on(gpus=0).require_gpus()
     session_on(gpus=0, gpus_per_trial=0).require_gpus()

@@ -1,4 +1,4 @@
-"""Trainings that follow each other in one process, on a GPU that is only said to be there."""
+"""Trainings that follow each other in one process, on a simulated GPU."""
 
 import weakref
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from raysweep.errors import MemoryShortageError
 
 
 class Model:
-    """As torch's, it may refer to itself."""
+    """Like a model of torch, it may refer to itself."""
 
     def __init__(self):
         self.itself = self
@@ -25,7 +25,7 @@ def train_by(function, monkeypatch, *, is_shared):
 
 @pytest.mark.parametrize("is_shared", [True, False])
 def test_a_process_that_trains_again_gives_back_its_gpu_memory(monkeypatch, is_shared):
-    """The models are gone by then, those in reference cycles too; the next training's peak counts from there."""
+    """Models are freed by then, also those in reference cycles; the next training's peak starts from there."""
     import torch
 
     models, calls = [], []
@@ -42,7 +42,7 @@ def test_a_process_that_trains_again_gives_back_its_gpu_memory(monkeypatch, is_s
 
 
 def test_a_failed_training_is_told_by_its_own_error(monkeypatch):
-    """CUDA calls after an error of the GPU raise another one, of a class that says less."""
+    """After an error of the GPU, CUDA calls raise another, less specific one."""
     import torch
 
     def fail(_job, *, device):

@@ -1,4 +1,4 @@
-"""A spot instance's notice reaches Ray, whatever the metadata service and the cluster do before."""
+"""A spot instance's notice reaches Ray, whatever failures of the metadata service or the cluster precede it."""
 
 import datetime
 import http.server
@@ -13,7 +13,7 @@ from raysweep.scheduling.failures import Failure
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):
-    """EC2's service as far as notices go: 401 without a token, 404 while there is none."""
+    """EC2's service, as far as notices are concerned: 401 without a token, 404 while there is no notice."""
 
     notice = None
 
@@ -61,7 +61,7 @@ def notice(seconds):
 
 
 def test_the_notice_says_how_long_the_instance_stays(metadata):
-    """Asked with a token, as version 2 of the service wants it."""
+    """The request has a token, as version 2 of the service requires."""
     assert read_notice(metadata.url) is None
     metadata.service.notice = notice(120)
     assert 60 < read_notice(metadata.url) <= 120
@@ -71,14 +71,14 @@ def test_the_notice_says_how_long_the_instance_stays(metadata):
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"time": "soon"}', "<html>"])
 def test_what_is_no_notice_is_an_error(metadata, text):
-    """Rather than a node that is drained for nothing, or a watcher that stays silent."""
+    """Otherwise a node would be drained for nothing, or the watcher would do nothing."""
     metadata.service.notice = text
     with pytest.raises(ValueError, match=r"where a notice has a time|Invalid isoformat|Expecting value"):
         read_notice(metadata.url)
 
 
 def test_the_watcher_outlives_what_goes_wrong_before_the_notice(metadata):
-    """A service that is not there yet, an answer that is none, a cluster that refuses: each is told once."""
+    """Each is reported once: a service that is not up yet, an invalid answer, a cluster that refuses."""
     lines, drained, waits = [], [], []
     url = ["http://127.0.0.1:9/latest"]
 
@@ -96,7 +96,7 @@ def test_the_watcher_outlives_what_goes_wrong_before_the_notice(metadata):
             metadata.service.notice = notice(100)
 
     class Address(str):
-        """The service of the moment."""
+        """The service's current address."""
 
         def __format__(self, spec):
             return watched[-1]
@@ -111,8 +111,8 @@ def test_the_watcher_outlives_what_goes_wrong_before_the_notice(metadata):
 
 
 def test_ray_leaves_the_watcher_its_handler_of_sigterm(monkeypatch):
-    """Also if it cannot be joined: systemd and `kill` end the watcher as Ctrl-C does, and no fault is reported."""
-    # As Ray has it: a session of this process may have taken it away.
+    """Even if Ray cannot be joined, systemd and `kill` end the watcher like Ctrl-C, and no fault is reported."""
+    # This is Ray's default; a session of this process may have changed it.
     monkeypatch.setattr(
         "ray._private.utils.set_sigterm_handler", lambda handler: signal.signal(signal.SIGTERM, handler)
     )
@@ -127,7 +127,7 @@ def test_ray_leaves_the_watcher_its_handler_of_sigterm(monkeypatch):
 
 
 def test_a_training_that_a_missed_deadline_ended_was_preempted():
-    """Its worker is not counted as failed: reclaims have no limit."""
+    """Its worker does not count as failed, since reclaims have no limit."""
     from types import SimpleNamespace
 
     import ray.train

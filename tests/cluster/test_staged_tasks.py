@@ -1,4 +1,4 @@
-"""What a worker tells of an error of its disk, and what it fetches of a run for the parts of texts that it scores."""
+"""What a worker reports about an error of its disk, and what it fetches of a run to score parts of texts."""
 
 import errno
 import socket
@@ -18,7 +18,7 @@ def part(tmp_path):
 
 
 def error_of(monkeypatch, part, error):
-    """What comes back of a part if the disk fails with an error."""
+    """Return the error that comes back for a part if the disk fails."""
 
     def fail(_):
         raise error
@@ -31,7 +31,7 @@ def error_of(monkeypatch, part, error):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_needs_room(monkeypatch, part, code):
-    """A quota is full as a disk is."""
+    """A full quota has the same effect as a full disk."""
     told = error_of(monkeypatch, part, OSError(code, "It is full", "/disk/file"))
     assert told == "its disk: It is full; make room there, or end the node, and the same command goes on"
 
@@ -45,13 +45,13 @@ def test_a_full_disk_needs_room(monkeypatch, part, code):
     ],
 )
 def test_another_error_of_a_disk_is_named_with_the_file(monkeypatch, part, error, place):
-    """Room does not help then."""
+    """More room does not help in this case."""
     told = error_of(monkeypatch, part, error)
     assert told == f"{place}; mend that on the node, or end the node, and the same command goes on"
 
 
 class FakePlace:
-    """Another disk than the driver's: notes what is fetched there, and fails as often as `failures` says."""
+    """A disk other than the driver's; it records what is fetched, and fails as often as `failures` says."""
 
     bucket = "a bucket"
 
@@ -73,7 +73,7 @@ class FakePlace:
 
 @pytest.fixture
 def place(monkeypatch, tmp_path):
-    """The place of a worker; the run has 200 trials."""
+    """Return a worker's place; the run has 200 trials."""
     place = FakePlace(tmp_path)
     monkeypatch.setattr(WorkerPlace, "of", lambda _: place)
     monkeypatch.setattr("raysweep.cluster.staged_tasks.read_resolved_config", lambda _: None)
@@ -85,10 +85,10 @@ def place(monkeypatch, tmp_path):
 
 @pytest.fixture
 def score(place, part, monkeypatch):
-    """Scores a part under a model in one actor; gives what came back, and what was fetched for it."""
+    """Score a part under a model in one actor; return the result, and what was fetched for it."""
     from raysweep.cluster.scorers import Scorer
 
-    # The actor sets it, for its own process.
+    # The actor sets it for its own process.
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     scorer = Scorer(("", ""), None, uses_gpu=False, ticket=None)
 
@@ -100,7 +100,7 @@ def score(place, part, monkeypatch):
 
 
 def test_an_actor_fetches_the_records_of_the_run_once(score):
-    """With 200 trainings, 12 models and 16 actors there were 38,400 requests; a model's own is as it is now."""
+    """200 trainings, 12 models and 16 actors used to take 38,400 requests; a model's own record must be current."""
     outcome, fetched = score("A1")
     assert outcome == "scores"
     assert len(fetched) == len(set(fetched)) == 2 + 200 + 1
@@ -110,7 +110,7 @@ def test_an_actor_fetches_the_records_of_the_run_once(score):
 
 
 def test_a_model_that_could_not_be_fetched_is_fetched_again(place, score):
-    """Else the next part would be scored with what an earlier run left there, or with nothing."""
+    """Otherwise the next part would be scored with files of an earlier run, or with none."""
     place.failures = 1
     assert isinstance(score("A1")[0], StorageError)
     outcome, fetched = score("A1")

@@ -21,7 +21,7 @@ SEARCH = SearchConfig(samples=2, space={"learning_rate": {"low": 1e-4, "high": 1
 
 @pytest.fixture(scope="module")
 def sweep(session, run, listener):
-    """The records of: a parent with children, an error, killed workers, a search with a child, a GPU."""
+    """Return the records of a parent with children, an error, killed workers, a search with a child, a GPU trial."""
     from raysweep.cluster.sweep import run_sweep
 
     old = run.trial("redone")
@@ -43,7 +43,7 @@ def sweep(session, run, listener):
 
 
 def test_an_error_in_the_code_fails_at_once_with_its_message_and_the_path_of_the_log(sweep, run):
-    """The same error would come again, hours later."""
+    """The same error would occur again, hours later."""
     log = run.trial("bad").log
     assert sweep["bad"].state is State.FAILED
     assert sweep["bad"].reason == f"bad: the loss is not finite at step 3 (log: {log})"
@@ -52,7 +52,7 @@ def test_an_error_in_the_code_fails_at_once_with_its_message_and_the_path_of_the
 
 
 def test_a_failed_trial_blocks_its_children_and_nothing_else(sweep):
-    """One bad model costs its own fine-tunes, not the matrix."""
+    """One bad model costs only its own fine-tunes."""
     assert (sweep["bad-A1"].state, sweep["bad-A1"].reason) == (State.BLOCKED, "its parent bad failed")
     assert {name for name, record in sweep.items() if record.state is State.DONE} == {
         "killed",
@@ -65,7 +65,7 @@ def test_a_failed_trial_blocks_its_children_and_nothing_else(sweep):
 
 
 def test_a_killed_worker_is_replaced_and_its_training_resumes(sweep, run):
-    """A lost process costs the steps since the last checkpoint."""
+    """A lost process costs only the steps since the last checkpoint."""
     assert sweep["killed"].state is State.DONE
     assert starts_of(run.trial("killed")) == sweep["killed"].attempts == 2
     assert sweep["killed"].failures == {"lost worker": 1}
@@ -73,7 +73,7 @@ def test_a_killed_worker_is_replaced_and_its_training_resumes(sweep, run):
 
 
 def test_a_worker_that_is_killed_again_and_again_fails_its_trial(sweep, run):
-    """With max_failures 1 it is replaced once."""
+    """With max_failures 1, it is replaced once."""
     assert sweep["doomed"].state is State.FAILED
     assert sweep["doomed"].reason.startswith("its worker was lost: ")
     assert "(2 times, resources.max_failures: 1; log: " in sweep["doomed"].reason
@@ -82,7 +82,7 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_trial(sweep, run):
 
 
 def test_a_lack_of_memory_and_a_loss_that_is_not_finite_are_tried_once_more(sweep, listener):
-    """With nothing beside it, and from the last sound checkpoint; the batch is named."""
+    """It runs alone, from the last valid checkpoint; the message names the batch."""
     assert sweep["crowded"].failures == {"out of memory": 1}
     assert sweep["diverged"].failures == {"not finite": 1}
     assert any(
@@ -94,14 +94,14 @@ def test_a_lack_of_memory_and_a_loss_that_is_not_finite_are_tried_once_more(swee
 
 
 def test_a_process_has_the_title_of_the_trial_that_it_trains(sweep, run):
-    """In `top` and in the dashboard's Cluster tab, although one process trains one trial after another."""
+    """`top` and the dashboard's Cluster tab show it, although one process trains several trials in turn."""
     for name in ("searched-A1", "killed"):
         title = json.loads((run.trial(name).root / "times.json").read_text())["title"]
         assert title == f"ray::train {name}"
 
 
 def test_no_child_starts_before_its_parent_s_model_is_there(sweep, run):
-    """The child of a search waits for all samples; its own start checks that the model is in place."""
+    """A search's child waits for all samples; when it starts, it checks that the model is in place."""
 
     def times(folder):
         return json.loads((folder / "times.json").read_text())
@@ -112,7 +112,7 @@ def test_no_child_starts_before_its_parent_s_model_is_there(sweep, run):
 
 
 def test_the_best_sample_becomes_the_trial_s_model(sweep, run):
-    """The chosen settings are in the trial's record."""
+    """The trial's record has the chosen settings."""
     search = sweep["searched"].result["search"]
     losses = [sample["loss"] for sample in search["tried"]]
     assert len(losses) == 2
@@ -124,12 +124,12 @@ def test_the_best_sample_becomes_the_trial_s_model(sweep, run):
 
 
 def test_a_trial_to_redo_starts_from_an_empty_folder(sweep, run):
-    """What an earlier training left must not be resumed."""
+    """The remains of an earlier training must not be resumed."""
     assert not (run.trial("redone").root / "left over").exists()
 
 
 def test_a_person_sees_every_start_evaluation_and_end(sweep, listener):
-    """One line each, the trial's name first."""
+    """Each has one line, which begins with the trial's name."""
     assert "killed: training" in listener.lines
     assert "killed: done, 70 steps, best at 1" in listener.lines
     assert any(line.startswith("killed: step 1/70  valid loss in nats/token: infill ") for line in listener.lines)
@@ -137,7 +137,7 @@ def test_a_person_sees_every_start_evaluation_and_end(sweep, listener):
 
 
 def test_trials_that_could_never_start_are_refused_before_anything_starts(session, run, listener):
-    """The message has the counts and the fix."""
+    """The message has the numbers and the fix."""
     from raysweep.cluster.sweep import run_sweep
     from raysweep.errors import ResourceError
 
@@ -148,7 +148,7 @@ def test_trials_that_could_never_start_are_refused_before_anything_starts(sessio
 
 
 def scraped(session):
-    """All series on the metrics ports of this Ray, as text."""
+    """Return all series on the metrics ports of this Ray, as text."""
     place = Path(session.local.context.address_info["session_dir"]).parent / "prom_metrics_service_discovery.json"
     targets = [target for group in json.loads(place.read_text()) for target in group["targets"]]
     texts = []
@@ -159,7 +159,7 @@ def scraped(session):
 
 
 def test_prometheus_can_read_the_sweep(sweep, session):
-    """Each series says of which run it is, and of which trial; no token is asked for."""
+    """Each series has labels for its run and its trial; no token is needed."""
     from raysweep.cluster.sweep_metrics import SweepMetrics
 
     metrics = SweepMetrics("a paper")
@@ -167,7 +167,7 @@ def test_prometheus_can_read_the_sweep(sweep, session):
     until, series = time.monotonic() + 90, ""
     while not series:
         assert time.monotonic() < until
-        # As the sweep does between two looks at its trials.
+        # The sweep does this between two checks of its trials.
         metrics.repeat()
         time.sleep(0.5)
         lines = [line for line in scraped(session).splitlines() if line.startswith("ray_raysweep_trials{")]
@@ -177,7 +177,7 @@ def test_prometheus_can_read_the_sweep(sweep, session):
 
 
 def test_a_trial_s_speed_and_memory_are_told_with_its_evaluation(monkeypatch, run):
-    """As they stand beside the evaluation in its folder, until minutes after its end; a state of no trial is 0."""
+    """They are those in its folder, and are reported until minutes after its end; a state without trials is 0."""
     from raysweep.cluster import sweep_metrics
     from raysweep.training.job import Evaluation
 
@@ -224,7 +224,7 @@ def test_a_trial_s_speed_and_memory_are_told_with_its_evaluation(monkeypatch, ru
 
 
 def test_a_training_that_runs_again_is_told_however_late_its_next_evaluation(monkeypatch, run):
-    """It was preempted, and begins on another node."""
+    """It was preempted, and starts again on another node."""
     from raysweep.cluster import sweep, sweep_metrics
     from raysweep.training.job import Evaluation
 

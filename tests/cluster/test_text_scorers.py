@@ -1,4 +1,4 @@
-"""Finished models on Ray: parts of a corpus scored by actors that may be lost, and an app served by replicas."""
+"""Finished models on Ray: actors that may be lost score parts of a corpus, and replicas serve an app."""
 
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -37,7 +37,7 @@ def score(session, tasks, function=FAKE_PART, listener=None):
 
 
 def test_actors_write_what_one_process_writes(session, finished_storage, tmp_path, one_thread):
-    """To the byte, in any order; each task comes back once with the number of its texts."""
+    """Files are equal to the byte, in any order; each task comes back once with the number of its texts."""
     from raysweep.cluster.scorers import SCORE_PART
 
     run, texts = finished_storage / "tiny", tmp_path / "texts.parquet"
@@ -71,7 +71,7 @@ def test_a_part_whose_process_is_lost_goes_to_another(session, tmp_path):
     ],
 )
 def test_an_error_comes_back_as_itself(session, tmp_path, model, error, message):
-    """With the model's name."""
+    """The message has the model's name."""
     (tmp_path / "texts").write_bytes(b"")
     with pytest.raises(error) as raised:
         list(score(session, [task(tmp_path, model, tmp_path / "texts", tmp_path / "out")]))
@@ -80,9 +80,9 @@ def test_an_error_comes_back_as_itself(session, tmp_path, model, error, message)
 
 
 def test_an_app_is_served_while_the_block_runs(session, monkeypatch, tmp_path):
-    """Nothing but the loopback interface is listened on, more requests than may wait are refused, and all of it ends.
+    """Only the loopback interface is listened on, more requests than may wait are refused, and everything ends.
 
-    Every replica had a server on all interfaces that unpickled what anybody sent it.
+    Every replica used to have a server on all interfaces that unpickled whatever anybody sent it.
     """
     from raysweep.cluster import served_app
 
@@ -99,8 +99,8 @@ def test_an_app_is_served_while_the_block_runs(session, monkeypatch, tmp_path):
         assert word == "hello"
         assert exposed_listeners([psutil.Process(int(replica)), *psutil.Process().children(recursive=True)]) == []
         with ThreadPoolExecutor(20) as pool:
-            # One by one: Serve counts a request as queued a moment after it has looked whether it may be, so of several
-            # at once more or fewer than one may wait.
+            # Send them one at a time: Serve counts a request as queued a moment after it has checked the limit, so of
+            # several sent at once, more or fewer than one might wait.
             asked = [pool.submit(httpx2.get, f"{address}/wait", timeout=60)]
             while not wait(asked, timeout=0.5, return_when=FIRST_COMPLETED).done and len(asked) < 20:
                 asked.append(pool.submit(httpx2.get, f"{address}/wait", timeout=60))
@@ -116,11 +116,11 @@ def test_an_app_is_served_while_the_block_runs(session, monkeypatch, tmp_path):
         psutil.Process(int(replica)).wait(120)
         psutil.Process(int(replica))
     with pytest.raises(ResourceError, match=r"app 'raysweep' was ended by someone else .* to serve again$"):
-        state()  # as the command asks every few seconds
+        state()  # the command asks every few seconds
 
 
 def test_the_error_of_a_start_is_told_if_serve_knows_no_app(session, monkeypatch):
-    """As when it is deleted while it starts: the error that Serve raised is not lost."""
+    """An example is an app that is deleted while it starts: the error that Serve raised is kept."""
     from ray import serve
 
     from raysweep.cluster import served_app
@@ -134,7 +134,7 @@ def test_the_error_of_a_start_is_told_if_serve_knows_no_app(session, monkeypatch
 
 
 def test_the_state_of_an_app_whose_replicas_cannot_start_has_the_reason(monkeypatch):
-    """As when the models were trained again; it ends Serve's own message, after a traceback."""
+    """An example is models that were trained again; the reason is the end of Serve's own message, after a traceback."""
     from ray import serve
     from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatusOverview, ServeStatus
 

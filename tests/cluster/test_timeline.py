@@ -1,6 +1,6 @@
-"""Six tiny trainings and five children on two GPUs that Ray is told of: who ran when, read from the records.
+"""Six tiny trainings and five children on two GPUs declared to Ray: who ran when, according to the records.
 
-pytest -m slow -s tests/cluster/test_timeline.py      prints the figures
+pytest -m slow -s tests/cluster/test_timeline.py      print the figures
 """
 
 from itertools import pairwise
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    # Ray leaves the handles of the processes it started to the garbage collector.
+    # Ray leaves the handles of the processes that it started to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
@@ -44,7 +44,7 @@ GPUS = 2
 
 @pytest.fixture(scope="module", params=["shared", "own"])
 def sweep(request, shared_ray, tmp_path_factory):
-    """How its trainings got their processes, and the run of a finished sweep."""
+    """Return how the trainings got their processes, and the run of a finished sweep."""
     from raysweep.cluster.session import open_session
     from raysweep.cluster.sweep import run_sweep
 
@@ -75,7 +75,7 @@ def sweep(request, shared_ray, tmp_path_factory):
 
 
 def times(run):
-    """By trial: when it took its GPU, and when it gave the GPU back."""
+    """Return by trial when it took its GPU, and when it returned the GPU."""
     by_trial = {}
     for name in run.trials:
         events = {event["what"]: event["at"] for event in read_events(run.folder.trial(name))}
@@ -84,14 +84,14 @@ def times(run):
 
 
 def test_all_eleven_are_done_at_the_first_attempt(sweep):
-    """With real models."""
+    """The models are real."""
     _, run = sweep
     records = [read_record(run.folder.trial(name)) for name in run.trials]
     assert [(record.state, record.attempts) for record in records] == [(State.DONE, 1)] * 11
 
 
 def test_no_child_starts_before_its_parent_ends(sweep):
-    """It needs the parent's model."""
+    """A child needs its parent's model."""
     _, run = sweep
     by_trial = times(run)
     for name, trial in run.trials.items():
@@ -100,14 +100,14 @@ def test_no_child_starts_before_its_parent_ends(sweep):
 
 
 def test_independent_trials_overlap_and_never_more_than_there_are_gpus(sweep):
-    """Two at a time, from the first to the last but one."""
+    """Two run at a time, from the first to the last but one."""
     _, run = sweep
     together = [busy for _, _, busy, _ in moments(run)]
     assert max(together) == GPUS
 
 
 def moments(run):
-    """(from, to, GPUs in use, trials that wait for one) between any two events."""
+    """Return (start, end, GPUs in use, trials waiting for a GPU) between any two events."""
     by_trial = times(run)
     edges = sorted({at for begin, over in by_trial.values() for at in (begin, over)})
     for since, until in pairwise(edges):
@@ -120,7 +120,7 @@ def moments(run):
 
 
 def test_no_gpu_idles_while_a_ready_trial_waits(sweep, capsys):
-    """For at most 15 % of the time between the first start and the last end, in which processes start."""
+    """An exception is at most 15 % of the time between first start and last end, in which processes start."""
     how, run = sweep
     by_trial = times(run)
     window = max(over for _, over in by_trial.values()) - min(begin for begin, _ in by_trial.values())
@@ -133,7 +133,7 @@ def test_no_gpu_idles_while_a_ready_trial_waits(sweep, capsys):
 
 
 def test_the_models_are_those_of_a_run_without_ray(sweep, tmp_path):
-    """To the bit: a training leaves nothing in its process that changes the next one's weights."""
+    """They are equal to the bit: a training leaves nothing in its process that changes the next one's weights."""
     from dataclasses import replace
 
     import torch

@@ -1,4 +1,4 @@
-"""What Ray Train reads from the environment reaches a cluster's processes, which do not have the command's."""
+"""Environment variables that Ray Train reads reach a cluster's processes, which lack the command's environment."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from raysweep.cluster.session import TRAIN_VARIABLES
 
 @pytest.mark.parametrize("name", TRAIN_VARIABLES)
 def test_the_process_of_a_trial_sets_what_train_reads(name, monkeypatch, session, run, listener):
-    """Without state tracking the dashboard's Train tab answers with an error."""
+    """Without state tracking, the dashboard's Train tab answers with an error."""
     from ray.train.v2._internal import constants
 
     from raysweep.cluster import trial_driver
@@ -25,7 +25,7 @@ def test_the_process_of_a_trial_sets_what_train_reads(name, monkeypatch, session
 
 
 class Unshared:
-    """A training with a worker group of its own."""
+    """A training with its own worker group."""
 
     is_shared = False
     job = SimpleNamespace(trial="A1")

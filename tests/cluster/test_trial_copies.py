@@ -1,4 +1,4 @@
-"""What Tune copies for every trial is held once: of a thousand trials the copies were 11 MB."""
+"""What Tune copies for every trial is stored only once; copies for a thousand trials were 11 MB."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -30,13 +30,13 @@ def make_work(tmp_path):
 
 
 def test_a_config_that_tune_copies_holds_the_same_work(make_work):
-    """Nothing in it changes; its paths and settings would be copied for every trial."""
+    """It never changes; its paths and settings would otherwise be copied for every trial."""
     config = {"name": "A1", "work": make_work("A1")}
     assert deepcopy(config)["work"] is config["work"]
 
 
 def test_trials_that_take_the_same_share_one_reservation(make_work):
-    """And those that take something else have their own."""
+    """Trials with other needs have their own."""
     from raysweep.cluster.trial_driver import bundles
 
     assert bundles(make_work("A1")) is bundles(make_work("A2"))

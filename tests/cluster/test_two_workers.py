@@ -1,4 +1,4 @@
-"""A trial that asks for two GPUs trains on two of Ray Train's workers, as one worker would; one of them may be lost."""
+"""A trial with two GPUs trains on two of Ray Train's workers as one worker would; one of them may be lost."""
 
 import threading
 from dataclasses import replace
@@ -32,7 +32,7 @@ CHANGES = {
 
 
 class OnRay(InlineExecutor):
-    """Trains on Ray, and does the rest in this process."""
+    """Train on Ray, and do the rest in this process."""
 
     def __init__(self, session, train):
         super().__init__()
@@ -45,7 +45,7 @@ class OnRay(InlineExecutor):
 
 
 class Listeners(threading.Thread):
-    """Looks, every half second, which processes of this session listen outside the loopback interface."""
+    """Record, every half second, which processes of this session listen outside the loopback interface."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -76,25 +76,25 @@ def is_train_worker(process):
 
 @pytest.fixture
 def two_gpus(session):
-    """Trials ask for GPUs, which no machine has; their workers talk by gloo."""
+    """Trials ask for GPUs that no machine has; their workers communicate by gloo."""
     return replace(session, resources=ResourcesConfig(max_failures=1))
 
 
 @pytest.fixture(scope="module")
 def one_worker(tmp_path_factory):
-    """The trial's folder of the same run without Ray."""
+    """Return the trial's folder of the same run without Ray."""
     return trained(tmp_path_factory.mktemp("one"), InlineExecutor())
 
 
 def trained(storage, executor):
-    """The trial's folder of a run up to its training."""
+    """Return the trial's folder of a run up to its training."""
     run = make_run(storage, CHANGES, executor=executor)
     assert run.do("prepare", "mask", "train") == []
     return run.folder.trial("A1")
 
 
 def assert_same_training(ours, theirs):
-    """Every step once, losses to 1e-4 and weights to rounding: sums of 24 steps in another order."""
+    """Check that every step occurs once; losses agree to 1e-4, and weights to the rounding of sums in another order."""
     lines = [read_metrics(folder.metrics) for folder in (ours, theirs)]
     assert [(line["kind"], line["step"]) for line in lines[0]] == [(line["kind"], line["step"]) for line in lines[1]]
     for our_line, their_line in zip(*lines, strict=True):
@@ -106,9 +106,9 @@ def assert_same_training(ours, theirs):
 
 
 def test_two_workers_train_what_one_trains(two_gpus, one_worker, tmp_path):
-    """Each takes half of every batch, and they add up their gradients; nobody else can reach where they meet.
+    """Each takes half of every batch, and they add up their gradients; nobody else can connect to their store.
 
-    PyTorch's store listened on every interface.
+    PyTorch's store used to listen on every interface.
     """
     with Listeners() as listeners:
         folder = trained(tmp_path, OnRay(two_gpus, "raysweep.training.loop:train"))
@@ -120,7 +120,7 @@ def test_two_workers_train_what_one_trains(two_gpus, one_worker, tmp_path):
 
 @pytest.mark.slow
 def test_a_training_that_loses_one_of_its_two_workers_resumes_with_two(two_gpus, one_worker, tmp_path):
-    """The other waits for it in a collective, and is ended with it."""
+    """The other worker waits for it in a collective operation, and is ended with it."""
     train = "tests.cluster.fake_trainings:train_and_lose_the_second_worker"
     folder = trained(tmp_path, OnRay(two_gpus, train))
     record = read_record(folder)

@@ -1,4 +1,4 @@
-"""An honest bundle, by its files."""
+"""A valid bundle, as its files."""
 
 import zipfile
 
@@ -13,7 +13,7 @@ from tests.simulated_run import make_config, make_run
 
 @pytest.fixture(scope="session")
 def honest(tmp_path_factory) -> Files:
-    """Every file of a bundle by its name, the manifest too."""
+    """Return the contents of every file of a bundle by name, including the manifest."""
     root = tmp_path_factory.mktemp("honest")
     folder, config, trials = make_run(root, make_config(("A1", "C1"), resamples=100), documents=36)
     folder.config.write_text(dump_config(config), encoding="utf-8")

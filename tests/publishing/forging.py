@@ -1,4 +1,4 @@
-"""Takes a bundle apart, changes it and packs it again, as someone would who wants to deceive."""
+"""Take a bundle apart, change it and pack it again, as a forger would."""
 
 import hashlib
 import io
@@ -15,20 +15,20 @@ Files = dict[str, bytes]
 
 
 def pack(path, files: Files):
-    """As `raysweep bundle` packs; a forger would do the same."""
+    """Pack files as `raysweep bundle` does; a forger would do the same."""
     write_archive(files, path)
     return path
 
 
 def with_new_hashes(files: Files) -> Files:
-    """What a forger does who knows of the manifest."""
+    """Recompute the manifest's hashes, as a forger who knows of the manifest would."""
     manifest = json.loads(files["manifest.json"])
     manifest["files"] = {n: hashlib.sha256(content).hexdigest() for n, content in files.items() if n != "manifest.json"}
     return {**files, "manifest.json": edit_json(json.dumps(manifest).encode(), lambda value: None)}
 
 
 def change_digit(text: bytes, pattern: str) -> bytes:
-    """Another last digit in the first number that the pattern's group matches."""
+    """Change the last digit of the first number that the pattern's group matches."""
     found = re.search(pattern, text.decode())
     assert found, pattern
     place = found.end(1) - 1

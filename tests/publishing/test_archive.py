@@ -1,4 +1,4 @@
-"""Every byte of a bundle is content of a file, or what `raysweep bundle` writes around such content."""
+"""Every byte of a bundle is a file's content or what `raysweep bundle` writes around it."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ def zipped(honest, tmp_path_factory) -> bytes:
 
 
 def with_offsets(content: bytes, shift: int, start: int) -> bytes:
-    """The zip with every offset raised that points at or behind `start`, so that its reader finds all files again."""
+    """Add `shift` to every offset at or after `start`, so that the zip's reader finds all files again."""
     end = content.rindex(END)
     begin = int.from_bytes(content[end + 16 : end + 20], "little")
     directory, position = bytearray(content[begin + shift : end]), 0
@@ -53,7 +53,7 @@ def with_comment(content: bytes) -> bytes:
 
 
 def repacked(content: bytes, change) -> bytes:
-    """As another zip program packs it."""
+    """Pack the files as another zip program would."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
         for entry in old.infolist():
@@ -109,7 +109,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize("name", HIDDEN)
 def test_nothing_can_be_hidden_in_the_zip(zipped, tmp_path, name):
-    """A zip has room for bytes that its readers see differently, or not at all; nothing in a hash would tell."""
+    """A zip has room for bytes that some readers interpret differently or ignore; no hash would reveal them."""
     path = tmp_path / "evidence.zip"
     path.write_bytes(HIDDEN[name](zipped))
     assert path.read_bytes() != zipped
@@ -122,14 +122,14 @@ def test_nothing_can_be_hidden_in_the_zip(zipped, tmp_path, name):
     ["between two files, with offsets that fit", "a comment", "a comment of a file", "after a file's compressed data"],
 )
 def test_other_readers_are_fooled_by_it(zipped, honest, name):
-    """So the cases above are real: Python's own reader takes these zips for whole and equal."""
+    """This shows that the cases above are real: Python's own reader finds these zips complete and equal."""
     with zipfile.ZipFile(io.BytesIO(HIDDEN[name](zipped))) as archive:
         assert archive.testzip() is None
         assert {entry: archive.read(entry) for entry in archive.namelist()} == honest
 
 
 def test_names_beyond_ascii_and_large_files_come_back(tmp_path):
-    """The run's name stands in them; a file may inflate to far more than is read at a time."""
+    """The run's name is in the paths; a file may inflate to far more than is read at a time."""
     big = b"0" * 3_000_000 + zlib.compress(bytes(range(256)) * 40)
     files = {"manifest.json": b"{}", "trials/Größe/x": b"", "big": big}
     path = tmp_path / "x.zip"
@@ -142,7 +142,7 @@ def test_names_beyond_ascii_and_large_files_come_back(tmp_path):
 
 
 def test_a_bundle_that_could_not_be_read_is_not_written(tmp_path, monkeypatch):
-    """It is better told to its author than to its readers."""
+    """The author should learn of it rather than the readers."""
     monkeypatch.setattr(archive_module, "MAX_BYTES", 10)
     with pytest.raises(InputError, match=r"1 files of 11 bytes; a bundle holds"):
         write_archive({"a": b"0" * 11}, tmp_path / "x.zip")
@@ -151,7 +151,7 @@ def test_a_bundle_that_could_not_be_read_is_not_written(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["x" * 201, "a/" * 260 + "b"])
 def test_an_overlong_path_is_refused(zipped, tmp_path, name):
-    """No disk could hold it."""
+    """No disk could store it."""
     path = tmp_path / "evidence.zip"
     path.write_bytes(zipped)
     with zipfile.ZipFile(path, "a") as archive:

@@ -1,4 +1,4 @@
-"""A run's evidence as a zip: whole, without a learner's text, the same bytes each time."""
+"""A run's evidence as a zip: complete, without learners' texts, and the same bytes each time."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ TEXT = f"My {MARKER} is very big and it has a red door and two small windows nea
 
 @pytest.fixture(scope="module")
 def marked(tmp_path_factory):
-    """A reported run of whose documents each has the marker in its text, its id, its learner and its prompt."""
+    """Make a reported run; each document has the marker in its text, id, learner and prompt."""
     return report_marked(tmp_path_factory.mktemp("marked"))
 
 
@@ -57,7 +57,7 @@ def zipped(marked, tmp_path_factory):
 
 
 def test_settings_that_were_not_trained_do_not_verify(tmp_path):
-    """A page that follows from its evidence may still state another learning rate than the trials' records."""
+    """Even if the page follows from its evidence, it may state another learning rate than the trials' records."""
     folder, config, _ = make_run(tmp_path, make_config())
     values = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     values["trials"]["A1"]["learning_rate"] = 0.5
@@ -69,7 +69,7 @@ def test_settings_that_were_not_trained_do_not_verify(tmp_path):
 
 
 def test_no_word_of_a_learner_is_published(zipped):
-    """A marker planted in every text, id, learner and prompt is in no file of the zip, packed or not."""
+    """A marker in every text, id, learner and prompt occurs in no file of the zip, compressed or not."""
     with zipfile.ZipFile(zipped) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
         for name in list(contents):
@@ -82,7 +82,7 @@ def test_no_word_of_a_learner_is_published(zipped):
 
 
 def test_learners_and_prompts_are_numbers_that_keep_who_wrote_what(marked, zipped):
-    """Resampling needs to know which documents share a writer, and nobody's name."""
+    """Resampling needs to know which documents share a writer, but no names."""
     before = pq.read_table(marked.documents)
     with zipfile.ZipFile(zipped) as archive, archive.open("corpus/documents.parquet") as file:
         after = pq.read_table(file)
@@ -94,7 +94,7 @@ def test_learners_and_prompts_are_numbers_that_keep_who_wrote_what(marked, zippe
 
 
 def test_the_losses_are_there_to_the_last_bit(marked, zipped, tmp_path):
-    """They are what everything else is recomputed from."""
+    """Everything else is recomputed from them."""
     with zipfile.ZipFile(zipped) as archive:
         archive.extract("evaluation/losses.parquet", tmp_path)
     levels = ("A1", "A2", "B1", "B2", "C1")
@@ -104,13 +104,13 @@ def test_the_losses_are_there_to_the_last_bit(marked, zipped, tmp_path):
 
 
 def test_the_same_run_gives_the_same_zip(marked, zipped, tmp_path):
-    """No time, owner or order of the disk is in it, so its hash can be printed in a paper."""
+    """It contains no times, owners or directory order, so its hash can be printed in a paper."""
     write_bundle(marked, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == zipped.read_bytes()
 
 
 def test_a_bundle_of_a_run_whose_report_shows_texts_has_none(tmp_path):
-    """The samples stay at home: the page of the zip is made without them, and verifies."""
+    """The samples are not published: the zip's page is made without them, and verifies."""
     folder = report_marked(tmp_path, show_texts=True)
     folder.report_html.write_text(folder.report_html.read_text() + f"<p>{TEXT}</p>")
     write_bundle(folder, tmp_path / "evidence.zip")
@@ -120,7 +120,7 @@ def test_a_bundle_of_a_run_whose_report_shows_texts_has_none(tmp_path):
 
 
 def test_a_text_that_strays_into_a_file_of_the_bundle_stops_it(tmp_path):
-    """A second guard, for whatever a later stage may write: eight words in a row are refused."""
+    """This second guard covers whatever later stages may write: eight consecutive words are refused."""
     folder = report_marked(tmp_path)
     leakage = json.loads(folder.leakage.read_text())
     folder.leakage.write_text(json.dumps({**leakage, "found": ["it has a red door and two small windows"]}))
@@ -134,7 +134,7 @@ def test_a_text_that_strays_into_a_file_of_the_bundle_stops_it(tmp_path):
 
 
 def test_a_text_of_a_further_corpus_that_strays_into_the_bundle_stops_it(tmp_path):
-    """Its learners are protected as the run's own are."""
+    """Its learners are protected in the same way as those of the run's own corpus."""
     text = "Nobody else in our village had ever seen a purple elephant dance before breakfast."
     config = make_config(report={"resamples": 100}, corpora={"other": {"path": "other.csv"}})
     folder, config, trials = make_run(tmp_path, config, documents=3)
@@ -150,7 +150,7 @@ def test_a_text_of_a_further_corpus_that_strays_into_the_bundle_stops_it(tmp_pat
 
 
 def test_a_report_older_than_its_run_is_not_bundled(tmp_path):
-    """A reader would be told that nothing fits; the writer is told first, and how to mend it."""
+    """Otherwise readers would find that nothing matches; the author is told first, and how to fix it."""
     folder = report_marked(tmp_path)
     losses = pq.read_table(folder.losses)
     pq.write_table(losses.set_column(6, "nats", pa.array(losses["nats"].to_numpy() * 1.01)), folder.losses)
@@ -170,14 +170,14 @@ def test_a_table_that_is_cut_short_is_named_as_damaged(marked, tmp_path, name):
 
 
 def test_a_run_without_a_report_is_told_to_write_one(make_run, tmp_path):
-    """Nothing to bundle yet."""
+    """There is nothing to bundle yet."""
     folder, _, _ = make_run()
     with pytest.raises(InputError, match="not there; do `raysweep run --name pilot"):
         write_bundle(folder, tmp_path / "evidence.zip")
 
 
 def test_bundling_and_verifying_need_neither_torch_nor_ray_nor_a_corpus(zipped):
-    """A reader of the paper has a laptop and the zip."""
+    """A reader of the paper has only a laptop and the zip."""
     code = f"""
 import sys
 class Refuse:

@@ -1,4 +1,4 @@
-"""Whatever is done to a bundle's files, `verify` gives an answer: verified, not verified with a place, or refused."""
+"""However a bundle's files are damaged, `verify` answers: verified, not verified (with the place), or refused."""
 
 import io
 import json
@@ -42,7 +42,7 @@ def put_in(content: bytes, draw: random.Random) -> bytes:
 
 
 def replace_value(content: bytes, draw: random.Random) -> bytes:
-    """Another value, a key left out, or one more key, anywhere in JSON."""
+    """Change a value, remove a key or add one, anywhere in JSON."""
     whole = json.loads(content)
     places = list(_places(whole))
     if not places:
@@ -65,7 +65,7 @@ def _places(value):
 
 
 def replace_column(content: bytes, draw: random.Random) -> bytes:
-    """A column of a Parquet file left out, doubled, renamed, of another type, empty, or with an odd value."""
+    """Remove, duplicate, rename, retype, empty or alter a column of a Parquet file."""
     table = pq.read_table(io.BytesIO(content))
     index = draw.randrange(table.num_columns)
     name, count = table.column_names[index], len(table)
@@ -95,7 +95,7 @@ def replace_column(content: bytes, draw: random.Random) -> bytes:
 
 
 def change_files(files: dict[str, bytes], draw: random.Random) -> dict[str, bytes]:
-    """One file changed, replaced by another, or left out."""
+    """Change one file, replace it by another, or remove it."""
     name = draw.choice(sorted(files))
     content = files[name]
     changes = [flip, cut, double, put_in]
@@ -119,9 +119,9 @@ def is_same_table(one: bytes, other: bytes) -> bool:
 
 
 def check_answer(path, files, honest) -> None:
-    """Verified only where nothing that counts is changed; else a place is named, or a reason.
+    """Check that the answer is "verified" only if nothing relevant was changed, and else names a place or a reason.
 
-    Another word about the software, or another encoding of the same table, with a hash that fits, cannot be told.
+    Other names in `made_with`, or another encoding of the same table, cannot be detected if their hashes match.
     """
     refusal, found = None, None
     try:
@@ -148,7 +148,7 @@ def seeds(sampled, count):
 
 @pytest.mark.parametrize("seed", seeds(SAMPLED, ALL))
 def test_no_damage_crashes_verify_and_none_passes(honest, tmp_path, seed):
-    """With hashes that fit in two of three cases, so that the damaged file is really read."""
+    """In two of three cases the hashes match the damage, so that the damaged file is really read."""
     draw = random.Random(seed)
     files = change_files(honest, draw)
     if seed % 3 and "manifest.json" in files and files["manifest.json"] == honest["manifest.json"]:
@@ -160,9 +160,9 @@ def test_no_damage_crashes_verify_and_none_passes(honest, tmp_path, seed):
 
 @pytest.mark.parametrize("seed", seeds(SAMPLED_ZIPS, ALL_ZIPS))
 def test_no_damage_of_the_zip_crashes_verify(honest, tmp_path, seed):
-    """Bytes of the zip itself: flipped, cut, doubled, put in.
+    """Bytes of the zip itself are flipped, cut, duplicated or inserted.
 
-    What changes no file may pass: a stream of compressed bytes ends within a byte, whose other bits say nothing.
+    Only damage that changes no file may pass: compressed data ends within a byte, whose remaining bits are unused.
     """
     draw = random.Random(seed)
     path = pack(tmp_path / "evidence.zip", honest)
@@ -189,7 +189,7 @@ NUMBER = re.compile(rb"\d+\.\d+")
 
 @pytest.mark.parametrize("kind", ["csv", "tex", "md", "html", "json"])
 def test_the_last_digit_of_any_number_counts(honest, tmp_path, kind):
-    """Up or down by one, in a few numbers of every kind of file, with hashes that fit and other software named."""
+    """A few numbers in every kind of file change by one, with matching hashes and other software named."""
     draw = random.Random(kind)
     names = [
         name for name in honest if name.startswith("report/") and name.endswith(kind) and NUMBER.search(honest[name])

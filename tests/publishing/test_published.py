@@ -1,4 +1,4 @@
-"""What leaves the machine: no secret, path, host or user name of a run is on its page or in its bundle."""
+"""What is published: no secret, path, host or user name of a run is on its page or in its bundle."""
 
 import json
 import shlex
@@ -17,8 +17,8 @@ from tests.simulated_run import make_config, make_run
 SECRETS = (
     "hunter2",  # a password in a webhook's address
     "tok-8c1f",  # an argument of the notification's command
-    "alice",  # the user, in paths
-    "secret-host",  # where the cluster is, and the machine that an error names
+    "alice",  # the user name, in paths
+    "secret-host",  # the cluster's address, and the machine that an error names
     "/home/",
 )
 SETTINGS = {
@@ -38,7 +38,7 @@ COMMAND = (
 
 @pytest.fixture(scope="module")
 def secretive(tmp_path_factory):
-    """A run whose settings, command and records are full of secrets."""
+    """Make a run whose settings, command and records contain many secrets."""
     config = make_config(**SETTINGS)
     folder, config, trials = make_run(
         tmp_path_factory.mktemp("secretive"), config, failed={"B1": "failed: lost worker"}
@@ -61,14 +61,14 @@ def secrets_in(name, content):
 
 
 def test_no_secret_is_in_the_report(secretive):
-    """Page, Markdown, evidence and tables are made to be handed on."""
+    """The page, Markdown, evidence and tables are made to be passed on."""
     files = [path for path in secretive.report.rglob("*") if path.is_file()]
     assert len(files) > 10
     assert [found for path in files for found in secrets_in(path.name, path.read_bytes())] == []
 
 
 def test_no_secret_is_in_the_bundle_and_it_verifies(secretive, tmp_path):
-    """The bundle's own copies of run.json, config.yaml and trial.json hold what is listed, and the report follows."""
+    """The bundle's copies of run.json, config.yaml and trial.json hold only listed keys, and the report follows."""
     write_bundle(secretive, tmp_path / "evidence.zip")
     with zipfile.ZipFile(tmp_path / "evidence.zip") as archive:
         found = [found for name in archive.namelist() for found in secrets_in(name, archive.read(name))]
@@ -77,7 +77,7 @@ def test_no_secret_is_in_the_bundle_and_it_verifies(secretive, tmp_path):
 
 
 def test_a_setting_that_is_not_listed_is_not_published():
-    """A new section is private until somebody lists it."""
+    """A new section is private until someone lists it."""
     published = published_config(make_config(**SETTINGS))
     assert set(published) == {
         "seed", "seeds", "data", "corpora", "masking", "model", "training", "trials", "controls", "evaluation",
@@ -89,7 +89,7 @@ def test_a_setting_that_is_not_listed_is_not_published():
 
 
 def test_the_published_command_repeats_the_run_with_names_of_files():
-    """It can be pasted into a shell by somebody who has the same files."""
+    """Anyone with the same files can paste it into a shell."""
     words = shlex.split(published_command(COMMAND))
     assert words[:4] == ["python", "-m", "raysweep", "run"]
     assert words[4:] == [

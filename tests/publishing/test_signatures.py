@@ -31,7 +31,7 @@ from tests.simulated_run import make_config, make_run
 
 
 def write_key(path, key=None, passphrase=None):
-    """A pair of key files, as `ssh-keygen` makes them."""
+    """Write a pair of key files, as `ssh-keygen` does."""
     key = key or Ed25519PrivateKey.generate()
     encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption))
@@ -56,7 +56,7 @@ def other_key(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory, keys):
-    """A bundle that the command has signed, in a folder with a space in its name."""
+    """Make a bundle that the command has signed, in a folder with a space in its name."""
     root = tmp_path_factory.mktemp("signed") / "my papers"
     root.mkdir()
     folder, config, trials = make_run(root, make_config(("A1", "C1"), resamples=100), documents=36)
@@ -84,7 +84,7 @@ def files_of(path):
 
 
 def test_a_signed_bundle_verifies_with_its_key_and_no_other(signed, keys, other_key, monkeypatch, capsys):
-    """0 with the right key and without any; 1 with another."""
+    """The exit code is 0 with the right key or without a key, and 1 with another key."""
     fingerprint = read_public_key(keys[1]).fingerprint
     assert command(monkeypatch, "verify", signed, "--key", keys[1])[0] == 0
     out = capsys.readouterr().out
@@ -123,14 +123,14 @@ FORGERIES = {
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_what_a_signature_covers_cannot_be_changed(signed, tmp_path, monkeypatch, capsys, name):
-    """The manifest holds the hash of every file and `made_with`; a bad signature counts without a key, too."""
+    """The manifest holds every file's hash and `made_with`; a bad signature is an error even if no key is given."""
     path = pack(tmp_path / "evidence.zip", FORGERIES[name](files_of(signed)))
     assert command(monkeypatch, "verify", path)[0] == 1
     assert "manifest.json.sig: stated a signature, " in capsys.readouterr().err
 
 
 def test_a_bundle_without_a_signature_does_not_pass_for_a_signed_one(signed, keys, tmp_path, monkeypatch, capsys):
-    """Leaving the signature out is the simplest forgery."""
+    """Removing the signature is the simplest forgery."""
     files = {name: content for name, content in files_of(signed).items() if name != "manifest.json.sig"}
     path = pack(tmp_path / "evidence.zip", files)
     assert command(monkeypatch, "verify", path)[0] == 0
@@ -141,7 +141,7 @@ def test_a_bundle_without_a_signature_does_not_pass_for_a_signed_one(signed, key
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")
 def test_openssh_checks_a_bundle_as_its_readme_says(signed, keys, tmp_path):
-    """A reader needs no raysweep for that; the words are those of README.txt in the zip."""
+    """Readers do not need raysweep for that; the commands are those of README.txt in the zip."""
     with zipfile.ZipFile(signed) as archive:
         archive.extractall(tmp_path)
     shutil.copyfile(keys[1], tmp_path / "key.pub")
@@ -158,7 +158,7 @@ def test_openssh_checks_a_bundle_as_its_readme_says(signed, keys, tmp_path):
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")
 @pytest.mark.parametrize("namespace", ["raysweep-bundle", "git"])
 def test_a_signature_of_openssh_counts_if_made_for_a_bundle(keys, tmp_path, namespace):
-    """Authors may sign on a machine without raysweep; a commit that they signed is no bundle."""
+    """Authors may sign on a machine without raysweep; a signature made for a commit is not valid for a bundle."""
     keys[0].chmod(0o600)
     (tmp_path / "manifest.json").write_bytes(b"{}\n")
     subprocess.run(
@@ -174,20 +174,20 @@ def test_a_signature_of_openssh_counts_if_made_for_a_bundle(keys, tmp_path, name
 
 
 def test_every_flipped_bit_of_a_signature_is_told(tmp_path):
-    """As text and as bytes; nothing but a ValueError comes out."""
+    """Bits are flipped in the text and in the bytes; the only exception raised is ValueError."""
     key, _ = write_key(tmp_path / "key")
     armoured = sign(b"content", key, no_passphrase)
     for place in range(len(armoured)):
         for bit in (1, 4, 32):
             changed = armoured[:place] + bytes([armoured[place] ^ bit]) + armoured[place + 1 :]
-            with pytest.raises(ValueError):  # noqa: PT011 - its words differ by what was hit
+            with pytest.raises(ValueError):  # noqa: PT011 - the message depends on the flipped bit
                 check_signature(b"content", changed)
         with pytest.raises(ValueError):  # noqa: PT011
             check_signature(b"content", armoured[:place])
 
 
 def test_a_key_with_a_passphrase_asks_for_it(tmp_path):
-    """The right one signs, another is told."""
+    """The right passphrase signs, another is reported."""
     key, public = write_key(tmp_path / "key", passphrase=b"correct horse")
     assert check_signature(b"x", sign(b"x", key, lambda: "correct horse")) == read_public_key(public)
     with pytest.raises(InputError, match="or its passphrase is another"):
@@ -195,7 +195,7 @@ def test_a_key_with_a_passphrase_asks_for_it(tmp_path):
 
 
 def test_what_is_no_key_is_told_with_how_to_make_one(tmp_path, keys, monkeypatch, capsys, signed):
-    """A folder, a missing file, noise, a key of another kind, the public key for the private one and the reverse."""
+    """Cases: a folder, a missing file, noise, another type of key, and public and private key interchanged."""
     other, other_public = write_key(tmp_path / "ecdsa", ec.generate_private_key(ec.SECP256R1()))
     (tmp_path / "noise").write_bytes(b"\xff" * 300)
     (tmp_path / "big").write_bytes(b"0" * 30_000)
@@ -209,7 +209,7 @@ def test_what_is_no_key_is_told_with_how_to_make_one(tmp_path, keys, monkeypatch
 
 
 def test_the_digest_of_a_bundle_is_that_of_its_manifest(signed, monkeypatch, capsys):
-    """The one line that stands for every byte of the bundle, printed by both commands."""
+    """This one line stands for every byte of the bundle; both commands print it."""
     manifest = files_of(signed)["manifest.json"]
     assert json.loads(manifest)["format"] == 1
     command(monkeypatch, "verify", signed)

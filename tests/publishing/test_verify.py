@@ -1,4 +1,4 @@
-"""Forged, damaged and hostile bundles are found out."""
+"""Forged, damaged and hostile bundles are detected."""
 
 import copy
 import json
@@ -105,7 +105,7 @@ TAMPERINGS = {
     ("name", "hashes"),
     [
         *((name, "made to fit") for name in TAMPERINGS),
-        # Old hashes give any of them away; some in CI will do.
+        # Old hashes reveal any of them; a few cases are enough in CI.
         *(
             pytest.param(name, "old", marks=[] if number % 5 == 0 else [pytest.mark.slow])
             for number, name in enumerate(TAMPERINGS)
@@ -113,7 +113,7 @@ TAMPERINGS = {
     ],
 )
 def test_every_tampering_is_caught(honest, tmp_path, name, hashes):
-    """With the manifest as it was, and with every hash in it made to fit what was tampered with."""
+    """The manifest is unchanged in one case; in the other, all its hashes match the forged files."""
     files = TAMPERINGS[name](honest)
     assert files != honest
     if hashes == "made to fit":
@@ -124,7 +124,7 @@ def test_every_tampering_is_caught(honest, tmp_path, name, hashes):
 
 
 def test_an_honest_bundle_verifies(honest, tmp_path):
-    """However it was packed; else the tests above would prove nothing."""
+    """It verifies however it was packed; otherwise the tests above would prove nothing."""
     found = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(honest)))
     assert found.differences == ()
     assert found.rounding == ()
@@ -140,7 +140,7 @@ def test_a_changed_hash_is_caught(honest, tmp_path):
 
 
 def test_what_differs_is_told_exactly(honest, tmp_path):
-    """The file, the place in it, what is stated and what comes out."""
+    """The message has the file, the place in it, the stated value and the computed one."""
     files = TAMPERINGS["a digit of a CSV table"](honest)
     (one,) = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files))).differences
     stated, recomputed = (
@@ -159,7 +159,7 @@ def test_what_differs_is_told_exactly(honest, tmp_path):
 
 
 def test_a_forgery_from_the_evidence_on_is_caught_by_the_losses(honest, tmp_path):
-    """Someone who renders a fine page from false evidence still has the losses against them."""
+    """Even a consistent page made from false evidence disagrees with the losses."""
     evidence = json.loads(honest["report/evidence.json"])
     turn_verdict(evidence)
     files = {
@@ -175,7 +175,7 @@ def test_a_forgery_from_the_evidence_on_is_caught_by_the_losses(honest, tmp_path
 
 
 def test_no_word_about_the_software_excuses_a_difference(honest, tmp_path):
-    """Whatever `made_with` says is only said: another numpy or other code of raysweep turns no 1 into 0 or 2."""
+    """`made_with` is only a claim: naming another numpy or raysweep never turns exit code 1 into 0 or 2."""
 
     def other_software(manifest):
         manifest["made_with"] |= {"numpy": "0.9", "code": "0" * 12}
@@ -190,8 +190,8 @@ def test_no_word_about_the_software_excuses_a_difference(honest, tmp_path):
 
 
 def test_a_digit_between_two_may_be_either_and_its_documents_follow_it(honest, tmp_path, monkeypatch):
-    """On another machine the last bits of a sum are others; where they decide the ninth digit, both are right."""
-    monkeypatch.setattr(rounding, "ACCURACY", 1e-9)  # so that there is such a value among these few hundred
+    """Other machines differ in the last bits of a sum; where they decide the ninth digit, both digits are right."""
+    monkeypatch.setattr(rounding, "ACCURACY", 1e-9)  # so that these few hundred values include such a one
     evidence = json.loads(honest["report/evidence.json"])
     numbers = [
         (row, level, step)
@@ -217,7 +217,7 @@ def test_a_digit_between_two_may_be_either_and_its_documents_follow_it(honest, t
 
 
 def test_another_version_of_raysweep_is_named_and_does_not_change_the_answer(honest, tmp_path):
-    """It may count otherwise for good reasons; but that is only what the bundle says, so it is not verified here."""
+    """It may compute differently for good reasons; but the version is only a claim, so it is not verified here."""
 
     def other_version(manifest):
         manifest["made_with"]["raysweep"] = "0.0.7"
@@ -233,7 +233,7 @@ def test_another_version_of_raysweep_is_named_and_does_not_change_the_answer(hon
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil", "report/../../evil", "a\\b", "C:evil", "./x", "a//b", ""])
 def test_a_path_out_of_the_bundle_is_refused(honest, tmp_path, name):
-    """A zip may name any place of the disk; nothing is unpacked."""
+    """A zip may name any path on the disk; nothing is unpacked."""
     entry = zipfile.ZipInfo("x")
     entry.filename = name
     path = tmp_path / "here" / "evidence.zip"
@@ -248,7 +248,7 @@ def test_a_path_out_of_the_bundle_is_refused(honest, tmp_path, name):
 @pytest.mark.parametrize("name", ["report/report.html", "report/REPORT.html"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_name_that_is_used_twice_is_refused(honest, tmp_path, name):
-    """One for the reader who unzips, another for the verifier; also where a disk knows no capitals."""
+    """Unzipping could take one and the verifier the other; case-insensitive disks are considered, too."""
     with zipfile.ZipFile(pack(tmp_path / "evidence.zip", honest), "a") as archive:
         archive.writestr(name, b"another page")
     with pytest.raises(InputError, match="used twice"):
@@ -256,7 +256,7 @@ def test_a_name_that_is_used_twice_is_refused(honest, tmp_path, name):
 
 
 def test_a_link_is_refused(honest, tmp_path):
-    """A link could show the verifier a file of its own disk."""
+    """A link could make the verifier read a file of its own disk."""
     entry = zipfile.ZipInfo("report/link")
     entry.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(pack(tmp_path / "evidence.zip", honest), "a") as archive:
@@ -266,7 +266,7 @@ def test_a_link_is_refused(honest, tmp_path):
 
 
 def test_a_bomb_is_refused(honest, tmp_path, monkeypatch):
-    """By what it says it unpacks to, and by what it does unpack to."""
+    """It is refused by the size it states, and by the size it really unpacks to."""
     monkeypatch.setattr(archive_module, "MAX_BYTES", 2_000_000)
     path = tmp_path / "evidence.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -275,7 +275,7 @@ def test_a_bomb_is_refused(honest, tmp_path, monkeypatch):
     assert path.stat().st_size < 30_000
     with pytest.raises(InputError, match="would unpack to more than"):
         verify_bundle(path)
-    # The same bomb, whose headers say that it is small.
+    # The same bomb, with headers that state a small size.
     content = path.read_bytes().replace((3_000_000).to_bytes(4, "little"), (300).to_bytes(4, "little"))
     path.write_bytes(content)
     with pytest.raises(InputError):
@@ -288,7 +288,7 @@ def test_a_bomb_is_refused(honest, tmp_path, monkeypatch):
     ids=["empty", "no zip", "a zip without files"],
 )
 def test_what_is_no_bundle_is_called_so(tmp_path, content):
-    """One line and exit code 2, never a traceback."""
+    """It ends with one line and exit code 2, never a traceback."""
     (tmp_path / "evidence.zip").write_bytes(content)
     with pytest.raises(InputError, match=r"evidence\.zip"):
         verify_bundle(tmp_path / "evidence.zip")
@@ -299,14 +299,14 @@ def test_what_is_no_bundle_is_called_so(tmp_path, content):
     [b"{}", b"[]", b"{", b"\xff", b'{"files": [], "made_with": {}, "format": 1, "run": "x"}', b"[" * 100_000],
 )
 def test_a_manifest_that_cannot_be_read_is_refused(honest, tmp_path, manifest):
-    """Whatever it holds."""
+    """Its content does not matter."""
     with pytest.raises(InputError, match=r"manifest\.json"):
         verify_bundle(pack(tmp_path / "evidence.zip", {**honest, "manifest.json": manifest}))
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".."])
 def test_a_runs_name_is_no_path(honest, tmp_path, name):
-    """The manifest names the folder in which the bundle is laid out."""
+    """The manifest names the folder into which the bundle is unpacked."""
     files = json_of("manifest.json", lambda v: v.update(run=name))(honest)
     with pytest.raises(RaysweepError) as raised:
         verify_bundle(pack(tmp_path / "evidence.zip", files))
@@ -314,7 +314,7 @@ def test_a_runs_name_is_no_path(honest, tmp_path, name):
 
 
 def test_a_torn_download_is_caught(honest, tmp_path):
-    """Cut anywhere, or with a byte that fell over."""
+    """It is cut anywhere, or has a flipped byte."""
     whole = pack(tmp_path / "whole.zip", honest).read_bytes()
     cut = tmp_path / "cut.zip"
     cut.write_bytes(whole[: len(whole) // 2])
@@ -327,7 +327,7 @@ def test_a_torn_download_is_caught(honest, tmp_path):
 
 
 def run_verify(path, monkeypatch, capsys):
-    """The command as a script meets it: exit code, what it prints, what it complains of."""
+    """Run the command as a script would; return the exit code, stdout and stderr."""
     monkeypatch.setattr(sys, "argv", ["raysweep", "verify", str(path)])
     with pytest.raises(SystemExit) as left:
         main()
@@ -335,7 +335,7 @@ def run_verify(path, monkeypatch, capsys):
 
 
 def test_the_command_says_by_its_exit_code_what_it_found(honest, tmp_path, monkeypatch, capsys):
-    """0: verified; 1: it does not follow from the losses; 2: nothing that could be looked at."""
+    """0: verified; 1: the results do not follow from the losses; 2: the bundle could not be checked."""
     code, out, err = run_verify(pack(tmp_path / "evidence.zip", honest), monkeypatch, capsys)
     assert (code, err) == (0, "")
     digest = json.loads(honest["report/evidence.json"])["inputs"]["digest"]

@@ -1,4 +1,4 @@
-"""The finished run, served: in this process for the API, by a real server for what needs one."""
+"""A finished run, served in this process for the API and by a real server for tests that need one."""
 
 import contextlib
 import socket
@@ -31,7 +31,7 @@ def client(served):
 
 @contextlib.contextmanager
 def running(app):
-    """The address of a server that answers on the loopback interface."""
+    """Start a server on the loopback interface and yield its address."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -1,4 +1,4 @@
-"""The API of `raysweep try`: the same answers as in Python, and a clear one to whatever else is sent."""
+"""The API of `raysweep try` gives the same answers as Python, and a clear answer to invalid requests."""
 
 import json
 import re
@@ -27,7 +27,7 @@ HOSTILE = "<img src=x onerror=alert(1)> & \"'é😀\u202e 漢字 ﷺ"
 
 
 def test_the_models_are_each_levels_own_and_the_general_one(client):
-    """With what a page must know before it asks: limits, levels, and how often they were right."""
+    """The answer includes what a page must know before it asks: limits, levels, and how often they were right."""
     told = client.get("/api/run").json()
     assert [(model["name"], model["level"]) for model in told["models"]] == [("A1", "A1"), ("C1", "C1"), ("all", None)]
     assert (told["run"], told["language"], told["is_synthetic"], told["has_report"]) == ("tiny", "en", True, True)
@@ -36,7 +36,7 @@ def test_the_models_are_each_levels_own_and_the_general_one(client):
 
 
 def test_blanks_are_filled_as_python_fills_them(client, run):
-    """Whether they are ranges of the text or spelled in it; positions count characters, not bytes or halves of them."""
+    """Blanks may be ranges of the text or written in it; positions count characters, not bytes or UTF-16 units."""
     text = "I like 😀 tea because it is hot."
     asked = {"blanks": [{"start": 21, "stop": 26, "kind": "word"}, {"start": 9, "stop": 12}], "samples": 1, "seed": 4}
     answer = client.post("/api/fill", json={"text": text, **asked, "max_words": 1}).json()
@@ -53,7 +53,7 @@ def test_blanks_are_filled_as_python_fills_them(client, run):
 
 @pytest.mark.parametrize("text", ["I like tea.", HOSTILE, "a\n\nb  c", "x" * 3000])
 def test_a_text_is_read_as_python_reads_it(client, run, text):
-    """Every model's surprisal at each token, their sums, and the levels; the tokens are the text, to the character."""
+    """Every model gives surprisals per token, their sums and the levels; the tokens join to the exact text."""
     answer = client.post("/api/read", json={"text": text}).json()
     assert "".join(answer["tokens"]) == text
     levels = run.levels.predict(text).iloc[0]
@@ -68,7 +68,7 @@ def test_a_text_is_read_as_python_reads_it(client, run, text):
 
 
 def test_what_others_ask_at_the_same_time_changes_no_answer(client):
-    """Requests share batches, and each is answered for its own text."""
+    """Requests share batches, but each is answered for its own text."""
     asked = [f"{'very ' * number}good [word] tea" for number in range(4)]
     alone = [client.post("/api/read", json={"text": text}).json() for text in asked]
     with ThreadPoolExecutor(8) as pool:
@@ -126,7 +126,7 @@ def test_what_others_ask_at_the_same_time_changes_no_answer(client):
     ],
 )
 def test_a_request_that_cannot_be_answered_says_why(client, path, body, status, message):
-    """In one sentence, without the text that was sent."""
+    """The reason is one sentence, without the text that was sent."""
     answer = client.post(f"/api/{path}", content=json.dumps(body), headers={"content-type": "application/json"})
     assert answer.status_code == status
     assert message in answer.json()["detail"]
@@ -134,7 +134,7 @@ def test_a_request_that_cannot_be_answered_says_why(client, path, body, status, 
 
 
 def test_what_is_no_json_is_refused(client):
-    """And a page of somebody else's cannot send it as a form."""
+    """A page of another site therefore cannot send it as a form."""
     json_type = {"content-type": "application/json"}
     assert client.post("/api/read", content=b"{", headers=json_type).status_code == 422
     assert client.post("/api/read", data={"text": "I go home"}).status_code == 422
@@ -143,7 +143,7 @@ def test_what_is_no_json_is_refused(client):
 
 
 def test_the_description_of_the_api_needs_no_network(client):
-    """Every path and body is on /docs, which is valid HTML without scripts; programs read openapi.json."""
+    """Every path and body is described on /docs, valid HTML without scripts; programs read openapi.json."""
     page = client.get("/docs").text
     for expected in ("GET /api/run", "POST /api/fill", "POST /api/read", 'id="FillRequest"', "temperature"):
         assert expected in page
@@ -155,7 +155,7 @@ def test_the_description_of_the_api_needs_no_network(client):
 
 
 def test_the_page_fetches_nothing_from_elsewhere(client):
-    """No address of another server in it, no inline script or style, which its policy forbids."""
+    """It has no address of another server and no inline script or style, which its policy forbids."""
     page = client.get("/")
     assert "default-src 'none'; script-src 'self'; style-src 'self'" in page.headers["content-security-policy"]
     assert JustHTML(page.text, strict=True)
@@ -168,7 +168,7 @@ def test_the_page_fetches_nothing_from_elsewhere(client):
 
 
 def test_the_report_is_a_tab_away(client, served):
-    """As it was written; its styles are in it, so its own policy allows them, and no script."""
+    """The report is served as it was written; its own policy allows its inline styles, and no script."""
     answer = client.get("/report/report.html")
     assert answer.content == served.run.folder.report_html.read_bytes()
     assert "style-src 'unsafe-inline'" in answer.headers["content-security-policy"]
@@ -177,7 +177,7 @@ def test_the_report_is_a_tab_away(client, served):
 
 
 def test_a_server_that_is_busy_says_so(served, monkeypatch):
-    """With when to ask again; what waits is answered all the same."""
+    """The answer says when to ask again; requests that wait are still answered."""
     begun, may_go_on = threading.Event(), threading.Event()
     read = served.__class__.read
 
@@ -203,7 +203,7 @@ def test_a_server_that_is_busy_says_so(served, monkeypatch):
 
 
 def test_at_the_end_what_waits_is_refused_at_once_and_the_current_batch_answered(served, monkeypatch):
-    """The first Ctrl-C waits for a batch, not for the queue."""
+    """The first Ctrl-C waits for one batch, not for the whole queue."""
     begun, may_go_on = threading.Event(), threading.Event()
     read = served.__class__.read
 
@@ -230,7 +230,7 @@ def test_at_the_end_what_waits_is_refused_at_once_and_the_current_batch_answered
 
 
 def test_a_client_that_goes_away_leaves_the_queue(served, monkeypatch):
-    """Nothing is computed for it; those behind it are answered."""
+    """Nothing is computed for it; the requests behind it are answered."""
     begun, may_go_on, cancelled, seen, asked = (*(threading.Event() for _ in range(3)), [], [])
     ask = RequestBatches.ask
 
@@ -267,7 +267,7 @@ def test_a_client_that_goes_away_leaves_the_queue(served, monkeypatch):
 
 
 def test_a_model_that_fails_costs_its_request_alone(served, monkeypatch):
-    """Those who wait hear of it, and the next are answered."""
+    """The waiting clients receive the error, and later requests are answered."""
     monkeypatch.setattr(served.__class__, "read", _diverge)
     with TestClient(make_app(served), base_url="http://localhost") as client:
         answer = client.post("/api/read", json={"text": "I go home."})
@@ -280,7 +280,7 @@ def _diverge(*_):
 
 
 def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
-    """It says why; a run in which nothing is trained is refused."""
+    """It says why there are no levels; a run in which nothing is trained is refused."""
     own_run.folder.record.unlink()
     shutil.rmtree(own_run.folder.report)
     served = serve_run(own_run)
@@ -296,14 +296,14 @@ def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
 
 
 def test_a_replica_that_starts_after_a_training_is_refused(own_run):
-    """It would answer with other models than the replicas beside it, under the same names."""
+    """It would answer with other models than the other replicas, under the same names."""
     served = serve_run(own_run)
     arguments = {"run": str(own_run.folder.root), "hosts": None, "token": None, "digests": served.digests}
     arguments["report_digest"] = served.report_digest
     assert set(served.digests) >= {"A1", "C1"}
     assert open_app(**arguments).title == "raysweep try"
     shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
-    shutil.rmtree(own_run.folder.report)  # rests on the model before
+    shutil.rmtree(own_run.folder.report)  # depends on the earlier model
     with pytest.raises(
         InputError, match=r"'tiny': A1, what tells levels changed since `raysweep serve` began; end it, and give"
     ):
@@ -311,7 +311,7 @@ def test_a_replica_that_starts_after_a_training_is_refused(own_run):
 
 
 def test_a_replica_that_starts_after_a_report_shows_none_as_those_beside_it(own_run):
-    """It would show what the others refuse; a report whose evidence is not written yet is none."""
+    """Otherwise it would show what the others refuse; a report whose evidence is not written yet does not count."""
     served = serve_run(own_run)
     hosts = frozenset({"localhost"})
     arguments = {"run": str(own_run.folder.root), "hosts": hosts, "token": None, "digests": served.digests}
@@ -329,7 +329,7 @@ def test_a_replica_that_starts_after_a_report_shows_none_as_those_beside_it(own_
 
 
 def test_what_is_read_with_other_settings_is_another_answer(own_run):
-    """A longer window or another language, with the same models."""
+    """Examples: a longer window or another language, with the same models."""
     before, path = serve_run(own_run).digests, own_run.folder.config
     for field, value in (("max_tokens", 64), ("language", "de")):
         text = path.read_text()
@@ -341,7 +341,7 @@ def test_what_is_read_with_other_settings_is_another_answer(own_run):
 
 
 def test_a_live_server_answers_with_the_models_it_has_and_says_which(own_run):
-    """When they are trained again beside it; the report, which is read from the disk, is not mixed in."""
+    """This holds while models are trained again; the report, which is read from the disk, is not mixed in."""
     served = serve_run(own_run)
     served.load()
     digest = read_record(own_run.folder.trial("A1")).model_digest
@@ -359,7 +359,7 @@ def test_a_live_server_answers_with_the_models_it_has_and_says_which(own_run):
 
 
 def test_a_model_that_is_trained_again_while_it_is_loaded_is_refused(own_run):
-    """Its weights would be answered with under the digest of others."""
+    """Its weights would otherwise answer under another model's digest."""
     served = serve_run(own_run)
     assert served.digests["A1"] != served.digests["C1"]
     shutil.copytree(own_run.folder.trial("C1").root, own_run.folder.trial("A1").root, dirs_exist_ok=True)
@@ -368,7 +368,7 @@ def test_a_model_that_is_trained_again_while_it_is_loaded_is_refused(own_run):
 
 
 def test_a_report_of_another_version_costs_the_levels_alone(own_run, monkeypatch):
-    """The models fill blanks all the same, and the reason is told."""
+    """The models still fill blanks, and the reason is reported."""
     text = own_run.folder.evidence.read_text(encoding="utf-8").replace('"confidence"', '"of_another_version"')
     own_run.folder.evidence.write_text(text, encoding="utf-8")
     monkeypatch.setattr(own_run.__class__, "_refuse_damage", lambda *_: None)
@@ -377,7 +377,7 @@ def test_a_report_of_another_version_costs_the_levels_alone(own_run, monkeypatch
 
 @pytest.mark.parametrize("requests", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_requests_of_20_clients_are_all_answered(address, requests):
-    """By a real server, in its queue; the slowest of twenty is told."""
+    """A real server answers from its queue; the 95th percentile of the times is printed."""
 
     def ask(number):
         began = time.perf_counter()
@@ -385,7 +385,7 @@ def test_requests_of_20_clients_are_all_answered(address, requests):
         answer = client.post(f"/api/{path}", json={"text": f"I have {number} [word].", **body})
         return answer.status_code, time.perf_counter() - began
 
-    # One client with a connection a thread: a client of its own for each request takes most of the time.
+    # One client with a connection per thread: a new client for each request would take most of the time.
     limits = httpx2.Limits(max_connections=20)
     with httpx2.Client(base_url=address, timeout=200, limits=limits) as client, ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(ask, range(requests)))
@@ -394,5 +394,5 @@ def test_requests_of_20_clients_are_all_answered(address, requests):
 
 
 def test_the_page_s_files_are_in_the_package():
-    """A wheel without them would serve nothing."""
+    """A wheel without them would serve no page."""
     assert {path.name for path in PAGE.iterdir()} == {"index.html", "page.js", "page.css", "docs.html.j2"}

@@ -1,4 +1,4 @@
-"""Who may talk to the server: names, origins, tokens, and how much they may send."""
+"""Who may talk to the server: host names, origins, tokens and the size of requests."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ async def echo(scope, receive, send):
     ],
 )
 def test_only_this_servers_names_are_answered(host, status):
-    """A name of somebody else's that leads here is DNS rebinding."""
+    """Another name that resolves to this address is DNS rebinding."""
     client = TestClient(Guard(echo), base_url="http://localhost")
     assert client.get("/", headers={"host": host}).status_code == status
 
@@ -48,13 +48,13 @@ def test_only_this_servers_names_are_answered(host, status):
     ],
 )
 def test_pages_of_others_cannot_post(origin, status):
-    """A browser says which page a request is from."""
+    """Browsers state the origin of a request."""
     client = TestClient(Guard(echo), base_url="http://localhost")
     assert client.post("/", headers={} if origin is None else {"origin": origin}).status_code == status
 
 
 def test_on_any_address_a_token_is_asked_for():
-    """As a bearer token, or once in the page's address, which then leaves it in a cookie that scripts cannot read."""
+    """It is sent as a bearer token, or once in the page's address and then in a cookie that scripts cannot read."""
     app = Guard(echo, hosts=None, token=TOKEN)
     client = TestClient(app, base_url="http://lab.example", follow_redirects=False)
     assert client.get("/").status_code == 401
@@ -72,13 +72,13 @@ def test_on_any_address_a_token_is_asked_for():
 
 
 def test_a_server_without_a_token_needs_names():
-    """Or anybody could talk to it."""
+    """Otherwise anybody could talk to it."""
     with pytest.raises(AssertionError):
         Guard(echo, hosts=None)
 
 
 def test_a_body_is_counted_as_it_comes():
-    """Whatever its headers say, and also if they say nothing."""
+    """The size is counted whatever the headers say, and also without headers."""
     client = TestClient(Guard(echo), base_url="http://localhost")
     assert client.post("/", content=b"x" * MAX_BODY).text == f"{MAX_BODY} bytes"
     parts = (b"x" * 100_000 for _ in range(100))
@@ -89,7 +89,7 @@ def test_a_body_is_counted_as_it_comes():
 
 
 def test_websockets_are_closed_and_an_endless_body_is_not_read_to_its_end():
-    """Nothing here speaks over them."""
+    """Nothing here uses WebSockets."""
     sent, taken = [], 0
 
     async def send(message):

@@ -1,4 +1,4 @@
-"""What Ray Serve's proxy is given: a request whose replica was lost is asked again, and nothing else is."""
+"""What Ray Serve's proxy is given: only a request whose replica was lost is asked again."""
 
 import asyncio
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from raysweep.serving.web_app import make_app
 
 
 def post(app, body=b"text", *, leaves=False, path="/api/read"):
-    """The messages of the answer to a request, as a server sends it."""
+    """Return the messages that answer a request, as a server would send them."""
     coming, sent = [{"type": "http.request", "body": body}, *[{"type": "http.disconnect"}] * leaves], []
 
     async def receive():
@@ -29,7 +29,7 @@ def post(app, body=b"text", *, leaves=False, path="/api/read"):
 
 
 class Proxy:
-    """Answers with the body, after it has lost some replicas: then it returns, as Ray Serve's, with the start alone."""
+    """Answer with the body after losing some replicas; a loss returns only the start message, as in Ray Serve."""
 
     def __init__(self, lost):
         self.lost, self.asked, self.headers = lost, 0, []
@@ -46,7 +46,7 @@ class Proxy:
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_request_whose_replica_is_lost_is_asked_again(lost):
-    """With its whole body, and as it came; once, if it is answered."""
+    """It is asked again with its whole body, unchanged, and only until it is answered."""
     proxy = Proxy(lost)
     start, body = post(proxy)
     assert (start["status"], body["body"], proxy.asked) == (200, b"text", lost + 1)
@@ -55,7 +55,7 @@ def test_a_request_whose_replica_is_lost_is_asked_again(lost):
 
 
 def test_a_request_that_loses_replica_after_replica_is_given_up():
-    """It may be what kills them; the client hears when to ask again."""
+    """The request may be what kills them; the client is told when to ask again."""
     proxy = Proxy(9)
     start, body = post(proxy)
     assert (start["status"], proxy.asked) == (503, 2)
@@ -64,7 +64,7 @@ def test_a_request_that_loses_replica_after_replica_is_given_up():
 
 
 def test_an_answer_that_has_begun_is_not_begun_again():
-    """The client has a piece already; an error that the app answers with is an answer."""
+    """The client already has a part of it; an error response from the app is an answer, too."""
     pieces = [
         {"type": "http.response.start", "status": 500, "headers": []},
         {"type": "http.response.body", "body": b"a", "more_body": True},
@@ -80,7 +80,7 @@ def test_an_answer_that_has_begun_is_not_begun_again():
 
 
 def test_requests_for_other_apps_of_the_same_serve_are_left_alone():
-    """Their bodies may be large, and their requests change something; all of ours are known."""
+    """Their bodies may be large and their requests may have side effects; all of our paths are known."""
     proxy = Proxy(1)
     (start,) = post(proxy, b"x" * (MAX_BODY + 1), path="/theirs")
     assert (start["status"], proxy.asked) == (200, 1)
@@ -91,7 +91,7 @@ def test_requests_for_other_apps_of_the_same_serve_are_left_alone():
 
 
 def test_nothing_is_asked_for_a_client_that_has_gone():
-    """Its replica is not lost: the proxy gave its request up."""
+    """Its replica is not lost: the proxy cancelled the request."""
     asked = []
 
     async def wait(_, receive, __):
@@ -102,14 +102,14 @@ def test_nothing_is_asked_for_a_client_that_has_gone():
 
 
 def test_a_body_that_no_replica_would_take_is_refused_here():
-    """It would be kept until it is answered."""
+    """Otherwise it would be kept in memory until it is answered."""
     proxy = Proxy(0)
     start, _ = post(proxy, b"x" * (MAX_BODY + 1))
     assert (start["status"], proxy.asked) == (413, 0)
 
 
 def test_what_is_no_request_is_handed_on():
-    """The server's lifespan, which the proxy answers itself."""
+    """An example is the server's lifespan, which the proxy answers itself."""
     seen = []
 
     async def app(scope, *_):

@@ -1,4 +1,4 @@
-"""The page, driven in a real browser: by mouse and by keyboard, in a narrow window, with hostile texts."""
+"""The page in a real browser: by mouse, by keyboard, in a narrow window, and with hostile texts."""
 
 import shutil
 
@@ -21,7 +21,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, address):
-    """The page, opened; a test fails if the browser complains of anything, such as its policy."""
+    """Open the page; a test fails if the browser reports any error, such as a violation of its policy."""
     page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme="dark")
     page.set_default_timeout(120_000)
     complaints = []
@@ -29,7 +29,7 @@ def page(browser, address):
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: request.url.startswith((address, "data:")) or complaints.append(request.url))
     page.goto(address)
-    page.locator("#run", has_text="tiny").wait_for()  # no function: the page's policy forbids to evaluate one
+    page.locator("#run", has_text="tiny").wait_for()  # not wait_for_function: the page's policy forbids eval
     yield page
     page.close()
     assert complaints == []
@@ -40,7 +40,7 @@ def fits(page):
 
 
 def test_words_are_blanked_and_filled_with_the_mouse(page):
-    """Two words side by side are one blank; every model writes, side by side, with probabilities."""
+    """Two adjacent words become one blank; the models' fillings are shown side by side, with probabilities."""
     page.fill("#text", "We drink it very hot.")
     page.fill("#samples", "2")
     page.fill("#first-word", "like")
@@ -65,7 +65,7 @@ def test_words_are_blanked_and_filled_with_the_mouse(page):
 
 
 def test_everything_can_be_done_with_the_keyboard(page):
-    """Tabs and words by arrow keys; the numbers of the focused word are told for every model."""
+    """Arrow keys move between tabs and words; the focused word's numbers are read out for every model."""
     page.focus("#words button")
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "Space", "End", "ArrowLeft"):
         page.keyboard.press(key)
@@ -93,7 +93,7 @@ def test_everything_can_be_done_with_the_keyboard(page):
 
 
 def test_hostile_text_stays_text(page):
-    """In the words, in what the models write around, in the coloured tokens, and in messages."""
+    """This holds in words, in the models' fillings, in the coloured tokens and in messages."""
     page.fill("#text", HOSTILE)
     assert page.inner_text("#words") == HOSTILE
     page.click("#words button:text-is('tea')")
@@ -114,7 +114,7 @@ def test_hostile_text_stays_text(page):
 
 
 def test_the_report_opens_in_its_tab(page):
-    """The same page that the run wrote."""
+    """It is the same page that the run wrote."""
     page.click("#tab-report")
     frame = page.frame_locator("#report")
     frame.locator("h1").wait_for()

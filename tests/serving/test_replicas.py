@@ -1,4 +1,4 @@
-"""`raysweep serve` with two replicas: one is killed while clients ask, and a model is trained again beside them."""
+"""`raysweep serve` with two replicas: one is killed while clients ask, and a model is trained again meanwhile."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ TOKEN = "0123456789abcdef"
 
 @contextmanager
 def served(run, printed, **variables):
-    """The command with two replicas; gives its process and its address, once both answer."""
+    """Run the command with two replicas; yield its process and its address once both replicas answer."""
     port = free_port()
     options = ["--name", run.name, "--storage", str(run.parent), "--port", str(port), "--replicas", "2"]
     words = [sys.executable, "-m", "raysweep", "serve", *options]
@@ -43,7 +43,7 @@ def served(run, printed, **variables):
 
 @contextmanager
 def node(printed, *options):
-    """A node with a CPU and no GPU, until the block ends or it is killed."""
+    """Start a node with a CPU and no GPU; it runs until the block ends or it is killed."""
     own = ["--num-cpus", "1", "--num-gpus", "0", "--object-store-memory", "100000000", "--block"]
     words = [Path(sys.executable).with_name("ray"), "start", *own, *options]
     environment = os.environ | {"RAY_AUTH_MODE": "token"}
@@ -80,7 +80,7 @@ def ask(address, number):
 
 
 def ask_all(address, kill):
-    """The models that answered; every request is answered, while something is killed when a quarter is."""
+    """Return the models that answered; all requests must be answered, though a kill happens after a quarter."""
     with ThreadPoolExecutor(CLIENTS) as pool:
         asked = [pool.submit(ask, address, number) for number in range(200)]
         asked[50].result()
@@ -91,7 +91,7 @@ def ask_all(address, kill):
 
 
 def test_a_killed_replica_costs_nobody_an_answer_and_a_trained_model_is_not_mixed_in(own_run, tmp_path):
-    """What it was to answer is asked again of the other; what replaces it has the same models, or is refused."""
+    """Its requests go to the other replica; its replacement has the same models, or is refused."""
     run, printed = own_run.folder.root, tmp_path / "printed.txt"
     with served(run, printed) as (process, address):
         told = httpx2.get(f"{address}/api/run", timeout=60).json()
@@ -112,7 +112,7 @@ def test_a_killed_replica_costs_nobody_an_answer_and_a_trained_model_is_not_mixe
 
 
 def test_a_lost_node_of_a_cluster_costs_nobody_an_answer(finished_storage, tmp_path):
-    """One replica lies on each of its two nodes, which have no GPU: finished models need none."""
+    """Each of the two nodes has one replica and no GPU, since finished models need none."""
     address = f"127.0.0.1:{free_port()}"
     ports = {name: str(free_port()) for name in ("--dashboard-port", "--ray-client-server-port")}
     own = ["--port", address.partition(":")[2], *chain.from_iterable(ports.items())]
@@ -129,7 +129,7 @@ def test_a_lost_node_of_a_cluster_costs_nobody_an_answer(finished_storage, tmp_p
 
 
 def test_a_team_is_answered_by_ray_serve_as_by_the_local_app(finished_storage, client, tmp_path):
-    """Equal to the digit, with the token alone; SIGTERM ends all of it."""
+    """Answers are equal to the digit and need the token; SIGTERM ends every process."""
     port = free_port()
     options = ["--name", "tiny", "--storage", str(finished_storage), "--port", str(port)]
     words = [sys.executable, "-m", "raysweep", "serve", *options]

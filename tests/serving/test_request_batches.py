@@ -1,4 +1,4 @@
-"""The queue: what is answered together, what is refused, and what happens at the end."""
+"""The queue: which requests share a batch, which are refused, and what happens at the end."""
 
 import threading
 from concurrent.futures import CancelledError
@@ -9,7 +9,7 @@ from raysweep.serving.request_batches import BusyError, RequestBatches
 
 
 def test_what_waits_with_one_key_is_answered_together_in_order():
-    """At most so many; others wait for their turn."""
+    """A batch has a maximum size; other requests wait for their turn."""
     calls = []
 
     def work(key, payloads):
@@ -25,7 +25,7 @@ def test_what_waits_with_one_key_is_answered_together_in_order():
 
 
 def test_a_full_queue_refuses_and_an_error_reaches_all_who_wait():
-    """The queue goes on after it."""
+    """The queue continues after the error."""
 
     def work(key, payloads):
         if key == "bad":
@@ -45,7 +45,7 @@ def test_a_full_queue_refuses_and_an_error_reaches_all_who_wait():
 
 
 def test_a_request_that_was_cancelled_takes_no_place():
-    """A client that reloads its page would otherwise keep the others out."""
+    """Otherwise a client that reloads its page would keep others out."""
     batches = RequestBatches(lambda key, payloads: payloads, most_waiting=1)
     batches.ask("a", 1).cancel()
     answer = batches.ask("a", 2)
@@ -55,7 +55,7 @@ def test_a_request_that_was_cancelled_takes_no_place():
 
 
 def test_at_the_end_the_current_batch_is_answered_and_the_rest_given_up():
-    """Nobody waits for ever; a request that was cancelled is left out."""
+    """No request waits for ever; a cancelled request is left out."""
     begun, may_end, seen = threading.Event(), threading.Event(), []
 
     def work(key, payloads):

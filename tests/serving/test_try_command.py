@@ -17,14 +17,14 @@ TOKEN = "0123456789abcdef"
 
 @pytest.mark.parametrize(("host", "names"), [("localhost", 3), ("127.0.0.1", 3), ("127.0.0.9", 4), ("::1", 3)])
 def test_on_the_loopback_interface_no_token_is_needed(host, names):
-    """The server answers to the names of this machine, and to the address that it was given."""
+    """The server answers to the names of this machine and to the address it was given."""
     assert host in allowed_hosts(host, None)
     assert len(allowed_hosts(host, TOKEN)) == names
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "lab.example"])
 def test_others_can_be_let_in_with_a_token_only(host):
-    """A short one is none."""
+    """A token that is too short does not count."""
     with pytest.raises(ConfigError, match="others could reach the server; give it a --token"):
         allowed_hosts(host, None)
     for token in ("short", "with spaces and signs!"):
@@ -34,7 +34,7 @@ def test_others_can_be_let_in_with_a_token_only(host):
 
 
 def test_a_port_that_is_taken_is_told():
-    """So is an address of another machine."""
+    """An address of another machine is reported, too."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"--host 127.0.0.1 --port {port}: cannot listen there"):
@@ -50,7 +50,7 @@ def try_run(finished_storage):
 
 
 def test_the_address_is_told_once_the_models_are_loaded(try_run, monkeypatch):
-    """The token is not; Ctrl-C is the usual end."""
+    """The token is not printed; Ctrl-C is the normal end."""
     served = []
 
     def run(server, sockets):
@@ -70,9 +70,9 @@ def test_the_address_is_told_once_the_models_are_loaded(try_run, monkeypatch):
 
 @pytest.mark.parametrize(("command", "module"), [("try", "uvicorn"), ("serve", "ray.serve")])
 def test_without_the_extra_the_command_says_what_to_install(finished_storage, monkeypatch, command, module):
-    """Others commands do not need it."""
+    """Other commands do not need the extra."""
     monkeypatch.setitem(sys.modules, module, None)
-    # `from ray import serve` takes the attribute, if an earlier test has imported it.
+    # `from ray import serve` uses the attribute if an earlier test has imported the module.
     monkeypatch.delattr(ray, "serve", raising=False)
     monkeypatch.delitem(sys.modules, "raysweep.cluster.served_app", raising=False)
     result = CliRunner().invoke(app, [command, "--name", "tiny", "--storage", str(finished_storage)])
@@ -80,7 +80,7 @@ def test_without_the_extra_the_command_says_what_to_install(finished_storage, mo
 
 
 def test_a_team_needs_a_token_before_ray_starts():
-    """As `try` does; the address is the head's."""
+    """`try` requires one, too; the address is the head's."""
     result = CliRunner().invoke(app, ["serve", "--name", "tiny", "--host", "0.0.0.0"])
     assert "others could reach the server; give it a --token" in str(result.exception)
     assert shown_address("::1", 8642, None) == "http://[::1]:8642/"
