@@ -1,4 +1,4 @@
-"""What a run may spend: the decision before it starts, and at every moment while it goes on."""
+"""Limits on what a run may spend: the decision before it starts, and the checks while it runs."""
 
 import pytest
 
@@ -43,7 +43,7 @@ PRICES = PricesConfig(gpu_hour=2.0, currency="EUR")
     ids=["enough", "no cap", "too little", "starts anyway", "used up", "not enough left"],
 )
 def test_a_run_starts_only_within_its_budget(budget, spent, expected, problems):
-    """With the figures and the ways on; a cap that is used up is no matter of estimates."""
+    """The message has the figures and the options that help; a cap that is used up does not depend on estimates."""
     assert refuse_start(BudgetConfig(**budget), spent, expected, currency="EUR") == problems
 
 
@@ -58,13 +58,13 @@ def test_a_run_starts_only_within_its_budget(budget, spent, expected, problems):
     ids=["below", "GPU-hours", "wall", "cost"],
 )
 def test_trainings_stop_when_a_cap_is_reached(budget, reason):
-    """The reason names the cap, since it becomes the record's."""
+    """The reason names the cap, since it is written to the record."""
     spent = Spent(gpu_hours=2.0, wall_hours=1.0, cost=4.0)
     assert reached_cap(BudgetConfig(**budget), spent, currency="EUR") == reason
 
 
 def test_a_budget_watch_counts_what_runs_and_goes_on_where_the_last_run_left_off(tmp_path):
-    """A fake clock: two GPUs for half an hour, nothing for an hour, then a second run of the same folder."""
+    """By a fake clock, two GPUs run for half an hour, none for an hour, and then a second run uses the same folder."""
     folder = RunFolder(tmp_path)
     budget = BudgetConfig(gpu_hours=1.2)
     watch = BudgetWatch(folder, budget, PRICES, device="NVIDIA A100")
@@ -79,7 +79,7 @@ def test_a_budget_watch_counts_what_runs_and_goes_on_where_the_last_run_left_off
 
 
 def test_a_kill_loses_seconds_of_the_account(tmp_path):
-    """The account is on disk while trainings go on."""
+    """Spending is written to disk while trainings run."""
     folder = RunFolder(tmp_path)
     watch = BudgetWatch(folder, BudgetConfig(), PRICES, device="cpu")
     for second in range(3 * int(KEEP_EVERY_S)):
@@ -88,7 +88,7 @@ def test_a_kill_loses_seconds_of_the_account(tmp_path):
 
 
 def test_a_gpu_s_price_goes_by_its_kind(tmp_path):
-    """A100 hours cost what A100 hours cost, and others the general price."""
+    """A100s have a price of their own; other GPUs have the general one."""
     prices = PricesConfig(gpu_hour=1.0, gpu_types={"A100": 3.0}, core_hour=0.1)
     amounts = {}
     for device, use in (("NVIDIA A100-SXM4", (1.0, 0.0)), ("Tesla T4", (1.0, 0.0)), ("cpu", (0.0, 4.0))):

@@ -1,4 +1,4 @@
-"""Measuring a machine: real trainings side by side, what comes out, and how it is remembered."""
+"""Measuring a machine: real trainings that run at the same time, the results, and how they are stored."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_a_calibration_times_the_real_training_alone_and_in_company(tmp_path, monkeypatch):
-    """What comes out makes the plan's times measured ones, for this machine, model and data."""
+    """The results make the plan's times measured ones, for this machine, model and data."""
     monkeypatch.setattr(calibration, "PHASE_S", 1.0)
     config = parse_config(VALUES)
     place = tmp_path / "place"
@@ -65,7 +65,7 @@ def some_rates():
     ids=["other lengths", "other batches", "another model"],
 )
 def test_what_was_measured_of_other_work_is_not_used(changes):
-    """A step of another batch or model takes another time."""
+    """A step with another batch or model takes another time."""
     config = parse_config(VALUES)
     rates = some_rates()
     data = forecast_run(config, expand_trials(config), RunFolder(Path("nowhere"))).data
@@ -77,7 +77,7 @@ def test_what_was_measured_of_other_work_is_not_used(changes):
 
 
 def test_what_ray_took_last_time_goes_before_what_is_assumed(tmp_path):
-    """Every run on the machine teaches the next plan."""
+    """Every run on the machine improves the next plan."""
     config = parse_config(VALUES)
     calibration_cache.keep_overheads(find_device(config), Overheads(trial_start_s=1.25))
     assert forecast_run(config, expand_trials(config), RunFolder(tmp_path)).rates.overheads.trial_start_s == 1.25
@@ -85,7 +85,7 @@ def test_what_ray_took_last_time_goes_before_what_is_assumed(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"rates": {}}'])
 def test_a_damaged_cache_is_as_good_as_none(cache, text):
-    """Measuring again costs a minute; a plan that crashes costs an evening."""
+    """Measuring again costs a minute, whereas a plan that crashes costs an evening."""
     cache.parent.mkdir()
     cache.write_text(text)
     config = parse_config(VALUES)
@@ -96,13 +96,13 @@ def test_a_damaged_cache_is_as_good_as_none(cache, text):
 
 @pytest.mark.parametrize(("together", "slow_down"), [(1, 1.0), (2, 1.5), (3, 2.0), (4, 2.5), (8, 5.0)])
 def test_company_that_was_not_measured_lies_on_the_line_between(together, slow_down):
-    """Beyond what was measured the device is shared fairly."""
+    """Beyond the measured numbers, the trainings share the device equally."""
     rates = replace(some_rates(), slow_down={1: 1.0, 2: 1.5, 4: 2.5})
     assert rates.slow_down_of(together) == pytest.approx(slow_down)
 
 
 def test_a_plan_for_an_unknown_gpu_is_made_all_the_same(tmp_path):
-    """From the assumptions for a common one; the plan says that they are assumptions."""
+    """It uses the assumptions for a common GPU, and says so."""
     config = parse_config({**VALUES, "resources": {"accelerator_type": "Voodoo"}})
     seen = forecast_run(config, expand_trials(config), RunFolder(tmp_path), gpus=2)
     assert (seen.rates.source, seen.device.name) == ("assumed", "Voodoo")
@@ -110,7 +110,7 @@ def test_a_plan_for_an_unknown_gpu_is_made_all_the_same(tmp_path):
 
 
 def test_a_gpu_that_too_many_trainings_do_not_fit_on_is_measured_with_fewer(tmp_path, monkeypatch):
-    """Out of memory with four is a finding, not the end; with one there is nothing left to try."""
+    """Running out of memory with four is a result and not a failure; with one, nothing else can be tried."""
     tried = []
 
     def run_workers(root, together, **_):
@@ -129,7 +129,7 @@ def test_a_gpu_that_too_many_trainings_do_not_fit_on_is_measured_with_fewer(tmp_
 
 
 def test_a_calibration_takes_a_vocabulary_as_large_as_the_run_s(tmp_path):
-    """A sample of sixty texts a level has too few words for it, so the tokenizer is trained on all that is read."""
+    """Sixty texts per level have too few words for it, so the tokenizer is trained on all texts that are read."""
     levels = {"data": {**VALUES["data"], "sample": {"rows": 9000, "level_shares": {"A1": 1, "C1": 1}}}}
     config = parse_config({**VALUES, **levels, "model": {"tokenizer": "corpus"}})
     folder = RunFolder(tmp_path)

@@ -1,4 +1,4 @@
-"""bfloat16 on a CPU: taken where the processor has it and a test shows that it pays, once for a run."""
+"""bfloat16 on a CPU is used if the processor has it and one test per run shows that it is faster."""
 
 import subprocess
 
@@ -23,7 +23,7 @@ TRIALS = {"A1": {"levels": ["A1"]}, "A2": {"levels": ["A2"], "precision": "fp32"
 
 @pytest.fixture
 def tested(monkeypatch, tmp_path):
-    """A processor with AVX512-BF16 and no GPU; calls the choice with a config, and a speed-up or an error's text."""
+    """Simulate a CPU with AVX512-BF16 and no GPU; call the choice with a config and a speed-up, or an error's text."""
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16\n")
     monkeypatch.setattr(cpu_precision, "CPUINFO", cpuinfo)
@@ -55,7 +55,7 @@ def tested(monkeypatch, tmp_path):
     ],
 )
 def test_the_processor_says_what_it_has(tmp_path, flags, expected):
-    """A flag counts as a whole word; ARM's list has other names, and is not asked."""
+    """Only a whole word counts as a flag; ARM has other names for flags, and is not considered."""
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
     assert has_bf16(tmp_path / "cpuinfo") == expected
     assert not has_bf16(tmp_path / "nowhere")
@@ -65,7 +65,7 @@ def test_the_processor_says_what_it_has(tmp_path, flags, expected):
     ("speedup", "expected"), [(LEAST_SPEEDUP - 0.01, "fp32"), (LEAST_SPEEDUP, "bf16"), (2.5, "bf16")]
 )
 def test_bf16_is_taken_where_it_clearly_pays(tested, speedup, expected):
-    """With the model's width, its vocabulary and half the positions of a full batch."""
+    """The test uses the model's width, its vocabulary and half the positions of a full batch."""
     found = tested(speedup)
     assert (found.precision, found.speedup) == (expected, speedup)
     assert f"precision: {expected} on this CPU" in found.describe()
@@ -81,19 +81,19 @@ def test_bf16_is_taken_where_it_clearly_pays(tested, speedup, expected):
     ],
 )
 def test_nothing_is_tested_where_there_is_no_choice(tested, changes):
-    """Narrow models, a type that was set, and a cluster, whose nodes may be unlike."""
+    """Cases: narrow models, a type set by the user, and a cluster, whose nodes may differ."""
     assert tested("must not be called", **changes) is None
     assert not tested.calls
 
 
 def test_a_test_that_fails_says_which_setting_does_without(tested):
-    """Its last line is quoted."""
+    """The message quotes the error's last line."""
     with pytest.raises(ResourceError, match=r"of bfloat16 on this CPU failed \(boom\); set it to fp32 or bf16"):
         tested("Traceback\nboom")
 
 
 def test_the_choice_stands_for_auto_alone():
-    """A trial with a precision of its own keeps it; without a choice nothing changes."""
+    """A trial with a precision of its own keeps it; without a choice, nothing changes."""
     config = parse_config({"trials": TRIALS})
     chosen = with_precision(config, "bf16")
     assert chosen.training.precision == "bf16"
@@ -102,7 +102,7 @@ def test_the_choice_stands_for_auto_alone():
 
 
 def test_the_products_are_timed_in_both_types(capsys):
-    """The process prints a ratio of times: of the order of one, whatever the machine."""
+    """The process prints a ratio of times, which is about one on any machine."""
     bf16_speed.main(["8", "16", "4", "0"])
     assert 0.01 < float(capsys.readouterr().out) < 100
 
@@ -122,7 +122,7 @@ def test_the_products_are_timed_in_both_types(capsys):
     ],
 )
 def test_what_auto_means_is_known_where_no_test_is_needed(monkeypatch, tmp_path, gpu, resources, flags, expected):
-    """By the GPU's name; a GPU that is not in the table, a cluster's and a CPU that must be tested stay unknown."""
+    """A GPU is known by its name; one not in the table, a cluster's, and a CPU that must be tested stay unknown."""
     (tmp_path / "gpus" / "0").mkdir(parents=True)
     if gpu:
         (tmp_path / "gpus" / "0" / "information").write_text(f"Model: {gpu}\n")
@@ -170,7 +170,7 @@ AVX512 = "avx512f avx512bw avx512dq avx512vl"
     ],
 )
 def test_products_by_onednn_are_refused_where_they_cannot_be(monkeypatch, tmp_path, has_gpu, flags, changes, expected):
-    """Before anything starts; what is not known here (a cluster's nodes, no list of flags) the training finds out."""
+    """They are refused before any start; trainings check what is unknown: a cluster's nodes, a CPU without flags."""
     (tmp_path / "gpus" / "0").mkdir(parents=True)
     if has_gpu:
         (tmp_path / "gpus" / "0" / "information").write_text("Model: Tesla T4\n")
@@ -182,7 +182,7 @@ def test_products_by_onednn_are_refused_where_they_cannot_be(monkeypatch, tmp_pa
     trial = {"levels": ["A1"], "precision": "fp32_onednn"} | changes.get("trial", {})
     config = parse_config({"trials": {"A1": trial}, "resources": changes.get("resources", {})})
     trials = expand_trials(config)
-    refuse_onednn_here(config, {})  # what is trained elsewhere is not looked at
+    refuse_onednn_here(config, {})  # trainings elsewhere are not checked
     if expected is None:
         refuse_onednn_here(config, trials)
     else:

@@ -1,4 +1,4 @@
-"""How many trainings share a GPU: tables of what a calibration might have measured, and the decision."""
+"""How many trainings share a GPU: tables of possible measurements, and the decision."""
 
 import pytest
 
@@ -45,12 +45,12 @@ def measured(*, need_gib=1.0, has_gib=16.0, slow_down=None):
     ],
 )
 def test_as_many_are_packed_as_fit_and_pay(rates, together):
-    """Never more than the memory allows with a tenth of it free, nor more than was measured."""
+    """A tenth of the memory stays free, and there are no more trainings than were measured."""
     assert choose_gpu_sharing(ResourcesConfig(), rates, cores=8, on_gpu=True).together == together
 
 
 def test_nothing_is_packed_on_assumptions():
-    """An out-of-memory in the night is worse than an idle share of a GPU; the reason says how to know."""
+    """Running out of memory at night is worse than an idle part of a GPU; the reason says how to measure."""
     found = choose_gpu_sharing(
         ResourcesConfig(), assumed_rates("A100", parameters=10**6, layers=2), cores=8, on_gpu=True
     )
@@ -62,7 +62,7 @@ def test_nothing_is_packed_on_assumptions():
     ("settings", "together"), [({"trials_per_gpu": 3}, 3), ({"trials_per_gpu": 1}, 1), ({"gpus_per_trial": 0.5}, 1)]
 )
 def test_what_the_config_says_goes_before_what_was_measured(settings, together):
-    """`gpus_per_trial` has its own share already."""
+    """`gpus_per_trial` already sets a share."""
     rates = measured(slow_down={1: 1.0, 2: 1.05, 4: 1.3})
     assert choose_gpu_sharing(ResourcesConfig(**settings), rates, cores=8, on_gpu=True).together == together
 
@@ -80,5 +80,5 @@ def test_what_the_config_says_goes_before_what_was_measured(settings, together):
     ids=["a core each", "three cores each", "more cores than there are", "asked for", "never over", "memory"],
 )
 def test_on_a_cpu_trainings_share_cores_and_memory(settings, rates, together):
-    """Each has its threads to itself, so that they do not fight."""
+    """Each has its own threads, so that they do not compete for cores."""
     assert choose_gpu_sharing(ResourcesConfig(**settings), rates, cores=8, on_gpu=False).together == together

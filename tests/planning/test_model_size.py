@@ -1,4 +1,4 @@
-"""The size of a model is known from its name or folder, the same to the plan, the calibration and the doctor."""
+"""A model's size follows from its name or folder; plan, calibration and doctor use the same size."""
 
 from typing import get_args
 
@@ -28,14 +28,14 @@ def config_of(**model):
     ],
 )
 def test_a_hub_model_s_size_is_read_off_its_name(name, size):
-    """Without the network; the longest known name in it counts."""
+    """The network is not used; the longest known name in it counts."""
     assert size_of_hub_model(name) == size
     assert model_shape(config_of(start=name)) == model_shape(config_of(size=size))
 
 
 @pytest.mark.parametrize("size", ["micro", "small"])
 def test_the_count_of_parameters_is_the_model_s_own(size):
-    """Within the half percent that biases and norms make."""
+    """They agree within half a per cent, the share of biases and norms."""
     shape = model_shape(config_of(size=size))
     sizes = {"n_layer": shape.layers, "n_embd": shape.width, "n_head": SIZES[size][2], "n_positions": shape.positions}
     built = GPT2LMHeadModel(GPT2Config(vocab_size=50_264, **sizes))
@@ -43,11 +43,11 @@ def test_the_count_of_parameters_is_the_model_s_own(size):
 
 
 def test_a_folder_says_its_own_size(tmp_path):
-    """As Hugging Face writes it."""
+    """The size is in the file that Hugging Face writes."""
     shape = model_shape(config_of(start=str(write_start(tmp_path, n_layer=3, n_embd=6))))
     assert (shape.layers, shape.width) == (3, 6)
 
 
 def test_every_size_of_the_schema_has_a_shape():
-    """A name without one would end in a KeyError."""
+    """A name without one would cause a KeyError."""
     assert set(get_args(ModelSize)) == set(SIZES)

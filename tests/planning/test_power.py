@@ -1,4 +1,4 @@
-"""The size that a pilot's spreads ask for, compared with experiments of that size."""
+"""The experiment size computed from a pilot's spreads, compared with experiments of that size."""
 
 from math import log
 
@@ -28,20 +28,20 @@ def need(effect=0.05, seeds=1, levels=1, **changes):
 
 
 def test_the_need_is_that_of_a_t_test_worked_out_elsewhere():
-    """One sample, d = 0.25, two-sided 5 %, power 80 %: 128 by G*Power's tables."""
+    """One sample, d = 0.25, two-sided 5 %, power 80 %: G*Power's tables say 128."""
     found = need()
     assert found.learners == pytest.approx(128, abs=2)
     assert found.documents == 3 * found.learners
 
 
 def test_half_the_effect_takes_four_times_the_learners():
-    """And a third of the spread a ninth of them."""
+    """A third of the spread takes a ninth of them."""
     assert need(effect=0.025).learners == pytest.approx(4 * need().learners, rel=0.03)
     assert need(effect=0.025, learner_spread=0.1).learners == need().learners
 
 
 def test_more_levels_more_prompts_and_fewer_seeds_take_more_learners():
-    """Each makes a claim harder; one seed leaves the trainings out of account."""
+    """Each makes a claim harder to decide; one seed does not show how trainings differ."""
     assert need(levels=5).learners > need().learners
     assert need(prompt_error=0.01).learners > need().learners
     by_seeds = [need(seeds=seeds, levels=5, effect=0.1).learners for seeds in (3, 5, 20, 1)]
@@ -50,14 +50,14 @@ def test_more_levels_more_prompts_and_fewer_seeds_take_more_learners():
 
 
 def test_seeds_average_what_single_trainings_find_hard_of_a_learner():
-    """As much as learners themselves with one training, a fifth of it with five."""
+    """With one training it weighs as much as the learners themselves, with five a fifth of that."""
     one, five = (need(seeds=n, training_spread=0.2, seed_spread=None).learners for n in (1, 5))
     assert one == pytest.approx(2 * need().learners, rel=0.03)
     assert five == pytest.approx(1.2 * need().learners, rel=0.03)
 
 
 def test_no_number_of_learners_makes_up_for_trainings_that_differ():
-    """Three trainings that differ by the effect decide nothing."""
+    """Three trainings that differ by as much as the effect decide nothing."""
     assert need(seeds=3, seed_spread=0.06).learners is None
     assert need(seeds=3, seed_spread=None).learners == need().learners
     assert need(prompt_error=0.05).documents is None
@@ -65,7 +65,7 @@ def test_no_number_of_learners_makes_up_for_trainings_that_differ():
 
 
 def experiment(seed, gain, writers, trainings, seed_spread=0.02):
-    """Findings and spreads of an experiment whose level models are `gain` nats better."""
+    """Return findings and spreads of an experiment whose level models are `gain` nats better."""
     rng = np.random.default_rng([seed, 3])
     names = {role: {n: f"{role}-{n}" for n in range(trainings)} for role in ("general", "specialised")}
     truth = {
@@ -84,14 +84,14 @@ def experiment(seed, gain, writers, trainings, seed_spread=0.02):
 
 
 def power_at_the_planned_size(gain, *, pilots, checks, trainings=1, seed_spread=0.0):
-    """For each pilot, the share of levels of new experiments of the planned size on which the gain is found."""
+    """Return, per pilot, the share of levels of new experiments of the planned size on which the gain is found."""
     powers = []
     for pilot in range(pilots):
         _, rows = experiment(pilot, 0.3, 40, trainings, seed_spread)
         spreads = [LevelSpread(**row.model_dump()) for row in rows]
         planned = plan_levels(spreads, effect=gain, seeds=trainings, confidence=0.95)
         needed = [one.learners for one in planned if one.learners is not None]
-        if len(needed) < len(LEVELS):  # this pilot found its trainings too different for so few seeds
+        if len(needed) < len(LEVELS):  # this pilot's trainings differ too much for so few seeds
             continue
         learners = round(np.mean(needed))
         found = [
@@ -104,14 +104,14 @@ def power_at_the_planned_size(gain, *, pilots, checks, trainings=1, seed_spread=
 
 
 def test_experiments_of_the_planned_size_find_the_effect():
-    """Four of five and more: Holm's later steps make it easier than planned."""
+    """At least four of five do; Holm's later steps make it easier than planned."""
     powers = power_at_the_planned_size(log(1.07), pilots=6, checks=12)
     assert 0.72 <= np.median(powers) <= 0.97
 
 
 @pytest.mark.slow
 def test_the_planned_power_in_many_experiments():
-    """With figures worth writing down; `-s` prints them.  Trainings differ more on few learners, so seeds gain more."""
+    """Use `-s` to print the figures. Trainings differ more with few learners, so seeds gain more."""
     alone = np.quantile(power_at_the_planned_size(log(1.07), pilots=40, checks=40), [0.25, 0.5, 0.75])
     five = power_at_the_planned_size(log(1.15), pilots=30, checks=15, trainings=5, seed_spread=0.02)
     print(f"\npower of a level's claim at the planned size: quartiles {alone}")

@@ -1,4 +1,4 @@
-"""What a run is expected to take on this machine and on others."""
+"""How long a run is expected to take on this machine and on others."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def no_calibration(tmp_path, monkeypatch):
 
 @pytest.fixture
 def big(tmp_path):
-    """The planned experiment's shape: GPT-2 base, six trials and five fine-tunes."""
+    """Make the planned experiment's settings: GPT-2 base, six trials and five fine-tunes."""
     levels = ["A1", "A2", "B1", "B2", "C1"]
     own = {level: {"levels": [level], "steps": 10_000 * (rank + 1)} for rank, level in enumerate(reversed(levels))}
     tunes = {f"all-{level}": {"from": "all", "levels": [level], "steps": 1000} for level in levels}
@@ -35,7 +35,7 @@ def big(tmp_path):
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 def test_more_gpus_take_less_time_and_never_less_than_the_bound(big, gpus):
-    """max(longest chain, work divided by GPUs); the makespan of this graph stays within 5 % of it."""
+    """The bound is max(longest chain, work / GPUs); this graph's makespan is within 5 % of it."""
     config, trials, folder = big
     span = forecast_run(config, trials, folder, gpus=gpus).makespan
     assert span.lower_bound_s <= span.makespan_s <= 1.05 * span.lower_bound_s
@@ -43,7 +43,7 @@ def test_more_gpus_take_less_time_and_never_less_than_the_bound(big, gpus):
 
 
 def test_a_price_is_that_of_the_gpus_for_as_long_as_they_are_held(big):
-    """An idle GPU that is rented costs as much as a busy one; the trainings' own share is told apart."""
+    """A rented GPU costs the same when idle; the share of the trainings is given separately."""
     config, trials, folder = big
     seen = forecast_run(config, trials, folder, gpus=8)
     plan = plan_of(seen)
@@ -53,7 +53,7 @@ def test_a_price_is_that_of_the_gpus_for_as_long_as_they_are_held(big):
 
 
 def test_packing_is_settled_before_ray_is_asked(big, monkeypatch, tmp_path):
-    """`trials_per_gpu: auto` becomes a number by the calibration of this machine's GPU; 1 without one."""
+    """`trials_per_gpu: auto` becomes a number by this machine's GPU calibration, or 1 without one."""
     driver = tmp_path / "gpus" / "0000:01:00.0"
     driver.mkdir(parents=True)
     (driver / "information").write_text(GPU)
@@ -64,7 +64,7 @@ def test_packing_is_settled_before_ray_is_asked(big, monkeypatch, tmp_path):
 
 
 def test_a_plan_for_more_gpus_than_there_are_is_made_as_if_they_were_there(big):
-    """The run refuses it when it starts; until then a plan is only a plan."""
+    """Only the run refuses it when it starts."""
     config, *_ = big
     values = config.model_dump(mode="json", by_alias=True)
     values["trials"]["all"]["gpus"] = 4.0
@@ -75,7 +75,7 @@ def test_a_plan_for_more_gpus_than_there_are_is_made_as_if_they_were_there(big):
 
 
 def test_a_machine_that_only_drives_a_cluster_foretells_gpus_not_its_own_cores(big, tmp_path):
-    """Its wall time is at least the longest chain; how many GPUs will come is not known here."""
+    """Its wall time is at least the longest chain; the number of GPUs that will come is unknown here."""
     config, *_ = big
     values = {**config.model_dump(mode="json", by_alias=True), "resources": {"address": "auto"}}
     there = parse_config(values)
@@ -101,7 +101,7 @@ def test_a_machine_that_only_drives_a_cluster_foretells_gpus_not_its_own_cores(b
     ],
 )
 def test_a_trainings_start_is_foretold_as_the_run_will_start_it(monkeypatch, tmp_path, resources, own_gpus, expected):
-    """In a process that is there or in its own, which on a GPU takes longer; seconds, of the others and the first."""
+    """An own process takes longer on a GPU than a shared one; seconds are for later starts and the first one."""
     driver = tmp_path / "gpus" / "0000:01:00.0"
     driver.mkdir(parents=True)
     (driver / "information").write_text(GPU)

@@ -1,4 +1,4 @@
-"""The account of a trial: every second that it held its slots is counted once, under what it went into."""
+"""A trial's use of resources: every second in which it held slots counts once, under one purpose."""
 
 import pytest
 
@@ -49,7 +49,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_second_falls_to_one_part(name):
-    """Lost steps are wasted; those in a checkpoint that a later attempt goes on from are not."""
+    """Lost steps are wasted; steps in a checkpoint from which a later attempt resumes are not."""
     events, expected = CASES[name]
     assert list(slot_seconds(events).values()) == expected
     assert tuple(slot_seconds(events)) == PARTS
@@ -57,19 +57,19 @@ def test_each_second_falls_to_one_part(name):
 
 @pytest.mark.parametrize("name", ["undisturbed", "its worker was killed", "an error", "no worker ever came"])
 def test_the_parts_add_up_to_the_time_held(name):
-    """Nothing is counted twice, and nothing goes missing."""
+    """No time is counted twice or omitted."""
     events, _ = CASES[name]
     assert sum(slot_seconds(events).values()) == events[-1]["at"]
 
 
 def test_a_trial_on_half_a_gpu_counts_half():
-    """Slot-seconds, so that trials packed onto one GPU add up to it."""
+    """The unit is slot-seconds, so that trials packed onto one GPU add up to it."""
     half = [begin(0, slots=0.5), *UNDISTURBED[1:]]
     assert slot_seconds(half)["useful"] == 40
 
 
 def test_the_time_until_the_next_run_of_the_command_costs_nothing(tmp_path):
-    """Between the kill, whose moment nobody noted, and the next command no GPU was held."""
+    """Between the kill, whose time nobody recorded, and the next command, no GPU was held."""
     folder = TrialFolder(tmp_path / "A1")
     records.begin(folder, trial="A1", fingerprint="x", identity={}, now=folder_time(folder) - 5)
     again = records.begin(folder, trial="A1", fingerprint="x", identity={}, now=folder_time(folder) + 3600)
@@ -81,7 +81,7 @@ def test_the_time_until_the_next_run_of_the_command_costs_nothing(tmp_path):
 
 
 def folder_time(folder):
-    """The disk's idea of now."""
+    """Return the current time according to the disk."""
     attempts_file = folder.root / "clock"
     folder.root.mkdir(parents=True, exist_ok=True)
     attempts_file.touch()
@@ -89,7 +89,7 @@ def folder_time(folder):
 
 
 def test_what_a_checkpoint_kept_is_read_from_the_newest(tmp_path):
-    """Only the record is read; one that a kill tore does not count."""
+    """Only the record is read; a record damaged by a kill does not count."""
     folder = TrialFolder(tmp_path)
     for step, seconds in ((100, 1.0), (200, 2.0)):
         write_json(
@@ -103,7 +103,7 @@ def test_what_a_checkpoint_kept_is_read_from_the_newest(tmp_path):
 
 
 def test_the_ledger_of_a_run_sums_up_trials_and_names_searches_apart(tmp_path):
-    """The search's samples are its trial's cost."""
+    """The search's samples belong to its trial's cost."""
     run = RunFolder(tmp_path)
     for folder, useful in ((run.trial("A1"), 3.0), (TrialFolder(run.trial("B1").root / "samples" / "00"), 5.0)):
         record = records.begin(folder, trial="x", fingerprint="x", identity={}, slots=1, unit="gpu", now=0.0)

@@ -1,4 +1,4 @@
-"""What trials ask for against what the cluster has: facts in, a sentence or nothing out."""
+"""What trials need compared with what the cluster has: a problem gives a sentence, otherwise nothing."""
 
 import pytest
 
@@ -43,7 +43,7 @@ from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortag
     ids=["CPU only", "half a GPU", "no GPU", "too few GPUs", "too few CPUs", "one and a half GPUs", "no such kind"],
 )
 def test_what_can_never_start_is_told_with_counts_and_the_fix(needs, capacity, sentence):
-    """Waiting for ever for a GPU that does not exist is the worst way to find out."""
+    """The alternative is to wait for ever for a GPU that does not exist."""
     assert find_shortage(needs, capacity) == sentence
 
 
@@ -60,19 +60,19 @@ def test_what_can_never_start_is_told_with_counts_and_the_fix(needs, capacity, s
     ids=["a core left", "no core left", "the other half", "a bit too much", "two on one", "a GPU but no core"],
 )
 def test_a_trial_fits_if_both_cpus_and_gpus_are_left(running, request_, fits):
-    """Ray would start its driver and let its worker wait, in an order of its own."""
+    """Otherwise Ray would start its driver and let its worker wait, in an order of Ray's own."""
     assert Capacity(cpus=2, gpus=1).fits([*running, request_]) is fits
 
 
 def test_every_whole_gpu_has_a_worker_with_its_own_cpus():
-    """Two GPUs are two processes that share the steps of one training."""
+    """Two GPUs need two processes, which share the steps of one training."""
     assert ResourceRequest(cpus=3, gpus=2).workers == 2
     assert Capacity(cpus=6, gpus=2).fits([ResourceRequest(cpus=3, gpus=2)])
     assert not Capacity(cpus=5, gpus=2).fits([ResourceRequest(cpus=3, gpus=2)])
 
 
 def test_a_trial_that_wants_a_kind_of_gpu_waits_for_that_kind():
-    """Another kind may be free; started on the wrong one it would wait within Ray, in an order of its own."""
+    """Started while only another kind is free, it would wait within Ray, in an order of Ray's own."""
     capacity = Capacity(cpus=8, gpus=3, kinds={"A100": 1, "T4": 2})
     a100, t4 = ResourceRequest(cpus=1, gpus=1, kind="A100"), ResourceRequest(cpus=1, gpus=1, kind="T4")
     assert not capacity.fits([a100, a100])
@@ -95,12 +95,12 @@ def test_a_trial_that_wants_a_kind_of_gpu_waits_for_that_kind():
     ids=["no GPU", "GPUs", "its own", "half of one", "CPU on a GPU machine", "shared", "none to share", "said twice"],
 )
 def test_a_trial_s_gpus_follow_from_its_own_setting_else_from_the_resources(resources, own, gpus, expected):
-    """One rule for the plan, the sweep and the report; the same config runs at home and in the cloud."""
+    """The plan, the sweep and the report use the same rule; the same config runs locally and in the cloud."""
     assert gpus_of_trial(ResourcesConfig(**resources), own, gpus=gpus) == expected
 
 
 def test_time_is_counted_in_gpus_or_in_cores():
-    """Trials that share a GPU add up to it; without one the cores count."""
+    """Trials that share a GPU add up to it; without a GPU, cores count."""
     assert (ResourceRequest(cpus=2, gpus=0.4).unit, ResourceRequest(cpus=2, gpus=0.4).slots) == ("gpu", 0.5)
     assert (ResourceRequest(cpus=2, gpus=4).unit, ResourceRequest(cpus=2, gpus=4).slots) == ("gpu", 4.0)
     assert (ResourceRequest(cpus=2, gpus=0).unit, ResourceRequest(cpus=2, gpus=0).slots) == ("cpu", 2.0)

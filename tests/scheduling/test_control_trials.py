@@ -1,4 +1,4 @@
-"""The control trials: the level's settings on other documents, beside the trials of the config and for none of them."""
+"""Control trials have the level's settings but other documents, and do not affect the config's own trials."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def config_of(trials=None, **controls):
 
 
 def test_without_controls_trials_and_fingerprints_are_those_of_before():
-    """Nobody pays for what they did not ask for, and no finished training is made again."""
+    """Users pay only for what they asked for, and no finished training is repeated."""
     plain, off = config_of(), config_of(size_matched=False, step_matched=False, placebo=False)
     assert expand_trials(plain) == expand_trials(off)
     identities, prints = trial_identities(plain, expand_trials(plain))
@@ -33,7 +33,7 @@ def test_without_controls_trials_and_fingerprints_are_those_of_before():
 
 
 def test_every_level_gets_a_control_of_each_kind_asked_for_and_seed():
-    """Names are folder names, and say what they are."""
+    """Names are folder names that describe the control."""
     trials = expand_trials(config_of(size_matched=True, step_matched=True, placebo=True, placebo_draws=1))
     names = [name for name in trials if trials[name].control]
     assert names == [
@@ -54,7 +54,7 @@ def test_every_level_gets_a_control_of_each_kind_asked_for_and_seed():
 
 
 def test_a_placebo_is_drawn_several_times():
-    """The first draw keeps its name and group; three show how much chance alone varies."""
+    """The first draw keeps its name and group; three draws show how much results vary by chance."""
     one, three = (expand_trials(config_of(placebo=True, **more)) for more in ({"placebo_draws": 1}, {}))
     assert {name: trial for name, trial in three.items() if name in one} == one
     assert sorted(set(three) - set(one)) == [
@@ -76,7 +76,7 @@ def test_controls_of_compute_and_exposure_are_one_general_model_that_sees_as_muc
 
 
 def test_a_control_copies_the_level_s_settings_and_changes_its_documents_alone():
-    """What differs between the two can then be the documents only."""
+    """Differences between the two can then only come from the documents."""
     trials = expand_trials(config_of(size_matched=True, step_matched=True, placebo=True))
     own = trials["A1"].settings.model_dump(exclude={"levels", "documents"})
     for kind in ("size", "steps", "placebo"):
@@ -91,7 +91,7 @@ def test_a_control_copies_the_level_s_settings_and_changes_its_documents_alone()
 
 
 def test_controls_play_no_role_but_their_own():
-    """`control-steps-A1` sees all levels from scratch, and is not the general model."""
+    """`control-steps-A1` sees all levels and starts from scratch, but is not the general model."""
     config = config_of(size_matched=True, step_matched=True, placebo=True)
     roles, without = (find_roles(expand_trials(one), ("A1", "B1")) for one in (config, config_of()))
     assert roles.general == without.general == ("all",)
@@ -100,7 +100,7 @@ def test_controls_play_no_role_but_their_own():
 
 
 def test_a_trial_on_a_part_of_the_documents_is_neither_general_nor_specialised():
-    """It has seen less than its levels."""
+    """It has seen less than all documents of its levels."""
     part = {"levels": ["A1", "B1"], "documents": {"size_of": "A1"}}
     roles = find_roles(expand_trials(config_of({"part": part, **TRIALS})), ("A1", "B1"))
     assert roles.general == ("all",)
@@ -109,13 +109,13 @@ def test_a_trial_on_a_part_of_the_documents_is_neither_general_nor_specialised()
 
 
 def test_controls_without_something_to_control_are_refused():
-    """A gain takes a general model and one of a level."""
+    """A gain needs a general model and a level's model."""
     with pytest.raises(ConfigError, match=r"controls\.placebo: needs a trial on all levels and one on a single level"):
         config_of({"A1": {"levels": ["A1"]}}, placebo=True)
 
 
 def test_a_trial_cannot_have_a_control_s_name():
-    """Their folders would be one."""
+    """Otherwise both would have the same folder."""
     with pytest.raises(ConfigError, match=r"trials\.control-size-A1: the name is raysweep's own"):
         config_of({**TRIALS, "control-size-A1": {"levels": ["A1"]}})
     with pytest.raises(ConfigError, match=r"trials\.control-compute: the name is raysweep's own"):

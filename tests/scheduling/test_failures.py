@@ -1,4 +1,4 @@
-"""Facts into decisions: what each kind of failure calls for."""
+"""The reaction to each kind of failure."""
 
 import errno
 
@@ -10,7 +10,7 @@ from raysweep.scheduling.failures import Failure, decide_after_failure, failure_
 AGAIN, ALONE, FAIL = (True, False), (True, True), (False, False)
 
 TABLE = [
-    # failure, how many of the kind in this run, shares its memory → goes on, alone
+    # failure, number of this kind in this run, whether it shares its memory → whether it continues, whether alone
     (Failure.WORKER, 1, True, AGAIN),
     (Failure.WORKER, 2, True, AGAIN),
     (Failure.WORKER, 3, True, FAIL),
@@ -30,23 +30,23 @@ TABLE = [
 
 @pytest.mark.parametrize(("failure", "count", "shares", "expected"), TABLE)
 def test_every_kind_has_its_remedy_and_its_bound(failure, count, shares, expected):
-    """With `resources.max_failures: 2`."""
+    """The cases use `resources.max_failures: 2`."""
     found = decide_after_failure(failure, count, max_failures=2, shares_memory=shares)
     assert (found.again, found.alone) == expected
 
 
 def test_every_kind_but_reclaims_ends_some_time():
-    """No failure of the training is retried for ever; a cloud that takes nodes away says nothing about it."""
+    """No failure of the training is retried for ever; nodes that a cloud reclaims are not failures of the training."""
     for failure in set(Failure) - {Failure.PREEMPTED, Failure.PROCESS}:
         assert not decide_after_failure(failure, 1000, max_failures=2, shares_memory=True).again
 
 
 class OutOfMemoryError(RuntimeError):
-    """Named as torch's and Ray's are."""
+    """An error with the name that torch and Ray use."""
 
 
 class DistBackendError(RuntimeError):
-    """Named as torch's is."""
+    """An error with the name that torch uses."""
 
 
 def caused(error, cause):
@@ -72,5 +72,5 @@ def caused(error, cause):
     ],
 )
 def test_errors_are_told_apart(error, kind):
-    """By their class or name, through what they were raised from."""
+    """They are distinguished by class or name, including the errors that caused them."""
     assert failure_of(error) is kind

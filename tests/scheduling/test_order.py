@@ -1,4 +1,4 @@
-"""Which trial goes first, held against bounds and against the best of all possible schedules."""
+"""Which trial starts first, compared with bounds and with the best possible schedule."""
 
 import itertools
 import random
@@ -20,7 +20,7 @@ PARENTS = {name: "all" if name.startswith("all-") else None for name in SWEEP}
 
 
 def waits_for(parents):
-    """What each trial waits for, as lists."""
+    """Return what each trial waits for, as lists."""
     return {name: [] if parent is None else [parent] for name, parent in parents.items()}
 
 
@@ -32,9 +32,9 @@ def random_graph(rng, trials):
 
 
 def shortest_possible(durations, parents, gpus):
-    """The optimum: of all orders, each trial put in at its earliest possible time.
+    """Return the optimum over all orders, with each trial placed at its earliest possible time.
 
-    Some order gives an optimal schedule so (serial generation, for any regular objective).
+    Some order yields an optimal schedule in this way (serial generation, for any regular objective).
     """
     best = float("inf")
     for order in itertools.permutations(durations):
@@ -45,7 +45,7 @@ def shortest_possible(durations, parents, gpus):
                 break
             gpu = min(range(gpus), key=lambda index: free[index])
             start = max(free[gpu], ends[parent] if parent is not None else 0.0)
-            # The latest GPU that is free in time, so that earlier ones stay free for others.
+            # Take the GPU that is free in time at the latest, so that earlier ones stay free for others.
             fitting = [index for index in range(gpus) if free[index] <= start]
             gpu = max(fitting, key=lambda index: free[index])
             ends[name] = free[gpu] = start + durations[name]
@@ -55,7 +55,7 @@ def shortest_possible(durations, parents, gpus):
 
 
 def test_a_chain_of_any_length_has_a_path():
-    """It was found by recursion, which Python ends after a thousand."""
+    """It used to be found by recursion, which Python limits to a thousand levels."""
     names = [f"t{number}" for number in range(3000)]
     chain = {name: [before] for before, name in pairwise(names)}
     lengths = remaining_path(dict.fromkeys(names, 1.0), chain)
@@ -63,7 +63,7 @@ def test_a_chain_of_any_length_has_a_path():
 
 
 def test_a_trial_s_remaining_path_is_its_cost_and_the_longest_chain_after_it():
-    """What is left to do if it starts now and GPUs are plenty."""
+    """It is the remaining time if the trial starts now and there are enough GPUs."""
     costs = {"all": 10.0, "all-A1": 3.0, "all-B1": 5.0, "A1": 12.0, "all-B1-B2": 1.0}
     parents = {"all-A1": ["all"], "all-B1": ["all"], "all-B1-B2": ["all-B1"]}
     assert remaining_path(costs, parents) == {"all": 16.0, "all-A1": 3.0, "all-B1": 6.0, "A1": 12.0, "all-B1-B2": 1.0}
@@ -75,13 +75,13 @@ def test_a_parent_that_is_done_counts_for_nothing():
 
 
 def test_the_longest_remaining_path_is_first_and_equal_ones_keep_their_order():
-    """Facts into a decision: what is ready says what starts."""
+    """The order depends only on which trials are ready."""
     start = simulate({"B1": 5.0, "A1": 12.0, "B2": 5.0, "all": 20.0}, {}, gpus=1).start
     assert sorted(start, key=start.__getitem__) == ["all", "A1", "B1", "B2"]
 
 
 def test_a_smaller_trial_overtakes_one_that_does_not_fit():
-    """No GPU idles while there is work for it."""
+    """No GPU idles while there is a trial that fits."""
     durations, needs = {"first": 2.0, "large": 9.0, "half": 1.0}, {"first": 0.5, "large": 1.0, "half": 0.5}
     schedule = simulate(durations, {"large": ["first"]}, gpus=1, needs=needs)
     assert schedule.start == {"first": 0.0, "half": 0.0, "large": 2.0}
@@ -91,13 +91,13 @@ def test_a_smaller_trial_overtakes_one_that_does_not_fit():
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 def test_the_planned_sweep_ends_within_5_percent_of_the_lower_bound(gpus):
-    """Six trainings and five fine-tunes of about 83 V100 hours, on any usual number of GPUs."""
+    """Six trainings and five fine-tunes take about 83 V100 hours, on any usual number of GPUs."""
     schedule = simulate(SWEEP, waits_for(PARENTS), gpus=gpus)
     assert schedule.makespan <= 1.05 * lower_bound(SWEEP, waits_for(PARENTS), gpus=gpus)
 
 
 def test_on_four_gpus_the_general_model_first_saves_seven_hours_against_smallest_first():
-    """The order of the seed's table, smallest first, leaves the one that five wait for to the end."""
+    """Smallest first, the order of the seed's table, starts the trial that five others wait for last."""
     smallest_first = dict(sorted(SWEEP.items(), key=lambda item: item[1]))
     ours = simulate(smallest_first, waits_for(PARENTS), gpus=4).makespan
     first_come = simulate(smallest_first, waits_for(PARENTS), gpus=4, order="first come").makespan
@@ -112,7 +112,7 @@ def test_random_graphs_stay_within_graham_s_bound(seed):
     for gpus in (1, 2, 3, 7):
         bound = lower_bound(durations, waits_for(parents), gpus=gpus)
         chain = lower_bound(durations, waits_for(parents), gpus=10**9)
-        # Graham 1966 by its proof: whenever a GPU idles, the longest chain gets shorter.
+        # From Graham's proof of 1966: whenever a GPU idles, the longest chain gets shorter.
         graham = sum(durations.values()) / gpus + (1 - 1 / gpus) * chain
         for order in ("longest path", "first come"):
             makespan = simulate(durations, waits_for(parents), gpus=gpus, order=order).makespan
@@ -121,7 +121,7 @@ def test_random_graphs_stay_within_graham_s_bound(seed):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_small_graphs_come_close_to_the_optimum(seed):
-    """Six trials, every order tried: never past Graham's 3/2 on two GPUs, and never better than the best."""
+    """Every order of six trials is tried: never above Graham's 3/2 on two GPUs, and never below the optimum."""
     durations, parents = random_graph(random.Random(seed), trials=6)
     best = shortest_possible(durations, parents, gpus=2)
     assert best <= simulate(durations, waits_for(parents), gpus=2).makespan <= 1.5 * best
@@ -129,7 +129,7 @@ def test_small_graphs_come_close_to_the_optimum(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_schedule_keeps_every_promise(seed):
-    """No trial before its parent's end, and never more GPUs in use than there are, shares included."""
+    """No trial starts before its parent's end, and never more GPUs are in use than exist, shares included."""
     rng = random.Random(seed)
     durations, parents = random_graph(rng, trials=15)
     needs = {name: rng.choice([0.25, 0.5, 1.0, 2.0]) for name in durations}
@@ -144,5 +144,5 @@ def test_a_schedule_keeps_every_promise(seed):
 
 @pytest.mark.parametrize(("gpus", "share"), [(0.0, 0.0), (0.25, 0.25), (0.4, 0.5), (0.7, 1.0), (1 / 3, 1 / 3), (2, 2)])
 def test_a_share_takes_as_much_as_keeps_others_from_fitting(gpus, share):
-    """Of a GPU that 0.4 fits on twice, each takes a half: counted so, a full cluster adds up to its GPUs."""
+    """A GPU holds two trials of 0.4, so each counts as a half; full use of a cluster then adds up to its GPUs."""
     assert share_of_gpus(gpus) == pytest.approx(share)

@@ -1,4 +1,4 @@
-"""The order of trials over a thousand random graphs, against small ones' exact optimum, and for the plan's hours."""
+"""The order of trials on a thousand random graphs, on small graphs with known optimum, and for the plan's hours."""
 
 import random
 import statistics
@@ -15,12 +15,12 @@ PARENTS = {name: "all" if name.startswith("all-") else None for name in PLANNED}
 
 
 def waits_for(parents):
-    """What each trial waits for, as lists."""
+    """Return what each trial waits for, as lists."""
     return {name: [] if parent is None else [parent] for name, parent in parents.items()}
 
 
 def random_graph(rng, trials):
-    """Durations from 1 to 20; every second trial starts from an earlier one."""
+    """Draw durations from 1 to 20; every second trial starts from an earlier one."""
     names = [f"t{number}" for number in range(trials)]
     durations = {name: float(rng.randint(1, 20)) for name in names}
     parents = {
@@ -31,7 +31,7 @@ def random_graph(rng, trials):
 
 @pytest.fixture(scope="module")
 def thousand():
-    """Of every graph: its makespan in our order and first come first served, the lower bound, Graham's bound."""
+    """Return per graph: makespan in our order, makespan first come first served, lower bound, Graham's bound."""
     found = []
     for seed in range(GRAPHS):
         rng = random.Random(seed)
@@ -46,13 +46,13 @@ def thousand():
 
 
 def test_a_thousand_graphs_stay_within_graham_s_bound(thousand):
-    """At most (2 - 1/m) times the optimum: by its proof even of the lower bound, max(longest chain, work / m)."""
+    """The makespan is at most (2 - 1/m) times even the lower bound, max(longest chain, work / m), by Graham's proof."""
     for ours, _, bound, gpus in thousand:
         assert bound - 1e-9 <= ours <= (2 - 1 / gpus) * bound + 1e-9
 
 
 def test_on_average_they_take_hardly_more_than_the_lower_bound_and_less_than_first_come(thousand):
-    """Within 10 % of what no schedule can beat, and better than starting trials in the file's order."""
+    """It is within 10 % of a bound for all schedules, and shorter than in the file's order."""
     ours = statistics.mean(each / bound for each, _, bound, _ in thousand)
     first_come = statistics.mean(each / bound for _, each, bound, _ in thousand)
     assert ours <= 1.10
@@ -60,7 +60,7 @@ def test_on_average_they_take_hardly_more_than_the_lower_bound_and_less_than_fir
 
 
 def shortest(durations, parents, gpus):
-    """The optimum by branch and bound over the orders in which trials start, each as early as it can."""
+    """Return the optimum by branch and bound over the orders in which trials start, each as early as possible."""
     names = list(durations)
     best = min(
         simulate(durations, waits_for(parents), gpus=gpus, order=order).makespan
@@ -84,7 +84,7 @@ def shortest(durations, parents, gpus):
                 continue
             ready = ends[parent] if parent is not None else 0.0
             start = max(min(free), ready)
-            # Of the GPUs that are free in time the one that was free last, so that the others stay free.
+            # Of the GPUs that are free in time, take the one freed last, so that the others stay free.
             place = max((index for index in range(gpus) if free[index] <= start), key=lambda index: free[index])
             taken = list(free)
             taken[place] = start + durations[name]
@@ -96,7 +96,7 @@ def shortest(durations, parents, gpus):
 
 @pytest.mark.parametrize("seed", range(25))
 def test_eight_trials_come_within_a_third_of_the_exact_optimum(seed):
-    """Branch and bound finds the shortest of all schedules; Graham's own bound would be 3/2 and 5/3."""
+    """Branch and bound finds the shortest schedule; Graham's own bounds would be 3/2 and 5/3."""
     rng = random.Random(1000 + seed)
     gpus = rng.choice([2, 3])
     durations, parents = random_graph(rng, trials=8)
@@ -107,7 +107,7 @@ def test_eight_trials_come_within_a_third_of_the_exact_optimum(seed):
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 def test_the_planned_sweep_is_optimal_or_nearly_so_and_never_worse_than_first_come(gpus):
-    """With fine-tunes of a tenth, in the order of the plan's table, whose general model comes last."""
+    """Fine-tunes take a tenth; the order is that of the plan's table, where the general model comes last."""
     ours = simulate(PLANNED, waits_for(PARENTS), gpus=gpus).makespan
     first_come = simulate(PLANNED, waits_for(PARENTS), gpus=gpus, order="first come").makespan
     assert ours <= 1.05 * lower_bound(PLANNED, waits_for(PARENTS), gpus=gpus)

@@ -5,7 +5,7 @@ from raysweep.storage.run_folder import TrialFolder
 
 
 def test_attempts_at_the_same_work_are_counted_and_their_time_added(tmp_path):
-    """What a crash cost is on record."""
+    """The cost of a crash is in the record."""
     folder = TrialFolder(tmp_path / "B2")
     first = begin(folder, trial="B2", fingerprint="f", identity={"steps": 4}, now=100.0)
     end(folder, first, State.FAILED, reason="lost", now=130.0)
@@ -18,12 +18,12 @@ def test_attempts_at_the_same_work_are_counted_and_their_time_added(tmp_path):
 
 
 def test_other_work_starts_at_its_first_attempt(tmp_path):
-    """A forced trial with new settings owes nothing to the old ones."""
+    """A forced trial with new settings does not inherit the old attempts."""
     folder = TrialFolder(tmp_path / "B2")
     end(folder, begin(folder, trial="B2", fingerprint="f", identity={}, now=0.0), State.DONE, now=9.0)
     assert begin(folder, trial="B2", fingerprint="g", identity={}, now=20.0).attempts == 1
 
 
 def test_a_trial_never_started_has_no_record(tmp_path):
-    """Absence is a state too."""
+    """A missing record is a state, too."""
     assert read_record(TrialFolder(tmp_path / "B2")) is None

@@ -1,4 +1,4 @@
-"""Which seeds are trained: the first two of everything, then what open claims compare."""
+"""Which seeds are trained: the first two of everything, and then those that open claims need."""
 
 import random
 
@@ -34,7 +34,7 @@ def seeds(*names, of):
 
 
 def test_the_first_two_seeds_of_everything_are_trained_at_once():
-    """One seed tells nothing of the variance between trainings, so there is nothing to look at before."""
+    """One seed does not show how trainings vary, so there is nothing to test before the second."""
     assert released(make_config()) == seeds(*ENTRIES, of=(0, 1))
 
 
@@ -44,20 +44,20 @@ def test_where_seeds_are_fixed_everything_is_trained():
 
 
 def test_an_open_claim_gets_the_next_seed_of_what_it_compares():
-    """And no other level, nor the fine-tuned models, which it does not compare."""
+    """Other levels, and the fine-tuned models that it does not compare, get none."""
     done = seeds(*ENTRIES, of=(0, 1))
     assert released(make_config(), [H1_ON_A1], done) - done == seeds("A1", "all", of=(2,))
     assert released(make_config(), [], done) == done
 
 
 def test_a_claim_that_falls_behind_trains_what_it_lacks_and_no_further():
-    """The general model has a seed more, for another level's claim."""
+    """The general model has one seed more, for another level's claim."""
     done = seeds(*ENTRIES, of=(0, 1)) | seeds("all", "B1", "all-B1", of=(2,))
     assert released(make_config(), [H1_ON_A1], done) - done == seeds("A1", of=(2,))
 
 
 def test_a_failed_seed_is_what_the_claim_waits_for():
-    """The next is not begun before it is done."""
+    """The next seed does not start before it is done."""
     done = seeds(*ENTRIES, of=(0, 1)) - {"A1-seed1"}
     assert released(make_config(), [EVERYTHING], done) == seeds(*ENTRIES, of=(0, 1))
 
@@ -88,7 +88,7 @@ def test_a_control_gets_the_seeds_of_the_model_that_it_copies():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_in_which_trainings_end_does_not_matter(seed):
-    """What is released depends on what is done, and more is never taken back."""
+    """Released trials depend only on what is done, and no release is ever undone."""
     rng = random.Random(seed)
     config = make_config()
     names = list(expand_trials(config))

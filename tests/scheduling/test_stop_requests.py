@@ -1,4 +1,4 @@
-"""How a running training is asked to stop, and what a stopped one means for the others."""
+"""How a running training is asked to stop, and how that affects other trainings."""
 
 from raysweep.scheduling.records import State
 from raysweep.scheduling.stop_requests import LOOK_EVERY_S, StopWatch, forget_stop, request_stop, requested_stop
@@ -7,7 +7,7 @@ from raysweep.storage.run_folder import TrialFolder
 
 
 def test_a_request_reaches_the_training_with_its_reason(tmp_path):
-    """Whoever asks leaves a file; the training finds it between two steps."""
+    """The request is a file, which the training finds between two steps."""
     folder, now = TrialFolder(tmp_path / "A1"), [0.0]
     should_stop = StopWatch(folder, clock=lambda: now[0])
     assert should_stop() is None
@@ -18,7 +18,7 @@ def test_a_request_reaches_the_training_with_its_reason(tmp_path):
 
 
 def test_a_new_attempt_starts_without_the_old_request(tmp_path):
-    """Or the same command would never go on."""
+    """Otherwise the same command could never continue."""
     folder = TrialFolder(tmp_path / "A1")
     forget_stop(folder)
     request_stop(folder, "interrupted")
@@ -27,7 +27,7 @@ def test_a_new_attempt_starts_without_the_old_request(tmp_path):
 
 
 def test_after_a_halt_nothing_starts_and_all_is_over_when_what_runs_has_ended():
-    """A child of a stopped trial is not blocked: a later run goes on with both."""
+    """A stopped trial's child is not blocked: a later run continues with both."""
     releases = TrialGraph(
         [Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",)), Node(name="B1", cost=1)]
     )
@@ -41,7 +41,7 @@ def test_after_a_halt_nothing_starts_and_all_is_over_when_what_runs_has_ended():
 
 
 def test_a_sweep_is_over_when_only_children_of_a_stopped_trial_are_left():
-    """Waiting for them would be waiting for ever."""
+    """Otherwise the sweep would wait for ever."""
     releases = TrialGraph([Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",))])
     releases.start("all")
     releases.end("all", State.STOPPED)

@@ -1,4 +1,4 @@
-"""Stopping poor samples of a search early: rungs, who survives them, and that nobody's speed matters."""
+"""Stopping poor samples of a search early: rungs, survivors, and independence of the samples' speed."""
 
 import random
 
@@ -19,7 +19,7 @@ from raysweep.scheduling.successive_halving import Halving, rung_steps, share_of
     ids=["doubling", "tripling after two", "the end is no rung", "no evaluation before the end"],
 )
 def test_rungs_lie_at_evaluations_before_the_end(settings, rungs):
-    """At a multiple of evaluate_every there is a loss to judge by."""
+    """At every multiple of evaluate_every there is a loss to compare."""
     steps, grace, reduction = settings
     asha = AshaConfig(grace_evaluations=grace, reduction=reduction)
     assert rung_steps(TrainingConfig(steps=steps, evaluate_every=10), asha) == rungs
@@ -36,12 +36,12 @@ def test_rungs_lie_at_evaluations_before_the_end(settings, rungs):
     ids=["half", "half, rounded up", "a tie goes to the earlier", "the last one goes on"],
 )
 def test_the_better_ones_go_on(losses, reduction, kept):
-    """One of `reduction`, at least one."""
+    """One of `reduction` continues, and at least one."""
     assert survivors(losses, reduction=reduction) == kept
 
 
 def run_round(losses, order, *, rungs=2, reduction=2, failing=()):
-    """Take a round through its rungs, the samples of each arriving in an order of their own; who stops where."""
+    """Take a round through its rungs, with an arrival order per rung; return which sample stops where."""
     halving, going, stopped = Halving(list(range(len(losses))), reduction=reduction), list(range(len(losses))), {}
     for rung in range(rungs):
         order.shuffle(going)
@@ -62,7 +62,7 @@ def run_round(losses, order, *, rungs=2, reduction=2, failing=()):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_order_in_which_samples_arrive_decides_nothing(seed):
-    """One worker or eight, fast or slow: the same samples are stopped at the same rungs."""
+    """With one worker or eight, fast or slow, the same samples are stopped at the same rungs."""
     losses = [random.Random(seed).random() for _ in range(4)]
     found = [run_round(losses, random.Random(other)) for other in range(5)]
     assert all(each == found[0] for each in found)
@@ -71,12 +71,12 @@ def test_the_order_in_which_samples_arrive_decides_nothing(seed):
 
 
 def test_a_sample_that_fails_is_not_waited_for():
-    """The others of its round are judged among themselves."""
+    """The other samples of its round are compared among themselves."""
     assert run_round([1.0, 2.0, 3.0, 4.0], random.Random(0), failing={(0, 0)}) == ({3: 0, 2: 1}, [1])
 
 
 def test_a_sample_that_is_done_early_competes_but_does_not_wait():
-    """It stopped by its own patience; its best loss still counts against the others."""
+    """Its own patience stopped it; its best loss still counts against the others."""
     halving = Halving([0, 1, 2], reduction=3)
     halving.finish(0, 0.5)
     halving.arrive(1, 1.0)

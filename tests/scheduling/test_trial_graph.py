@@ -1,4 +1,4 @@
-"""Which trial may start when: the planned graph, told of starts and ends in many orders."""
+"""Which trial may start when: the planned graph, with starts and ends reported in many orders."""
 
 import random
 
@@ -23,12 +23,12 @@ def graph_of_six():
 
 
 def test_children_wait_and_the_longest_path_is_first(graph_of_six):
-    """The general model, which others wait for, is offered before longer ones that nothing waits for."""
+    """The general model, which others wait for, is offered before longer trials that no other waits for."""
     assert graph_of_six.ready() == ["all", "A1", "B1"]
 
 
 def test_children_of_a_done_trial_are_ready_at_once(graph_of_six):
-    """Not in waves: a child does not wait for its parent's siblings."""
+    """A child does not wait for its parent's siblings."""
     graph_of_six.start("A1")
     graph_of_six.start("all")
     graph_of_six.end("all", State.DONE)
@@ -36,7 +36,7 @@ def test_children_of_a_done_trial_are_ready_at_once(graph_of_six):
 
 
 def test_children_of_a_failed_trial_are_blocked_and_others_go_on(graph_of_six):
-    """One bad model costs its own fine-tunes, not the matrix."""
+    """One bad model costs only its own fine-tunes."""
     graph_of_six.start("all")
     blocked = graph_of_six.fail("all")
     assert list(blocked.items()) == [
@@ -48,7 +48,7 @@ def test_children_of_a_failed_trial_are_blocked_and_others_go_on(graph_of_six):
 
 
 def test_what_only_comes_after_another_runs_even_if_that_failed():
-    """A round of a search waits for the round before, but a failed sample is no reason to give up."""
+    """A round of a search waits for the round before, but continues even if a sample of it failed."""
     releases = TrialGraph([Node(name="first", cost=1), Node(name="second", cost=1, after=("first",))])
     assert releases.ready() == ["first"]
     releases.start("first")
@@ -57,12 +57,12 @@ def test_what_only_comes_after_another_runs_even_if_that_failed():
 
 
 def test_a_parent_outside_the_sweep_is_done():
-    """A later run is handed only what is left."""
+    """A later run is given only the remaining trials."""
     assert TrialGraph([Node(name="all-A1", cost=1, needs=("all",))]).ready() == ["all-A1"]
 
 
 def naive_ready(graph, nodes):
-    """What is ready, from the states alone."""
+    """Return what is ready, computed from the states alone."""
     ended = (State.DONE, State.FAILED, State.BLOCKED, State.STOPPED)
     ready = [
         node.name
@@ -81,7 +81,7 @@ def naive_ready(graph, nodes):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_what_is_ready_is_kept_up_to_date_change_by_change(seed):
-    """Starts, ends, failures, other attempts, and samples that wait for their round, against all states read anew."""
+    """Starts, ends, failures, new attempts and waiting samples are compared with a computation from all states."""
     rng = random.Random(seed)
     names = [f"t{number}" for number in range(12)]
     nodes = []
@@ -114,7 +114,7 @@ def test_what_is_ready_is_kept_up_to_date_change_by_change(seed):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_happens_every_trial_ends_and_none_starts_before_its_parent_is_done(seed):
-    """Random graphs, random failures, random order of ends."""
+    """The graphs, the failures and the order of ends are random."""
     rng = random.Random(seed)
     names = [f"t{number}" for number in range(20)]
     needs = {

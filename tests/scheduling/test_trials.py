@@ -11,13 +11,13 @@ def trials_of(entries):
 
 
 def test_parents_come_before_children_wherever_they_stand_in_the_file():
-    """Whoever goes through the trials in order can rely on the parent."""
+    """Code that iterates over the trials in order can rely on it."""
     names = list(trials_of({"x": {"from": "all", "levels": ["A1"]}, "all": {"levels": ["A1", "B1"]}}))
     assert names == ["all", "x"]
 
 
 def test_every_seed_is_a_trial_that_starts_from_its_parent_of_the_same_seed():
-    """Seeds are independent repetitions from the start to the end."""
+    """Seeds are independent repetitions from start to end."""
     trials = trials_of(
         {
             "all": {"levels": ["A1", "B1"], "seeds": [0, 1]},
@@ -33,7 +33,7 @@ def test_every_seed_is_a_trial_that_starts_from_its_parent_of_the_same_seed():
 
 
 def test_profile_wide_seeds_train_every_trial_and_keep_the_first_ones_names():
-    """A run of one seed keeps its models when two more are asked for; an entry's own seeds stay its own."""
+    """A run with one seed keeps its models when two more are added; an entry's own seeds do not change."""
     entries = {
         "A1": {"levels": ["A1"]},
         "B1": {"levels": ["B1"], "seeds": [7]},
@@ -52,13 +52,13 @@ def test_profile_wide_seeds_train_every_trial_and_keep_the_first_ones_names():
 
 
 def test_a_child_with_more_seeds_than_its_parent_starts_from_the_parent_s_first():
-    """Three fine-tunes of one general model are a legal plan."""
+    """Three fine-tunes of one general model are a valid plan."""
     trials = trials_of({"all": {"levels": ["A1"]}, "x": {"from": "all", "levels": ["A1"], "seeds": [7, 8]}})
     assert trials["x-seed7"].parent == trials["x-seed8"].parent == "all"
 
 
 def test_roles_are_read_off_levels_and_parents():
-    """No one has to say which model is the general one."""
+    """The config does not have to say which model is the general one."""
     trials = trials_of(
         {
             "A1": {"levels": ["A1"]},
@@ -75,7 +75,7 @@ def test_roles_are_read_off_levels_and_parents():
 
 
 def test_what_starts_from_a_forced_trial_is_trained_again():
-    """Through generations; what is done beside it stays."""
+    """This holds over generations; other finished trials are kept."""
     trials = trials_of(
         {
             "a": {"levels": ["A1"]},

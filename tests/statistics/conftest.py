@@ -1,4 +1,4 @@
-"""Losses with a known truth: what every model's log perplexity would be over endless writers."""
+"""Losses with a known truth: every model's log perplexity over infinitely many writers."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,7 +12,7 @@ Simulated = tuple[dict[str, LevelLosses], dict[int, str]]
 
 @pytest.fixture
 def simulate() -> Callable[..., Simulated]:
-    """Makes losses and the writer of each document."""
+    """Return `simulate_losses`."""
     return simulate_losses
 
 

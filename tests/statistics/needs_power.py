@@ -2,9 +2,9 @@
 
     python -m tests.statistics.needs_power [PILOTS]
 
-A pilot has 40 learners on each of three levels.  Where its claim is undecided and a number is printed, new experiments
-of that size are made whose truth is what the pilot measured: 80 % of them should decide.  They are judged by Student's
-t on sums per learner, which shares no code with the bootstrap.
+A pilot has 40 learners on each of three levels. If its claim is undecided and a number is printed, new experiments of
+that size are made whose truth is what the pilot measured: 80 % of them should decide. They are judged by Student's t on
+sums per learner, which shares no code with the bootstrap.
 """
 
 import sys
@@ -35,7 +35,7 @@ ROLES_OF_ALL = RoleModels(by_role={role: {level: {0: role} for level in LEVELS} 
 
 
 def draw_gains(code, rng):
-    """By how many nats the own and the fine-tuned models of a pilot are better than the general one."""
+    """Draw by how many nats a pilot's specialised and transferred models are better than the general one."""
     if code == "H3":
         return 0.05, 0.05 + rng.uniform(-0.05, 0.05)
     own = rng.uniform(0.01, 0.05) if code == "H1" else rng.uniform(0.03, 0.16)
@@ -43,7 +43,7 @@ def draw_gains(code, rng):
 
 
 def pilot(code, seed):
-    """The overall finding, and the contrast with each role; the need is named only if the claim is undecided."""
+    """Return the overall finding and the contrast with each role; the need is only stated if the claim is undecided."""
     own, tuned = draw_gains(code, np.random.default_rng([seed, 5]))
     truth = {level: {"general": 3.0, "specialised": 3.0 - own, "transfer": 3.0 - tuned} for level in LEVELS}
     losses, clusters = simulate_losses(truth, seed=seed, writers=WRITERS)
@@ -55,7 +55,7 @@ def pilot(code, seed):
 
 
 def share_decided(claim, contrasts, writers, experiments, rng):
-    """The share of new experiments, made like `simulate_losses`, that decide the claim if the contrasts are true."""
+    """Return the share of new experiments, made like `simulate_losses`, that decide if the contrasts are true."""
     shape = (experiments, len(LEVELS), writers)
     tokens_EL3 = rng.integers(5, 60, (*shape, 3))
     tokens, squares = tokens_EL3.sum(axis=-1).astype(float), (tokens_EL3**2).sum(axis=-1)
@@ -82,7 +82,7 @@ def share_decided(claim, contrasts, writers, experiments, rng):
 
 
 def powers(code, *, pilots, experiments):
-    """For each pilot that needs less than eight times its documents more, the share of new experiments that decide."""
+    """Return, per pilot that needs less than eight times its documents more, the share of experiments that decide."""
     found = []
     for seed in range(pilots):
         finding, contrasts = pilot(code, seed)

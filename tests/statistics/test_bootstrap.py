@@ -16,7 +16,7 @@ MODELS = ("general", "A1")
 
 
 def test_the_estimate_is_all_nats_over_all_tokens(simulate):
-    """Losses are sums: long documents weigh more than short ones, whatever the writers."""
+    """Losses are sums: long documents weigh more than short ones, whoever wrote them."""
     losses, clusters = simulate(TRUTH, seed=1)
     drawn = resample_levels(losses, MODELS, resamples=100, seed=0, clusters=clusters).levels["A1"]
     expected = losses["A1"].nats.sum(axis=0) / losses["A1"].tokens.sum()
@@ -25,7 +25,7 @@ def test_the_estimate_is_all_nats_over_all_tokens(simulate):
 
 
 def test_a_resample_is_what_drawing_writers_with_replacement_gives():
-    """Against a plain loop over all 27 draws of 3 writers: no other value ever comes out."""
+    """It is compared with a loop over all 27 draws of 3 writers: no other value occurs."""
     tokens, nats = np.array([1, 2, 4, 8]), np.array([[3.0], [5.0], [7.0], [2.0]])
     writers = {0: "ann", 1: "bo", 2: "ann", 3: "cy"}
     table = LevelLosses(level="A1", documents=np.arange(4), tokens=tokens, nats=nats)
@@ -40,7 +40,7 @@ def test_a_resample_is_what_drawing_writers_with_replacement_gives():
 
 
 def test_all_models_see_the_same_draws(simulate):
-    """Two models with the same losses have the same resamples, so their ratio has no spread at all."""
+    """Two models with the same losses have the same resamples, so their ratio does not vary at all."""
     losses, clusters = simulate(TRUTH, seed=1)
     one = losses["A1"].nats[:, :1]
     twice = LevelLosses(
@@ -51,7 +51,7 @@ def test_all_models_see_the_same_draws(simulate):
 
 
 def test_the_same_seed_gives_the_same_bits_and_levels_do_not_disturb_each_other(simulate):
-    """Leaving out a level that shares no learner changes the others' draws by rounding only."""
+    """Removing a level that shares no learner changes the others' draws only by rounding."""
     losses, clusters = simulate(TRUTH, seed=1)
     both = resample_levels(losses, MODELS, resamples=150, seed=7, clusters=clusters)
     alone = resample_levels({"C1": losses["C1"]}, MODELS, resamples=150, seed=7, clusters=clusters)
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_bits_and_levels_do_not_disturb_each_other(
 
 
 def test_sums_are_exact_so_the_order_of_writers_cannot_change_a_bit(simulate):
-    """A matrix product may add in any order (threads, vector units): whole numbers do not care."""
+    """A matrix product may add in any order (threads, vector units); for whole numbers the order does not matter."""
     losses, _ = simulate(TRUTH, seed=3, writers=400, documents_per_writer=1)
     table = losses["A1"]
     drawn = resample_levels({"A1": table}, MODELS, resamples=100, seed=0).levels["A1"]
@@ -75,14 +75,14 @@ def test_sums_are_exact_so_the_order_of_writers_cannot_change_a_bit(simulate):
 
 
 def test_without_writers_every_document_is_its_own_cluster(simulate):
-    """The seed's corpus names no learners; its documents are then drawn one by one."""
+    """The seed's corpus names no learners, so its documents are drawn individually."""
     losses, clusters = simulate(TRUTH, seed=1, writers=40, documents_per_writer=3)
     assert resample_levels(losses, MODELS, resamples=100, seed=0).levels["A1"].clusters == 120
     assert resample_levels(losses, MODELS, resamples=100, seed=0, clusters=clusters).levels["A1"].clusters == 40
 
 
 def test_a_learner_is_drawn_for_all_levels_or_for_none(simulate):
-    """Every learner wrote the same text on both levels: the levels' draws are the same, too."""
+    """If every learner wrote the same text on both levels, the levels' draws are the same, too."""
     losses, clusters = simulate(TRUTH, seed=1)
     table = losses["A1"]
     copy = LevelLosses(
@@ -98,7 +98,7 @@ def test_a_learner_is_drawn_for_all_levels_or_for_none(simulate):
 
 
 def test_levels_are_joined_by_the_learners_between_them():
-    """A1 and B1 share ann, B1 and C1 share bo: one stratum of three levels; nobody wrote on B2 too."""
+    """A1 and B1 share ann, B1 and C1 share bo: they are one stratum of three levels; B2 shares nobody."""
     writers = {0: "ann", 1: "ann", 2: "bo", 3: "bo", 4: "cy"}
     documents = {"A1": [0], "C1": [3], "B2": [4, 5], "B1": [1, 2]}
     losses = {
@@ -115,7 +115,7 @@ def test_levels_are_joined_by_the_learners_between_them():
 
 
 def test_documents_that_only_another_selection_has_are_drawn_too(simulate):
-    """A document without a blank has text: it takes part in the metric of the text alone."""
+    """A document without a blank still has text, and counts for the metric of the text alone."""
     losses, clusters = simulate(TRUTH, seed=1)
     fewer = {"A1": losses["A1"].pick(np.arange(120) < 90)}
     drawn = resample_levels(fewer, MODELS, resamples=100, seed=0, clusters=clusters)
@@ -126,14 +126,14 @@ def test_documents_that_only_another_selection_has_are_drawn_too(simulate):
 
 
 def test_learners_weigh_by_their_text():
-    """(Σw)² / Σw²: four equal ones are four; with one who wrote half of it, they are three."""
+    """(Σw)² / Σw²: four equal learners count as four; if one of them wrote half, they count as three."""
     assert effective_number(np.array([2.0, 2.0, 2.0, 2.0])) == 4.0
     assert effective_number(np.array([3.0, 1.0, 1.0, 1.0])) == 3.0
     assert effective_number(np.zeros(3)) == 0.0
 
 
 def test_seeds_that_are_drawn_as_one_give_the_same_interval(simulate):
-    """Only the mean of an entry's trainings is drawn; a contrast of a single one is refused."""
+    """Only the mean of an entry's trainings is drawn; a contrast of a single training is refused."""
     names = {role: {seed: f"{role}-{seed}" for seed in range(3)} for role in ("general", "own")}
     truth = {name: 3.0 + 0.02 * seed for models in names.values() for seed, name in models.items()}
     losses, clusters = simulate({"B1": truth}, seed=1)

@@ -1,4 +1,4 @@
-"""Probabilities of levels that can be believed: errors worked by hand, and the temperature on data with a known one."""
+"""Calibrated probabilities of levels: errors computed by hand, and the temperature on data with a known one."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ LEVELS = ("A1", "B1", "C1")
 
 
 def scored(temperature, *, documents=900, learners=300, seed=0):
-    """Documents whose levels were drawn from the posterior at `temperature`: at 1 it is right as it is."""
+    """Return documents whose levels were drawn from the posterior at `temperature`; at 1 it is calibrated."""
     rng = np.random.default_rng(seed)
     nats = rng.normal(0.0, 2.0 * temperature, (documents, 3)) + 50.0
     posterior = np.exp(-nats / temperature + 50.0 / temperature)
@@ -42,7 +42,7 @@ def test_the_errors_are_those_worked_by_hand():
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
 def test_the_temperature_that_the_truth_was_drawn_with_is_found(temperature):
-    """Texts that count too much become as sure as they are right."""
+    """Overconfident posteriors become as confident as they are right."""
     found = calibrate_levels(*scored(temperature), seed=0)
     assert found.temperature == pytest.approx(temperature, rel=0.15)
     assert found.tempered_error < 0.06
@@ -54,7 +54,7 @@ def test_the_temperature_that_the_truth_was_drawn_with_is_found(temperature):
 
 
 def test_with_valid_documents_the_temperature_is_fitted_on_them_alone():
-    """The test documents' own would be another; valid documents too few to fit on are not used."""
+    """The test documents would give another one; too few valid documents are not used."""
     (cold, learners), (valid, _) = scored(4.0), scored(20.0, documents=600, seed=1)
     found = calibrate_levels(cold, learners, 0, valid)
     assert (found.fitted_on, found.temperature) == ("valid documents", pytest.approx(20.0, rel=0.15))
@@ -65,7 +65,7 @@ def test_with_valid_documents_the_temperature_is_fitted_on_them_alone():
 
 
 def test_no_probability_is_fitted_to_its_own_learner():
-    """Changing one learner's levels changes the temperature of the other half alone."""
+    """Changing one learner's levels changes only the other half's temperature."""
     cold, learners = scored(4.0)
     before = calibrate_levels(cold, learners, seed=0)
     shuffled = calibrate_levels(cold, np.zeros(len(learners), dtype=np.int64), seed=0)
@@ -74,5 +74,5 @@ def test_no_probability_is_fitted_to_its_own_learner():
 
 
 def test_few_documents_have_no_temperature():
-    """Ten documents in a half say nothing."""
+    """Ten documents in a half are not enough."""
     assert calibrate_levels(*scored(4.0, documents=20), seed=0) is None

@@ -30,12 +30,12 @@ def coverage(simulate, experiments, resamples, **settings):
 
 @pytest.mark.parametrize("writers", [15, 40])
 def test_an_interval_covers_the_truth_as_often_as_it_says(simulate, writers):
-    """1,000 experiments, few writers and many: 93 to 97 %."""
+    """1,000 experiments with few or many writers: 93 to 97 %."""
     assert 0.93 <= coverage(simulate, experiments=1000, resamples=1000, writers=writers) <= 0.97
 
 
 def test_a_copy_trained_with_three_seeds_is_a_tie(simulate):
-    """Sums over the seeds differ in the last digit; neither side may take that for a difference."""
+    """Sums over the seeds differ in the last digit, which must not count as a difference."""
     simulated, parts = with_seeds(simulate, 3, spread=0.1)
     nats = simulated[0]["B1"].nats
     nats[:, 3:] = nats[:, :3]
@@ -45,7 +45,7 @@ def test_a_copy_trained_with_three_seeds_is_a_tie(simulate):
 
 
 def test_writers_with_many_documents_do_not_make_it_look_more_certain(simulate):
-    """Drawing documents instead of writers, the interval would be too narrow by far."""
+    """If documents were drawn instead of writers, the interval would be much too narrow."""
     losses, clusters = simulate(TRUTH, seed=5, writers=40, documents_per_writer=12, own=0.3)
     by_writer = measured((losses, clusters))
     by_document = measured((losses, {}))
@@ -53,7 +53,7 @@ def test_writers_with_many_documents_do_not_make_it_look_more_certain(simulate):
 
 
 def test_pairing_makes_the_interval_narrower(simulate):
-    """A writer who is hard is hard for both models; unpaired, that would drown the difference."""
+    """A difficult writer is difficult for both models; unpaired, that would hide the difference."""
     losses, clusters = simulate(TRUTH, seed=5)
     paired = measured((losses, clusters))
     sides = [measured((losses, clusters), [part]) for part in RATIO]
@@ -62,7 +62,7 @@ def test_pairing_makes_the_interval_narrower(simulate):
 
 
 def test_many_writers_give_the_interval_of_the_delta_method(simulate):
-    """An independent yardstick: with 2,000 writers BCa and Student's t agree, to a tenth of the width."""
+    """This is an independent check: with 2,000 writers, BCa and Student's t agree to a tenth of the width."""
     losses, clusters = simulate(TRUTH, seed=9, writers=2000, documents_per_writer=1)
     found = measured((losses, clusters), resamples=4000)
     table = losses["B1"]
@@ -74,10 +74,10 @@ def test_many_writers_give_the_interval_of_the_delta_method(simulate):
 
 
 def test_the_p_value_at_a_limit_is_the_tail_of_the_interval(simulate):
-    """They come from one inversion, so a table cannot contradict itself."""
+    """Both come from one inversion, so a table cannot contradict itself."""
     found = measured(simulate(TRUTH, seed=4), resamples=5000)
     low, high = found.interval(0.95)
-    # Between two of 5,000 draws a percentile is known to 1/5000, times the stretch of Student's t.
+    # Between two of 5,000 draws a percentile is known to 1/5000, times the stretching by Student's t.
     assert found.p_not_above(low) == pytest.approx(0.025, abs=0.002)
     assert found.p_not_below(high) == pytest.approx(0.025, abs=0.002)
     assert found.p_not_above(found.estimate - 1.0) < 0.001
@@ -85,7 +85,7 @@ def test_the_p_value_at_a_limit_is_the_tail_of_the_interval(simulate):
 
 
 def test_a_model_against_itself_differs_by_nothing(simulate):
-    """No division by a variance of zero."""
+    """There is no division by a variance of zero."""
     same = [Part(weight=1.0, level="B1", models={0: "general"}), Part(weight=-1.0, level="B1", models={0: "general"})]
     found = measured(simulate({"B1": {"general": 3.0}}, seed=4), same)
     assert (found.estimate, *found.interval(0.95)) == (0.0, 0.0, 0.0)
@@ -95,7 +95,7 @@ def test_a_model_against_itself_differs_by_nothing(simulate):
 
 @pytest.mark.parametrize("resamples", [200, 2000, 10_000])
 def test_no_p_value_is_below_what_the_draws_can_give(simulate, resamples):
-    """(b + 1) of (B + 1), and with Student's t of few learners more than that."""
+    """The minimum is (b + 1) / (B + 1), and larger with Student's t of few learners."""
     found = measured(simulate(TRUTH, seed=4, writers=10), resamples=resamples)
     least = found.p_not_above(-9.0), found.p_not_below(9.0)
     assert max(least) == found.least_p()
@@ -104,7 +104,7 @@ def test_no_p_value_is_below_what_the_draws_can_give(simulate, resamples):
 
 
 def test_the_learner_who_moves_the_ratio_most_is_left_out(simulate):
-    """Against the ratio computed without each of the 15 learners."""
+    """The result is compared with the ratio computed without each of the 15 learners."""
     losses, clusters = simulate(TRUTH, seed=6, writers=15)
     losses["B1"].nats[:3, 0] += 2.0 * losses["B1"].tokens[:3]
     every = measured((losses, clusters))
@@ -118,7 +118,7 @@ def test_the_learner_who_moves_the_ratio_most_is_left_out(simulate):
 
 
 def with_seeds(simulate, seed, spread, count=3):
-    """Trainings that come out better or worse by chance, the general and the level's apart."""
+    """Make trainings that are better or worse by chance, independently for the general model and the level's."""
     rng = np.random.default_rng([seed, 77])
     names = {role: {s: f"{role}-{s}" for s in range(count)} for role in ("general", "B1")}
     truth = {names["general"][s]: 3.1 + rng.normal(0, spread) for s in range(count)}
@@ -131,7 +131,7 @@ def with_seeds(simulate, seed, spread, count=3):
 
 
 def test_seeds_that_differ_widen_the_interval(simulate):
-    """What a training might come out as is part of what is not known."""
+    """The possible outcomes of a training are part of the uncertainty."""
     alike = measured(*with_seeds(simulate, 3, spread=0.0))
     apart = measured(*with_seeds(simulate, 3, spread=0.3))
     assert np.diff(apart.interval(0.95)) > 2 * np.diff(alike.interval(0.95))
@@ -139,8 +139,8 @@ def test_seeds_that_differ_widen_the_interval(simulate):
 
 
 def test_three_seeds_cover_the_truth_although_there_are_only_three(simulate):
-    """150 experiments in which the trainings' luck outweighs the documents': the plain two-level bootstrap
-    would cover about 75 %."""
+    """150 experiments in which the trainings vary more than the documents: the plain two-level bootstrap would cover
+    about 75 %."""
     hits = 0
     for seed in range(150):
         low, high = measured(*with_seeds(simulate, seed, spread=0.1), resamples=400).interval(0.95)
@@ -149,7 +149,7 @@ def test_three_seeds_cover_the_truth_although_there_are_only_three(simulate):
 
 
 def pooled_seeds(simulate, seed, gain, levels=("A1", "A2", "B1", "B2", "C1")):
-    """One level's contrast where three trainings of each role differ by chance, and those of the other levels."""
+    """Return one level's contrast, alone and pooled; three trainings of each role differ by chance on every level."""
     rng = np.random.default_rng([seed, 78])
     general = {one: rng.normal(0, 0.02) for one in range(3)}
     truth, parts = {}, {}
@@ -168,8 +168,8 @@ def pooled_seeds(simulate, seed, gain, levels=("A1", "A2", "B1", "B2", "C1")):
 
 
 def seed_rates(simulate, experiments):
-    """Shares of experiments, alone and pooled: a true gain of 0.15 is found, no gain is claimed; and the freedom."""
-    tail = 0.025 / 5  # the first of Holm's steps over five levels
+    """Return shares for one level and pooled: a gain of 0.15 found, no gain claimed as one; and degrees of freedom."""
+    tail = 0.025 / 5  # the first of Holm's steps for five levels
     found = {(gain, way): 0 for gain in (0.0, 0.15) for way in ("alone", "pooled")}
     freedom = []
     for gain in (0.0, 0.15):
@@ -181,7 +181,7 @@ def seed_rates(simulate, experiments):
 
 
 def test_seeds_of_other_levels_say_how_much_trainings_differ(simulate):
-    """Three seeds of one level alone seldom find what the pooled variance finds; false claims stay rare."""
+    """Three seeds of one level rarely find what the pooled variance finds; false claims stay rare."""
     rates, freedom = seed_rates(simulate, 40)
     assert rates[0.15, "pooled"] >= rates[0.15, "alone"] + 0.2
     assert rates[0.0, "pooled"] <= 0.05
@@ -190,7 +190,7 @@ def test_seeds_of_other_levels_say_how_much_trainings_differ(simulate):
 
 @pytest.mark.slow
 def test_pooled_seeds_over_many_experiments(simulate):
-    """The same with figures worth writing down; `-s` prints them."""
+    """This is the same with more experiments; `-s` prints the figures."""
     rates, freedom = seed_rates(simulate, 500)
     print(f"\n{rates}, median freedom {freedom:.1f}")
     assert rates[0.15, "pooled"] >= 0.8
@@ -198,7 +198,7 @@ def test_pooled_seeds_over_many_experiments(simulate):
 
 
 def test_seeds_in_common_are_paired(simulate):
-    """A fine-tune shares the chance of the general model it starts from; it cancels."""
+    """A fine-tune inherits the chance variation of its general model, which therefore cancels."""
     luck = {0: 0.3, 1: -0.2, 2: 0.1}
     truth = {f"{role}-{s}": 3.0 + luck[s] for role in ("general", "transfer") for s in luck}
     paired = [
@@ -211,7 +211,7 @@ def test_seeds_in_common_are_paired(simulate):
 
 
 def test_levels_weigh_the_same_in_a_mean_over_levels(simulate):
-    """The level with most documents does not decide for the others: the mean of logs is taken."""
+    """The level with most documents does not dominate: the mean of logs is used."""
     truth = {"A1": {"general": 3.0, "x": 2.5}, "C1": {"general": 3.0, "x": 3.3}}
     large, clusters = simulate({"A1": truth["A1"]}, seed=1, writers=400)
     small, more = simulate({"C1": truth["C1"]}, seed=2, writers=20)
@@ -228,7 +228,7 @@ def test_levels_weigh_the_same_in_a_mean_over_levels(simulate):
 
 
 def test_a_quantile_is_numpys_to_the_bit():
-    """10,000 draws at random shares, and at both ends; the last figures are printed by `verify`."""
+    """Tested with 10,000 draws at random shares and at both ends; `verify` prints the last digits."""
     rng = np.random.default_rng(0)
     values = rng.normal(0.0, 0.1, 10_000)
     for share in (0.0, 1.0, 0.025, 0.975, 0.5, *rng.uniform(0.0, 1.0, 500)):

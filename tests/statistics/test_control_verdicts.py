@@ -1,4 +1,4 @@
-"""Controls: a gain of levels is told from one of documents, of steps, and of chance."""
+"""Controls distinguish a gain from the levels from gains by documents, steps or chance."""
 
 from collections import Counter
 from dataclasses import replace
@@ -32,7 +32,7 @@ def roles_of(kind, *, levels=LEVELS, absent=()):
 
 
 def truth(kind, *, special, control):
-    """Nats per token: what the own model of each level gains over the general one there, and what its control gains."""
+    """Return nats per token: the gain of each level's own model over the general one, and the gain of its control."""
     return {
         level: {
             "all": 2.5,
@@ -59,7 +59,7 @@ def assess(simulate, kind, *, special, control, confirmed=("overall", *LEVELS), 
 
 @pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
 def test_a_control_that_gains_as_much_explains_the_gain(simulate, kind):
-    """Only size (steps, chance) differs: the raw gain is real, and the level has no part in it."""
+    """Only size (steps, chance) differs: the raw gain is real, but the level is not its cause."""
     found = assess(simulate, kind, special=0.15, control=0.15, writers=800)
     assert [one.verdict for one in found.values()] == ["explained"] * 4
     overall = found["overall"]
@@ -71,7 +71,7 @@ def test_a_control_that_gains_as_much_explains_the_gain(simulate, kind):
 
 
 def test_nothing_explains_a_share_of_no_gain(simulate):
-    """Copies of the general model with three seeds: rounding is no gain that a control could explain 40 % of."""
+    """General models copied with three seeds differ by rounding, which is no gain that a control could explain."""
     names = {role: {seed: f"{role}-{seed}" for seed in range(3)} for role in ("general", "specialised", "size_matched")}
     models = [name for of_role in names.values() for name in of_role.values()]
     losses, clusters = simulate({"A1": {model: 3.0 + number / 7 for number, model in enumerate(models)}}, seed=1)
@@ -86,7 +86,7 @@ def test_nothing_explains_a_share_of_no_gain(simulate):
 
 @pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
 def test_a_gain_that_the_control_lacks_survives(simulate, kind):
-    """Language differs between levels: random documents help nobody."""
+    """Language differs between levels: random documents help no model."""
     found = assess(simulate, kind, special=0.15, control=-0.05)
     assert [one.verdict for one in found.values()] == ["survives"] * 4
     assert found["overall"].remaining.low > 1.1
@@ -94,7 +94,7 @@ def test_a_gain_that_the_control_lacks_survives(simulate, kind):
 
 
 def test_a_part_may_be_explained_and_the_rest_survive(simulate):
-    """Both are said: how much, and that some is left."""
+    """Both are reported: the share explained, and that some gain remains."""
     overall = assess(simulate, "size_matched", special=0.2, control=0.05)["overall"]
     assert overall.verdict == "survives"
     assert overall.explained_share == pytest.approx(0.25, abs=0.08)
@@ -102,7 +102,7 @@ def test_a_part_may_be_explained_and_the_rest_survive(simulate):
 
 
 def test_where_h1_is_not_confirmed_there_is_nothing_to_explain(simulate):
-    """The control's numbers are shown all the same."""
+    """The control's numbers are still shown."""
     found = assess(simulate, "size_matched", special=0.15, control=0.15, confirmed=["overall", "B1"], writers=300)
     assert [one.verdict for one in found.values()] == ["explained", "no gain", "explained", "no gain"]
     assert found["A1"].own is not None
@@ -116,13 +116,13 @@ def test_too_little_data_leaves_it_open(simulate):
 
 
 def test_a_gain_that_may_be_none_has_no_share(simulate):
-    """A ratio with a denominator near nothing has no interval."""
+    """A ratio whose denominator is close to zero has no interval."""
     found = assess(simulate, "size_matched", special=0.0, control=0.0, confirmed=(), seed=2)["overall"]
     assert (found.verdict, found.share_low, found.share_high) == ("no gain", None, None)
 
 
 def test_a_control_that_failed_is_left_out_with_its_reason(simulate):
-    """The overall finding rests on the others."""
+    """The overall finding uses the others."""
     found = assess(simulate, "size_matched", special=0.15, control=0.15, absent=["B1"])
     assert (found["B1"].verdict, found["B1"].note) == ("not tested", "control failed")
     assert found["overall"].levels == ("A1", "C1")
@@ -132,12 +132,12 @@ def test_a_control_that_failed_is_left_out_with_its_reason(simulate):
 
 
 def test_too_few_writers_are_not_tested(simulate):
-    """As no hypothesis is."""
+    """The same holds for hypotheses."""
     assert "3 independent writers" in assess(simulate, "placebo", special=0.1, control=0.1, writers=3)["A1"].note
 
 
 def test_placebo_groups_are_as_large_as_levels_and_hold_every_document_once(simulate):
-    """With the losses of the documents they hold."""
+    """Each group has the losses of its documents."""
     losses, _ = simulate(truth("placebo", special=0.1, control=0.1), seed=0)
     losses["B1"] = replace(
         losses["B1"],
@@ -157,7 +157,7 @@ def test_placebo_groups_are_as_large_as_levels_and_hold_every_document_once(simu
 
 
 def verdicts(simulate, explained, experiments, writers=60, **options):
-    """Counts of the overall verdicts where the control truly explains a share of a gain of 0.15 nats."""
+    """Count the overall verdicts where the control truly explains a share of a gain of 0.15 nats."""
     return Counter(
         assess(simulate, "size_matched", special=0.15, control=0.15 * explained, seed=seed, writers=writers, **options)[
             "overall"
@@ -168,7 +168,7 @@ def verdicts(simulate, explained, experiments, writers=60, **options):
 
 @pytest.mark.parametrize("explained", [0.5, 0.97])
 def test_a_control_explains_only_what_is_shown_to_be_explained(simulate, explained):
-    """Half of the gain is not all of it; all but a remainder that does not matter is: 40 experiments each."""
+    """In 40 experiments each, half of the gain is not all of it, but all except a negligible rest is."""
     found = verdicts(simulate, explained, 40)
     if explained == 0.5:
         assert found["explained"] <= 2
@@ -179,7 +179,7 @@ def test_a_control_explains_only_what_is_shown_to_be_explained(simulate, explain
 
 @pytest.mark.slow
 def test_controls_over_many_experiments(simulate):
-    """The same with figures worth writing down, and with very many learners; `-s` prints them."""
+    """This is the same with more experiments, and with very many learners; `-s` prints the figures."""
     shares = {explained: verdicts(simulate, explained, 400) for explained in (0.5, 0.6, 0.8, 0.97)}
     many = verdicts(simulate, 0.94, 40, writers=1500)
     print(f"\n{shares}, with 1,500 learners a level 94 %: {many}")
@@ -190,7 +190,7 @@ def test_controls_over_many_experiments(simulate):
 
 
 def test_controls_seldom_say_what_is_not_so(simulate):
-    """Of 200 made-up experiments of either kind at most 5 % survive without cause, or are explained away."""
+    """In at most 5 % of 200 simulated experiments of either kind is the verdict "survives" or "explained" false."""
     false_survivals = sum(
         assess(simulate, "size_matched", special=0.1, control=0.1, seed=seed)["overall"].verdict == "survives"
         for seed in range(200)
@@ -204,7 +204,7 @@ def test_controls_seldom_say_what_is_not_so(simulate):
 
 
 def seeded(simulate, seed, *, alone):
-    """Width of the interval of what remains on A1, three trainings of each model differing by 0.1 nats."""
+    """Return the width of the remaining gain's interval on A1; three trainings of each model differ by 0.1 nats."""
     known = {
         level: {
             f"{role}-{which}-{number}": 2.5 - (0.15 if role == "own" else 0.0)
@@ -232,13 +232,13 @@ def seeded(simulate, seed, *, alone):
 
 
 def test_seeds_of_controls_are_pooled_over_the_levels(simulate):
-    """Three seeds of one level give 2 degrees of freedom; those of three levels give up to 6, and shorter intervals."""
+    """Three seeds of one level give 2 degrees of freedom; three levels give up to 6, and shorter intervals."""
     alone, pooled = (np.median([seeded(simulate, seed, alone=alone) for seed in range(15)]) for alone in (True, False))
     assert pooled < 0.8 * alone
 
 
 def placebo_draws(simulate, seed, *, spread, draws=3, seeds=1, of_trainings=0.0, own=0.02, writers=60, resamples=500):
-    """Roles and resamples of placebos that gain nothing; models differ by `spread` nats from group to group."""
+    """Return roles and resamples of placebos without gain; models differ by `spread` nats between groups."""
     by_group = {
         (draw, level): [f"placebo-{draw}-{level}-{n}" for n in range(seeds)]
         for draw in range(1, draws + 1)
@@ -269,7 +269,7 @@ def placebo_draws(simulate, seed, *, spread, draws=3, seeds=1, of_trainings=0.0,
 
 
 def placebo_experiment(simulate, seed, **options):
-    """The findings on the placebo, where own models gain on every level."""
+    """Return the findings on the placebo, where specialised models gain on every level."""
     roles, drawn = placebo_draws(simulate, seed, **options)
     return assess_control(
         "placebo", roles, drawn, LEVELS, confirmed=("overall", *LEVELS), smallest_effect=1.05, confidence=0.95
@@ -277,7 +277,7 @@ def placebo_experiment(simulate, seed, **options):
 
 
 def placebo_coverage(simulate, experiments, **options):
-    """Share of experiments in which the interval of a placebo's gain on A1 holds 0, the mean over all groups."""
+    """Return how often the interval of a placebo's gain on A1 contains 0, the mean over all groups."""
     held = 0
     for seed in range(experiments):
         own = placebo_experiment(simulate, seed, **options)[1].own
@@ -286,7 +286,7 @@ def placebo_coverage(simulate, experiments, **options):
 
 
 def test_intervals_of_a_placebo_hold_the_mean_over_all_groups(simulate):
-    """Three groups that differ by 0.1 nats: documents alone would give intervals that are far too short."""
+    """Three groups differ by 0.1 nats: documents alone would give intervals that are much too short."""
     assert placebo_coverage(simulate, 60, spread=0.1) >= 0.88
     findings = placebo_experiment(simulate, 0, spread=0.1)
     assert [len(one.draws) for one in findings] == [3, 3, 3, 3]
@@ -295,7 +295,7 @@ def test_intervals_of_a_placebo_hold_the_mean_over_all_groups(simulate):
 
 @pytest.mark.parametrize(("seeds", "of_trainings", "own"), [(1, 0.0, 0.3), (3, 0.1, 0.3)])
 def test_groups_differ_by_what_neither_learners_nor_trainings_explain(simulate, seeds, of_trainings, own):
-    """By 0.05 nats, in the mean of 40 experiments, however much single trainings and learners in them differ."""
+    """The estimate is 0.05 nats in the mean of 40 experiments, however much trainings and learners in them differ."""
     found = []
     for seed in range(40):
         options = {"seeds": seeds, "of_trainings": of_trainings, "own": own}
@@ -308,7 +308,7 @@ def test_groups_differ_by_what_neither_learners_nor_trainings_explain(simulate, 
 
 
 def test_a_level_that_lost_a_draw_has_the_mean_of_fewer(simulate):
-    """Two of three groups: half of the variance between groups, not a third."""
+    """With two of three groups, half of the variance between groups counts instead of a third."""
     roles, drawn = placebo_draws(simulate, 0, spread=0.1, resamples=2)
     lost = {level: models for level, models in roles.by_role["placebo 3"].items() if level != "A1"}
     roles = replace(roles, by_role={**roles.by_role, "placebo 3": lost})
@@ -321,7 +321,7 @@ def test_a_level_that_lost_a_draw_has_the_mean_of_fewer(simulate):
 
 @pytest.mark.slow
 def test_intervals_of_a_placebo_hold_the_mean_over_all_groups_in_many_experiments(simulate):
-    """For groups that differ much, little and not at all; one draw cannot know."""
+    """Groups differ much, little or not at all; one draw cannot show it."""
     shares = {spread: placebo_coverage(simulate, 400, spread=spread) for spread in (0.0, 0.03, 0.1)}
     alone = placebo_coverage(simulate, 400, spread=0.1, draws=1)
     print(f"\nthe placebo's interval holds the truth: {shares}; with one draw that differs by 0.1 nats {alone:.1%}")

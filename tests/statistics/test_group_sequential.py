@@ -1,4 +1,4 @@
-"""Looks after each seed: the published boundaries, and the error rate of all looks together."""
+"""Looks after each seed: the published boundaries, and the error rate over all looks."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ MOST = 5
 
 
 def losses(rng, levels, effects, spread, *, writers=30):
-    """Documents of three models' seeds on each level; `effects` of the kinds, `spread` of trainings, in nats."""
+    """Return documents of three models' seeds per level; `effects` of kinds and `spread` of trainings are in nats."""
     general, found, clusters, first = rng.normal(0.0, spread, MOST), {}, {}, 0
     for level in levels:
         writer = np.repeat(np.arange(writers), 3)
@@ -45,7 +45,7 @@ def drawn(seed, levels, effects, spread, *, resamples=1000):
 
 
 def rounds(resamples, kinds=("general", "specialised"), level="A1"):
-    """The contrast of two kinds after 2, 3, 4 and 5 seeds."""
+    """Return the contrast of two kinds after 2, 3, 4 and 5 seeds."""
     return [
         measure(
             resamples,
@@ -62,7 +62,7 @@ LOOKS = [Look(seeds=seeds, most_seeds=MOST) for seeds in range(2, MOST + 1)]
 
 
 def test_boundaries_are_the_published_ones(monkeypatch):
-    """Of the O'Brien–Fleming-type spending function, one-sided 0.025, five equal looks (Reboussin et al. 2000)."""
+    """Spending is of O'Brien–Fleming's type, one-sided 0.025, with five equal looks (Reboussin et al. 2000)."""
     module = "raysweep.statistics.group_sequential"
     monkeypatch.setattr(f"{module}.spend", lambda alphas, time: 2.0 * ndtr(ndtri(alphas / 2.0) / np.sqrt(time)))
     monkeypatch.setattr(f"{module}.LEAST_SEEDS", 1)
@@ -72,7 +72,7 @@ def test_boundaries_are_the_published_ones(monkeypatch):
 
 
 def test_all_is_spent_at_the_last_look():
-    """In proportion to the seeds; the last look keeps half of the level of a single one."""
+    """Spending is in proportion to the seeds; the last look keeps half the level of a single look."""
     assert [look.spent(0.025) / 0.025 for look in LOOKS] == pytest.approx([0.4, 0.6, 0.8, 1.0])
     assert [look.nominal(0.025) for look in LOOKS] == pytest.approx([0.0100, 0.0087, 0.0100, 0.0117], abs=0.0001)
 
@@ -80,9 +80,9 @@ def test_all_is_spent_at_the_last_look():
 @pytest.mark.parametrize("alpha", [0.025, 0.005])
 @pytest.mark.parametrize("of_documents", [0.0, 1.0, 100.0])
 def test_all_looks_together_err_at_most_as_often_as_one(alpha, of_documents):
-    """100,000 paths with no difference, where the variance from documents is this many times that of one training.
+    """100,000 paths without a difference; variance from documents is this many times that of one training.
 
-    Exactly as often where trainings alone vary; more seldom the more documents do.
+    The rate is equal if only trainings vary, and lower the more documents vary.
     """
     rng = np.random.default_rng(0)
     paths, seeds = 100_000, np.arange(2, MOST + 1)
@@ -97,7 +97,7 @@ def test_all_looks_together_err_at_most_as_often_as_one(alpha, of_documents):
 
 
 def test_with_students_t_of_few_seeds_all_looks_together_err_hardly_more_often():
-    """200,000 paths, trainings alone vary and their variance is estimated: 3.0 % at 2.5 %, and never above 4.0 %."""
+    """200,000 paths in which only trainings vary, with estimated variance: 3.0 % at 2.5 %, and never above 4.0 %."""
     rng = np.random.default_rng(0)
     trainings = rng.normal(0.0, 1.0, (200_000, MOST))
     crossed = np.zeros(len(trainings), dtype=bool)
@@ -110,7 +110,7 @@ def test_with_students_t_of_few_seeds_all_looks_together_err_hardly_more_often()
 
 
 def test_a_p_value_is_the_level_at_which_its_look_crosses():
-    """The other way round too; at or above one half nothing is adjusted."""
+    """The converse holds, too; p-values of one half or more are not adjusted."""
     for look in LOOKS:
         for alpha in (0.001, 0.025, 0.2):
             assert look.adjust(look.nominal(alpha)) == pytest.approx(alpha, rel=1e-6)
@@ -120,7 +120,7 @@ def test_a_p_value_is_the_level_at_which_its_look_crosses():
 
 
 def test_limits_and_p_values_of_a_look_agree():
-    """The repeated interval excludes what its p-value rejects."""
+    """The repeated confidence interval excludes what its p-value rejects."""
     looked = look_at(rounds(drawn(1, ["A1"], {"general": 0.0, "specialised": -0.1}, 0.02)), MOST)
     for one in looked[:-1]:
         fixed = rounds(drawn(1, ["A1"], {"general": 0.0, "specialised": -0.1}, 0.02))[one.look.seeds - 2]
@@ -131,7 +131,7 @@ def test_limits_and_p_values_of_a_look_agree():
 
 
 def test_the_power_of_the_seeds_left_is_high_for_a_clear_difference_and_low_for_none():
-    """And none is left after the last."""
+    """After the last seed there is none."""
     clear = look_at(rounds(drawn(2, ["A1"], {"general": 0.0, "specialised": -0.5}, 0.02)), MOST)
     none = look_at(rounds(drawn(2, ["A1"], {"general": 0.0, "specialised": 0.0}, 0.02)), MOST)
     assert clear[0].power_of_more(0.0, above=True, alpha=0.025) > 0.95
@@ -158,7 +158,7 @@ TRIALS = expand_trials(CONFIG)
 
 
 def run_sequentially(resamples):
-    """The findings when no claim is open any more, and how many trainings it took."""
+    """Return the findings when no claim is open any more, and the number of trainings."""
     done = set(release_seeds(CONFIG, TRIALS))
     while True:
         findings = judge(resamples, done)
@@ -191,7 +191,7 @@ def judge(resamples, done):
 
 
 def test_a_clear_experiment_stops_before_all_seeds_are_trained():
-    """Two of five seeds are enough; a claim that is decided stays decided."""
+    """Two of five seeds are enough; a decided claim stays decided."""
     effects = {"general": 0.0, "specialised": -0.7, "transfer": -0.45}
     findings, trainings = run_sequentially(drawn(3, LEVELS, effects, 0.01, resamples=10_000))
     overall = {one.hypothesis: one.verdict for one in findings if one.scope == OVERALL}
@@ -203,7 +203,7 @@ def test_a_clear_experiment_stops_before_all_seeds_are_trained():
 
 
 SAVING = {
-    # Effects of the kinds, spread of trainings, the least share of trainings that is saved.
+    # Effects of the kinds, spread of trainings, and the smallest share of trainings saved.
     "as in the default run, 0.01 nats": ({"general": 0.0, "specialised": -0.7, "transfer": -0.45}, 0.01, 0.3),
     "as in the default run, 0.03 nats": ({"general": 0.0, "specialised": -0.7, "transfer": -0.45}, 0.03, 0.3),
     "as in the default run, 0.1 nats": ({"general": 0.0, "specialised": -0.7, "transfer": -0.45}, 0.1, 0.0),

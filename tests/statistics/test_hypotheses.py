@@ -21,7 +21,7 @@ H3 = Hypothesis(
 
 
 def roles_of(levels=LEVELS, without=(), absent=None):
-    """One seed: a general model, and per level a specialised and a transferred one."""
+    """Return one seed: a general model, and per level a specialised and a transferred one."""
     by_role = {
         "general": {level: {0: "general"} for level in levels},
         "specialised": {level: {0: f"special-{level}"} for level in levels},
@@ -31,7 +31,7 @@ def roles_of(levels=LEVELS, without=(), absent=None):
 
 
 def judged(simulate, hypothesis, special, transfer, *, roles=None, writers=120, seed=0, levels=LEVELS, resamples=1000):
-    """Findings by scope, where the level's own models lie `special` and `transfer` nats from the general one."""
+    """Return findings by scope; the level's own models are `special` and `transfer` nats from the general one."""
     roles = roles or roles_of(levels)
     names = ["general", *(f"special-{level}" for level in levels), *(f"transfer-{level}" for level in levels)]
     truth = {}
@@ -49,13 +49,13 @@ C, R, U = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNDECIDED
 @pytest.mark.parametrize(
     ("hypothesis", "special", "transfer", "verdict"),
     [
-        # Nats per token of the level's own models, relative to the general one's.
+        # Nats per token of the level's own models, minus the general one's.
         (H1, -0.20, 0.00, C),  # specialised is better by 22 %
         (H1, +0.20, 0.00, R),  # specialised is worse
-        (H1, -0.005, 0.00, U),  # half a per cent: 360 documents cannot tell
+        (H1, -0.005, 0.00, U),  # half a per cent: 360 documents are too few
         (H2, +0.20, +0.20, C),  # general is the best
         (H2, -0.01, -0.01, C),  # general is 1 % behind, well within 10 %
-        (H2, -0.30, +0.20, R),  # 35 % behind one of them is enough
+        (H2, -0.30, +0.20, R),  # 35 % behind one of them is enough to refute
         (H2, +0.20, -0.30, R),
         (H2, -0.095, +0.20, U),  # log 1.1 = 0.0953: on the margin
         (H3, +0.20, -0.20, C),  # better than both
@@ -73,7 +73,7 @@ def test_the_overall_verdict_follows_from_the_facts(simulate, hypothesis, specia
 
 @pytest.mark.parametrize(("hypothesis", "special", "transfer"), [(H1, -0.2, 0.0), (H2, 0.2, 0.2), (H3, 0.2, -0.2)])
 def test_a_confirmed_claim_has_its_whole_interval_beyond_the_margin(simulate, hypothesis, special, transfer):
-    """A reader who looks at the forest plot comes to the verdict that is printed."""
+    """Readers of the forest plot come to the printed verdict."""
     for finding in judged(simulate, hypothesis, special, transfer).values():
         assert finding.verdict is C
         assert finding.low > finding.margin if hypothesis.above else finding.high < finding.margin
@@ -81,7 +81,7 @@ def test_a_confirmed_claim_has_its_whole_interval_beyond_the_margin(simulate, hy
 
 
 def test_no_interval_contradicts_its_verdict(simulate):
-    """In 60 experiments near the margin: beyond it if decided, around it if undecided, also after Holm."""
+    """In 60 experiments near the margin, it excludes the margin if decided and includes it if not, also after Holm."""
     alone_beyond = 0
     for seed in range(60):
         for finding in judged(simulate, H1, -0.045, 0.0, writers=30, seed=seed, resamples=500).values():
@@ -94,7 +94,7 @@ def test_no_interval_contradicts_its_verdict(simulate):
 
 
 def test_intervals_of_all_levels_hold_together(simulate):
-    """Five in a hundred experiments may miss some level's truth, not five in a hundred levels: 300 experiments."""
+    """Five in a hundred of 300 experiments may miss the truth of any level, instead of five in a hundred levels."""
     gain = {"A1": 0.02, "B1": 0.06, "C1": 0.10}
     held = 0
     for seed in range(300):
@@ -108,7 +108,7 @@ def test_intervals_of_all_levels_hold_together(simulate):
 
 
 def test_a_copy_of_the_general_model_is_not_better_than_itself(simulate):
-    """Ties count against both claims: nothing is confirmed, nothing refuted."""
+    """Ties count against both claims: nothing is confirmed, and nothing refuted."""
     losses, clusters = simulate({level: {"general": 3.0} for level in LEVELS}, seed=1)
     losses = {level: replace(one, nats=np.hstack([one.nats] * 3)) for level, one in losses.items()}
     names = ["general", "special", "transfer"]
@@ -139,7 +139,7 @@ def test_ten_learners_and_a_twofold_gain_are_decided(simulate):
 
 
 def test_one_learner_with_nearly_all_text_is_no_sample(simulate):
-    """Twenty learners of whom one wrote nine tenths weigh as one: not tested, and the reason is said."""
+    """Twenty learners of whom one wrote nine tenths count as one: there is no test, and the reason is given."""
     names = ["general", *(f"special-{level}" for level in LEVELS), *(f"transfer-{level}" for level in LEVELS)]
     losses, clusters = simulate({level: dict.fromkeys(names, 3.0) for level in LEVELS}, seed=1, writers=20)
     tokens = losses["A1"].tokens.copy()
@@ -154,13 +154,13 @@ def test_one_learner_with_nearly_all_text_is_no_sample(simulate):
 
 
 def test_the_ratio_is_against_the_role_that_is_hardest_to_beat(simulate):
-    """The ratio shown is against the best of the others, which is not chosen beforehand."""
+    """The shown ratio is against the best of the other roles, which is not chosen in advance."""
     assert judged(simulate, H2, -0.3, 0.2)[OVERALL].rival == "specialised"
     assert judged(simulate, H2, 0.2, -0.3)[OVERALL].rival == "transfer"
 
 
 def test_roles_without_a_trial_are_not_tested(simulate):
-    """A config without fine-tunes gets its other answers."""
+    """A config without fine-tunes gets its other results."""
     without = roles_of(without=("transfer",))
     h3 = judged(simulate, H3, -0.2, 0.0, roles=without)
     assert {finding.verdict for finding in h3.values()} == {Verdict.NOT_TESTED}
@@ -170,7 +170,7 @@ def test_roles_without_a_trial_are_not_tested(simulate):
 
 
 def test_a_failed_trial_leaves_its_own_level_untested_and_the_others_stand(simulate):
-    """The best of three cannot be named if one of the three is missing; elsewhere it can."""
+    """The best of three is unknown if one of the three is missing; other levels are not affected."""
     reason = "special-B1 failed: out of memory"
     found = judged(simulate, H3, 0.2, -0.2, roles=roles_of(absent={("specialised", "B1"): reason}))
     assert (found["B1"].verdict, found["B1"].note) == (Verdict.NOT_TESTED, reason)
@@ -187,7 +187,7 @@ def test_too_few_writers_are_not_tested(simulate):
 
 
 def test_an_undecided_claim_says_how_many_more_documents_would_decide(simulate):
-    """With as many as it asks for, and the same truth, most such experiments decide."""
+    """With that many documents and the same truth, most such experiments decide."""
     found = judged(simulate, H1, -0.034, 0.0, writers=40)[OVERALL]
     assert found.verdict is U
     assert 0 < found.more_documents_low < found.more_documents
@@ -198,12 +198,12 @@ def test_an_undecided_claim_says_how_many_more_documents_would_decide(simulate):
 
 
 def found_gain(finding):
-    """The truth that the estimate suggests, in nats."""
+    """Return the truth that the estimate suggests, in nats."""
     return -float(np.log(finding.value))
 
 
 def test_a_difference_too_small_to_matter_is_not_promised_to_be_decided(simulate):
-    """No number of documents is given where it would be hundreds of times as many."""
+    """No number of documents is given if it would be hundreds of times the present one."""
     chance = np.log(judged(simulate, H1, 0.0, 0.0, writers=40)[OVERALL].value)
     found = judged(simulate, H1, chance, 0.0, writers=40)[OVERALL]
     assert (found.verdict, found.more_documents) == (U, None)
@@ -211,21 +211,21 @@ def test_a_difference_too_small_to_matter_is_not_promised_to_be_decided(simulate
 
 
 def test_too_few_resamples_are_said_to_be_too_few(simulate):
-    """With 100 resamples and three levels no p-value can be small enough after Holm."""
+    """With 100 resamples and three levels, no p-value can be small enough after Holm."""
     found = judged(simulate, H1, -0.2, 0.0, resamples=100)
     assert found["A1"].verdict is U
     assert "resamples" in found["A1"].note
 
 
 def test_holm_against_a_table_worked_by_hand():
-    """Smallest times 4, next times 3, …; never falling, never above 1; in the order given."""
+    """The smallest p-value times 4, the next times 3, …; never falling, never above 1; in the given order."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.5]) == [1.0, 1.0]
     assert holm([]) == []
 
 
 def test_a_target_is_reached_missed_or_open_by_the_interval(simulate):
-    """The plan hoped for 25 %: 35 % reaches it, 5 % misses it, 25 % leaves it open."""
+    """The plan aimed at 25 %: 35 % reaches it, 5 % misses it, 25 % leaves it open."""
     status = {
         gain: target_status(judged(simulate, H1, -np.log(1 + gain), 0.0)[OVERALL], 1.25) for gain in (0.35, 0.05, 0.25)
     }
@@ -233,7 +233,7 @@ def test_a_target_is_reached_missed_or_open_by_the_interval(simulate):
 
 
 def test_false_confirmations_are_rare_after_holm(simulate):
-    """No model is better than another: in at most 5 % of 1,000 experiments is any of the levels confirmed."""
+    """No model is better than another: at most 5 % of 1,000 experiments confirm any level."""
     false = 0
     for seed in range(1000):
         found = judged(simulate, H1, 0.0, 0.0, writers=30, seed=seed, resamples=400)

@@ -10,7 +10,7 @@ TRUTH = {"A1": {"start": 7.0, "all": 2.5, "A1": 2.4}, "B1": {"start": 7.0, "all"
 
 
 def leaky_losses(simulate, *, given_away, easier=0.0, share=0.3, writers=60):
-    """Losses in which a share of the documents is easier for all models, and some more for model 'all'."""
+    """Return losses in which a share of documents is easier for all models, and easier still for model 'all'."""
     losses, clusters = simulate(TRUTH, seed=0, writers=writers, documents_per_writer=1, shared=0.2, own=0.05)
     leaky = []
     for one in losses.values():
@@ -23,7 +23,7 @@ def leaky_losses(simulate, *, given_away, easier=0.0, share=0.3, writers=60):
 
 
 def test_the_effect_is_how_much_easier_known_documents_are(simulate):
-    """0.2 nats per token given away: perplexity is 18 % too low, and the interval says so."""
+    """If 0.2 nats per token leak, perplexity is 18 % too low, and the interval contains that."""
     documents, leaky = leaky_losses(simulate, given_away=0.2, writers=400)
     effect = documents.effect({0: "all"}, ["A1", "B1"], "start", 0.95)
     assert effect.documents == len(leaky) == 240
@@ -35,7 +35,7 @@ def test_the_effect_is_how_much_easier_known_documents_are(simulate):
 
 
 def test_documents_that_are_easier_by_themselves_are_no_leakage_effect(simulate):
-    """The start finds them easier too, and it was trained on nothing."""
+    """The start model, trained on none of them, finds them easier, too."""
     documents, _ = leaky_losses(simulate, given_away=0.0, easier=0.5)
     effect = documents.effect({0: "all"}, ["A1", "B1"], "start", 0.95)
     assert effect.ratio.high < 0.8
@@ -51,6 +51,6 @@ def test_too_few_leaky_writers_give_no_interval(simulate):
 
 
 def test_a_level_without_leaks_or_without_anything_else_says_nothing(simulate):
-    """There is nothing to compare with."""
+    """There is nothing to compare."""
     assert leaky_losses(simulate, given_away=0.2, share=0.0)[0].effect({0: "all"}, ["A1"], "start", 0.95) is None
     assert leaky_losses(simulate, given_away=0.2, share=1.0)[0].effect({0: "all"}, ["A1"], "start", 0.95) is None

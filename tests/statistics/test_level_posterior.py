@@ -1,4 +1,4 @@
-"""A learner of unknown level: which model should answer, and what it costs not to know the level."""
+"""Learners of unknown level: which model should answer, and the cost of not knowing the level."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ SHARES = {"A1": 60, "B1": 30, "C1": 10}
 
 
 def losses_of(tmp_path, documents):
-    """Documents as (level, visible tokens, nats per one by model, answer tokens, nats of the answers by model)."""
+    """Write documents: (level, visible tokens, their nats per token by model, answer tokens, answer nats by model)."""
     rows = []
     for number, (level, visible, visible_nats, answers, answer_nats) in enumerate(documents):
         for model in MODELS:
@@ -35,7 +35,7 @@ def nats(**others):
 
 
 def test_the_model_that_expects_the_visible_text_most_is_chosen(tmp_path):
-    """Its level is the guess, right or wrong; the oracle knows better."""
+    """Its level is the guess, right or wrong; the oracle knows the level."""
     table = losses_of(
         tmp_path,
         [("A1", 50, nats(A1=2.0), 5, nats(A1=10.0)), ("B1", 50, nats(C1=2.0), 5, nats(B1=11.0, C1=17.0))],
@@ -49,7 +49,7 @@ def test_the_model_that_expects_the_visible_text_most_is_chosen(tmp_path):
 
 
 def test_without_visible_text_the_shares_decide_and_the_general_model_answers(tmp_path):
-    """Without a general model, that of the most frequent level."""
+    """Without a general model, the model of the most frequent level answers."""
     table = losses_of(tmp_path, [("B1", 0, {}, 5, nats(A1=8.0)), ("C1", 9, nats(C1=1.0), 5, nats())])
     found = score_unknown_levels(table, EXPERTS, "all", SHARES)
     np.testing.assert_allclose(found.posterior[0], [0.6, 0.3, 0.1])
@@ -61,13 +61,13 @@ def test_without_visible_text_the_shares_decide_and_the_general_model_answers(tm
 
 
 def test_the_posterior_is_bayes_rule():
-    """Worked by hand: shares 3 to 1, likelihoods 1 to 2."""
+    """Computed by hand: prior 3 to 1, likelihoods 1 to 2."""
     found = np.exp(log_posterior(np.log([[2.0, 1.0]]), [3, 1]))
     np.testing.assert_allclose(found, [[0.6, 0.4]])
 
 
 def test_the_mixture_is_what_mixing_token_by_token_gives():
-    """An independent yardstick: next-token probabilities mixed, weights updated after every token."""
+    """This is an independent check: next-token probabilities are mixed, and weights updated after every token."""
     rng = np.random.default_rng(0)
     token_nats_TK, weights_K = rng.gamma(2.0, 1.5, (12, 5)), np.array([0.1, 0.2, 0.3, 0.15, 0.25])
     moving, total = weights_K.copy(), 0.0
@@ -80,7 +80,7 @@ def test_the_mixture_is_what_mixing_token_by_token_gives():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_mixture_is_never_worse_than_the_worst_of_its_models(seed):
-    """Nor worse than any of them by more than that one's weight: for any losses, also where they overflow."""
+    """Its loss exceeds each model's by at most minus the log of that model's weight, also where losses overflow."""
     rng = np.random.default_rng(seed)
     scale = 10.0 ** rng.uniform(-2, 4)
     nats_DK = rng.gamma(1.0, scale, (200, 5))
@@ -92,7 +92,7 @@ def test_the_mixture_is_never_worse_than_the_worst_of_its_models(seed):
 
 
 def test_a_level_without_a_model_is_left_out_with_its_documents(tmp_path):
-    """Its training failed: no document can be assigned to that level."""
+    """Its training failed, so no document can be assigned to that level."""
     documents = [(level, 20, nats(), 5, nats()) for level in LEVELS]
     found = score_unknown_levels(losses_of(tmp_path, documents), {"A1": "A1", "C1": "C1"}, "all", SHARES)
     assert found.levels == ("A1", "C1")
@@ -100,7 +100,7 @@ def test_a_level_without_a_model_is_left_out_with_its_documents(tmp_path):
 
 
 def test_scores_of_an_earlier_version_have_no_first_masks(tmp_path):
-    """And levels without a test document teach nothing."""
+    """Levels without a test document contribute nothing."""
     table = losses_of(tmp_path, [("A1", 20, nats(), 5, nats()), ("B1", 20, nats(), 5, nats())])
     assert score_unknown_levels(table, {"C1": "C1"}, "all", SHARES) is None
     parts = np.array([name.replace("first_", "earlier_") for name in table.parts])

@@ -31,7 +31,7 @@ def written(tmp_path, rows):
 
 
 def test_losses_are_added_up_per_document_and_metric(tmp_path):
-    """infill counts answers and their ends, infill_textonly the answers' text, context the rest."""
+    """infill counts answers and their ends, infill_textonly the text of answers, context the rest."""
     table = read_losses(written(tmp_path, ROWS), ["A1", "B1", "C1"])
     assert (table.models, table.levels) == (("general", "B1"), ("A1", "B1"))
     b1 = table.select("infill")["B1"]
@@ -42,7 +42,7 @@ def test_losses_are_added_up_per_document_and_metric(tmp_path):
 
 
 def test_bytes_are_added_up_where_they_were_counted(tmp_path):
-    """Scores of an earlier version have none, and that is no error: bits per byte are left out."""
+    """Scores of an earlier version lack them, which is no error: bits per byte are left out."""
     path = written(tmp_path, ROWS)
     assert read_losses(path, ["A1", "B1"]).select("infill")["B1"].bytes is None
     table = pq.read_table(path)
@@ -56,7 +56,7 @@ def test_bytes_are_added_up_where_they_were_counted(tmp_path):
 
 
 def test_the_order_of_rows_changes_no_bit(tmp_path):
-    """Pairs of kind and part are added in one order, whatever order a model's rows have; documents are sorted."""
+    """Pairs of kind and part are added in one order, whatever the order of rows; documents are sorted."""
     rows = [("m", "B1", d, k, p, 0.1 * d + 1 / 3, 2) for d in (9, 4) for k in KINDS for p in ("answer", "end")]
     (there, back) = (read_losses(written(tmp_path, some), ["B1"]).select("infill")["B1"] for some in (rows, rows[::-1]))
     assert (there.documents.tolist(), there.tokens.tolist()) == ([4, 9], [20, 20])
@@ -64,7 +64,7 @@ def test_the_order_of_rows_changes_no_bit(tmp_path):
 
 
 def test_a_document_without_an_answer_does_not_count(tmp_path):
-    """A1's only document has no blank: for infilling, the level has no test documents."""
+    """A1's only document has no blank, so the level has no test documents for infilling."""
     assert list(read_losses(written(tmp_path, ROWS), ["A1", "B1"]).select("infill")) == ["B1"]
 
 
@@ -83,7 +83,7 @@ def test_names_stored_as_dictionary_codes_are_read_the_same(tmp_path):
 
 @pytest.mark.parametrize("rows", [ROWS, sorted(ROWS, key=lambda row: row[1])])
 def test_a_file_read_in_parts_gives_the_same_table(tmp_path, monkeypatch, rows):
-    """Parts begin within row groups and at them; names, levels and documents go on from part to part."""
+    """Parts begin within and between row groups; names, levels and documents continue across parts."""
     path = written(tmp_path, rows)
     whole, b1 = (read_losses(path, ["A1", "B1"], only=only) for only in (None, "B1"))
     monkeypatch.setattr(loss_table, "_ROWS_PER_BATCH", 2)
@@ -101,7 +101,7 @@ def test_a_file_read_in_parts_gives_the_same_table(tmp_path, monkeypatch, rows):
 
 
 def test_row_groups_of_other_levels_are_not_read(tmp_path):
-    """One level of a file in the order of levels costs its own rows: others' may be damaged."""
+    """In a file sorted by level, reading one level reads only its rows; other rows may be damaged."""
     path = written(tmp_path, sorted(ROWS, key=lambda row: row[1]))
     pq.write_table(pq.read_table(path), path, row_group_size=2, write_page_checksum=True)
     first = pq.ParquetFile(path).metadata.row_group(0).column(0)
@@ -129,14 +129,14 @@ def test_row_groups_of_other_levels_are_not_read(tmp_path):
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path, rows, message):
-    """Other masks, a loss that is no number, an unknown level: the model and the document are named."""
+    """Cases: other masks, a loss that is not finite, an unknown level; the message names model and document."""
     with pytest.raises(InputError, match=message):
         read_losses(written(tmp_path, rows), ["A1", "B1"]).select("infill")
 
 
 @pytest.mark.parametrize("at_once", [1, 100])
 def test_a_document_of_two_levels_is_refused(tmp_path, monkeypatch, at_once):
-    """Wherever its rows lie, and in whatever part of the file: it would count on the level of its last row."""
+    """It is refused wherever its rows are; otherwise it would count for the level of its last row."""
     monkeypatch.setattr(loss_table, "_ROWS_PER_BATCH", at_once)
     rows = [("m", "A1", 7, "", "context", 1.0, 1), ("m", "B1", 7, "", "context", 1.0, 1)]
     for some in (rows, [*rows, rows[0]]):
@@ -145,13 +145,13 @@ def test_a_document_of_two_levels_is_refused(tmp_path, monkeypatch, at_once):
 
 
 def test_a_file_without_rows_of_the_level_says_which_it_has(tmp_path):
-    """It is whole, and was made of another selection of levels."""
+    """The file is valid, but was made with another selection of levels."""
     with pytest.raises(InputError, match=r"has no rows of level 'C1' \(it has A1, B1\); evaluate again"):
         read_losses(written(tmp_path, ROWS), ["C1"], only="C1")
 
 
 def test_a_missing_file_column_or_row_says_what_to_do(tmp_path):
-    """Each names the file."""
+    """Each message names the file."""
     with pytest.raises(InputError, match="run the evaluate stage first"):
         read_losses(tmp_path / "losses.parquet", ["A1"])
     path = written(tmp_path, ROWS)

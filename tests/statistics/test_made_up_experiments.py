@@ -1,7 +1,7 @@
-"""Whole experiments with known truth: how often intervals hold it, and how often a claim is confirmed wrongly.
+"""Whole experiments with known truth: how often intervals contain it, and how often a claim is falsely confirmed.
 
-The quick forms stand in `test_contrasts.py` and `test_hypotheses.py`; here are all three claims on five
-levels, with writers of several documents, as `pytest -m slow -s` prints them for BENCHMARKS.md.
+Quick versions are in `test_contrasts.py` and `test_hypotheses.py`; here, all three claims are tested on five levels,
+with writers of several documents, as `pytest -m slow -s` prints them for BENCHMARKS.md.
 """
 
 from math import log
@@ -20,7 +20,7 @@ from raysweep.statistics.weighted_parts import Part
 LEVELS = ("A1", "A2", "B1", "B2", "C1")
 ROLES = ("general", "specialised", "transfer")
 MARGIN = 1.1
-# At the margin itself a claim is just false; nothing is harder to tell from true.
+# At the margin itself a claim is just false, which is the hardest case.
 CLAIMS = {
     "H1": (("specialised",), "general", True, 1.0, {"specialised": 0.0, "transfer": 0.3}),
     "H2": (("specialised", "transfer"), "general", False, MARGIN, {"specialised": -log(MARGIN), "transfer": -0.02}),
@@ -29,7 +29,7 @@ CLAIMS = {
 
 
 def experiment(simulate, code, seed, writers, resamples):
-    """The claim's findings, and the resamples, where it is just false on every level."""
+    """Return the claim's findings, and the resamples, where it is just false on every level."""
     against, numerator, above, margin, shifts = CLAIMS[code]
     truth = {level: {"general": 3.0, **{role: 3.0 + shift for role, shift in shifts.items()}} for level in LEVELS}
     losses, clusters = simulate(truth, seed=seed, writers=writers)
@@ -40,7 +40,7 @@ def experiment(simulate, code, seed, writers, resamples):
 
 
 def rates(simulate, code, *, experiments, writers, resamples):
-    """Shares of experiments: a level falsely confirmed, overall falsely confirmed, intervals that hold the truth."""
+    """Return shares of experiments: a level falsely confirmed, overall falsely confirmed, intervals with the truth."""
     _, numerator, _, _, shifts = CLAIMS[code]
     difference = shifts.get(numerator, 0.0) - shifts["specialised"]
     levels = overall = held = 0
@@ -59,7 +59,7 @@ def rates(simulate, code, *, experiments, writers, resamples):
 
 @pytest.mark.parametrize("code", list(CLAIMS))
 def test_a_claim_that_is_just_false_is_seldom_confirmed(simulate, code):
-    """60 experiments: no more false ones than chance allows for at 5 %."""
+    """60 experiments: there are no more false confirmations than chance allows at 5 %."""
     levels, overall, _ = rates(simulate, code, experiments=60, writers=25, resamples=400)
     assert levels <= 0.10
     assert overall <= 0.10
@@ -68,7 +68,7 @@ def test_a_claim_that_is_just_false_is_seldom_confirmed(simulate, code):
 @pytest.mark.slow
 @pytest.mark.parametrize("code", list(CLAIMS))
 def test_a_thousand_experiments_keep_their_promises(simulate, code):
-    """Intervals hold the truth in 93 to 97 %; after Holm at most 5 % confirm a level wrongly, or all together."""
+    """93 to 97 % of intervals contain the truth; after Holm at most 5 % falsely confirm a level, or overall."""
     levels, overall, held = rates(simulate, code, experiments=1000, writers=30, resamples=2000)
     print(
         f"\n{code}: a level falsely confirmed in {levels:.1%}, overall in {overall:.1%}; intervals hold in {held:.1%}"
@@ -79,7 +79,7 @@ def test_a_thousand_experiments_keep_their_promises(simulate, code):
 
 
 COVERED = {
-    # Of the learners of a level: how many, which share writes on all levels, how alike a learner is on them.
+    # Learners of a level: their number, the share who write on all levels, and the correlation between levels.
     "all levels, correlation 1": {"writers": 40, "shared_writers": 1.0, "correlation": 1.0},
     "all levels, correlation 0.5": {"writers": 40, "shared_writers": 1.0, "correlation": 0.5},
     "all levels, 15 learners": {"writers": 15, "shared_writers": 1.0, "correlation": 1.0},
@@ -92,9 +92,9 @@ COVERED = {
 
 
 def levels_of_shared_writers(seed, *, writers, shared_writers=0.0, correlation=0.0, half=False, log_normal=False):
-    """Losses of two models that are equally good on five levels, and the writer of each document.
+    """Return losses of two equally good models on five levels, and the writer of each document.
 
-    Each writer has three documents on a level, and an effect that is one model's alone.
+    Each writer has three documents per level, and an effect on one model only.
     """
     rng = np.random.default_rng([seed, 13])
     sharing = round(shared_writers * writers)
@@ -121,7 +121,7 @@ def levels_of_shared_writers(seed, *, writers, shared_writers=0.0, correlation=0
 
 
 def coverage_and_false_claims(experiments, **writers):
-    """Shares of experiments: the overall interval holds the truth, a level's does, H1 is confirmed overall."""
+    """Return shares: the overall interval contains the truth, a level's does, and H1 is confirmed overall."""
     overall = level = confirmed = 0
     for seed in range(experiments):
         losses, clusters = levels_of_shared_writers(seed, **writers)
@@ -139,7 +139,7 @@ def coverage_and_false_claims(experiments, **writers):
 
 @pytest.mark.parametrize("case", ["all levels, correlation 1", "one wrote half"])
 def test_intervals_hold_the_truth_whoever_wrote_on_which_levels(case):
-    """150 experiments: levels drawn apart would hold it in 66 %, and confirm H1 wrongly in 18 %."""
+    """150 experiments: if levels were drawn separately, 66 % would contain it, and 18 % would falsely confirm H1."""
     overall, level, confirmed = coverage_and_false_claims(150, **COVERED[case])
     assert overall >= 0.90
     assert level >= 0.90
@@ -149,7 +149,7 @@ def test_intervals_hold_the_truth_whoever_wrote_on_which_levels(case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", list(COVERED))
 def test_two_thousand_experiments_hold_the_truth_whoever_wrote_on_which_levels(case):
-    """93 to 97 % of intervals, 90 % and more where one wrote half or effects are skewed; at most 5 % false claims."""
+    """93 to 97 % of intervals, at least 90 % if one writer wrote half or effects are skewed; at most 5 % false ones."""
     overall, level, confirmed = coverage_and_false_claims(2000, **COVERED[case])
     print(f"\n{case}: overall interval holds in {overall:.1%}, a level's in {level:.1%}; H1 false in {confirmed:.1%}")
     least, most = (0.90, 1.0) if case in ("one wrote half", "log-normal effects") else (0.93, 0.97)
@@ -159,7 +159,7 @@ def test_two_thousand_experiments_hold_the_truth_whoever_wrote_on_which_levels(c
 
 
 def test_learners_on_several_levels_are_counted_once():
-    """40 learners on five levels are 40, not 200; 30 % of them shared are 12 + 5 × 28."""
+    """40 learners on five levels count as 40, not 200; with 30 % of them shared, there are 12 + 5 × 28."""
     for shared, distinct in ((1.0, 40), (0.3, 152), (0.0, 200)):
         losses, clusters = levels_of_shared_writers(0, writers=40, shared_writers=shared, correlation=1.0)
         drawn = resample_levels(losses, ("general", "special"), resamples=100, seed=0, clusters=clusters)

@@ -1,4 +1,4 @@
-"""The mixed model of log ratios, on data whose spreads are known."""
+"""The mixed model of log ratios, on data with known variance components."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ ROLES = RoleModels(by_role={role: {level: {0: name} for level in LEVELS} for rol
 
 
 def simulated(seed, *, documents=150, writers=50, prompts=20, learner=0.10, prompt=0.06, rest=0.15, slope=0.02):
-    """A gain of 0.1 nats that varies with learner and prompt, and grows with the length of the text."""
+    """Make a gain of 0.1 nats that varies with learner and prompt, and grows with the length of the text."""
     rng = np.random.default_rng(seed)
     losses, facts = {}, DocumentFacts(learner_of={}, prompt_of={}, language_of={}, characters_of={})
     by_prompt = rng.normal(0.0, prompt, prompts)
@@ -44,7 +44,7 @@ def fit(losses, facts, role="specialised", **options):
 
 
 def test_the_spreads_that_the_data_were_made_with_are_found():
-    """The median of nine fits: learners 0.10, prompts 0.06, documents 0.15; 0.1 nats are 10.5 %."""
+    """Medians of nine fits: learners 0.10, prompts 0.06, documents 0.15; 0.1 nats are 10.5 %."""
     fits = [fit(*simulated(seed)) for seed in range(9)]
     median = {name: np.median([getattr(one, name) for one in fits]) for name in ("learner_spread", "prompt_spread")}
     assert median["learner_spread"] == pytest.approx(0.10, abs=0.02)
@@ -57,12 +57,12 @@ def test_the_spreads_that_the_data_were_made_with_are_found():
 
 
 def test_the_restricted_likelihood_is_that_of_its_definition():
-    """-2 log density of the residuals' part of the data, with the residual variance at its best value."""
+    """It is -2 log density of the residual contrasts, with the residual variance at its best value."""
     rng = np.random.default_rng(0)
     learners, prompts = rng.integers(0, 6, 40), rng.integers(0, 5, 40)
     fixed, values = np.column_stack([np.ones(40), rng.normal(size=40)]), rng.normal(size=40)
     likelihood = _Likelihood(values, fixed, learners, prompts)
-    contrasts = np.linalg.svd(fixed.T)[2][2:]  # what fixed effects do not reach
+    contrasts = np.linalg.svd(fixed.T)[2][2:]  # orthogonal to the fixed effects
 
     def density(ratios):
         shared = [ratio * (codes[:, None] == codes) for ratio, codes in zip(ratios, (learners, prompts), strict=True)]
@@ -81,7 +81,7 @@ def test_the_restricted_likelihood_is_that_of_its_definition():
 
 @pytest.mark.parametrize("spreads", [{}, {"learner": 0.02}, {"learner": 0.0}, {"learner": 0.0, "prompt": 0.0}])
 def test_the_last_digits_of_the_losses_change_nothing(spreads):
-    """A bundle is verified on other machines; another number of threads changed a spread from 0.158 to 0.000."""
+    """Bundles are verified on other machines; another number of threads once changed a spread from 0.158 to 0.000."""
     losses, facts = simulated(6, **spreads)
     found = fit(losses, facts)
     assert found is not None
@@ -95,21 +95,21 @@ def test_the_last_digits_of_the_losses_change_nothing(spreads):
 
 
 def test_prompts_that_make_no_difference_have_no_spread():
-    """A component may be zero; the fit stands."""
+    """A variance component may be zero; the fit is still valid."""
     found = fit(*simulated(1, prompt=0.0))
     assert found.prompt_spread < 0.03
     assert found.learner_spread > 0.05
 
 
 def test_of_many_documents_whole_learners_are_fitted():
-    """The time grows with the cube of the documents; what was left out is said."""
+    """Time grows with the cube of the number of documents; the report says what was left out."""
     found = fit(*simulated(2, documents=400))
     assert MOST_DOCUMENTS * 0.9 < found.documents <= MOST_DOCUMENTS
     assert found.all_documents == 1200
 
 
 def test_a_language_that_is_spoken_on_one_level_alone_does_no_harm():
-    """Its effect cannot be told from the level's: the column is left out."""
+    """Its effect cannot be separated from the level's, so the column is left out."""
     losses, facts = simulated(3)
     alone = {document: document // 150 for document in facts.language_of}
     facts = DocumentFacts(
@@ -123,7 +123,7 @@ def test_a_language_that_is_spoken_on_one_level_alone_does_no_harm():
 
 @pytest.mark.parametrize("lack", ["prompts", "learners", "models", "few prompts", "few learners"])
 def test_what_cannot_be_fitted_is_not(lack):
-    """Without prompts or learners nothing is crossed; one prompt has no spread."""
+    """Without prompts or learners there is no crossing; one prompt has no spread."""
     losses, facts = simulated(
         4, prompts=1 if lack == "few prompts" else 20, writers=2 if lack == "few learners" else 50
     )
@@ -135,5 +135,5 @@ def test_what_cannot_be_fitted_is_not(lack):
 
 
 def test_models_that_are_equal_on_every_document_are_not_fitted_wrongly():
-    """There is no spread to divide."""
+    """There is no variance to split into components."""
     assert fit(*simulated(5, learner=0.0, prompt=0.0, rest=0.0, slope=0.0)) is None

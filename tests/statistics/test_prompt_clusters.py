@@ -14,7 +14,7 @@ ROLES = RoleModels(by_role={role: {level: {0: role} for level in LEVELS} for rol
 
 
 def experiment(seed, prompts, *, spread=0.1, nested=True, writers=40):
-    """Two models equally good over all learners and prompts; each learner and each prompt favours one of them."""
+    """Compare two models that are equal over all learners and prompts, each of which favours one of them."""
     rng = np.random.default_rng([seed, 17])
     losses, learner_of, prompt_of = {}, {}, {}
     shared = rng.normal(0.0, spread, prompts)
@@ -49,7 +49,7 @@ def measured(seed, prompts, levels, *, is_crossed=True, resamples=1000, **option
 
 
 def rates(experiments, prompts, levels, **options):
-    """Shares of experiments whose interval holds the truth, and that confirm H1."""
+    """Return the shares of experiments whose interval contains the truth, and of those that confirm H1."""
     found = [measured(seed, prompts, levels, **options) for seed in range(experiments)]
     intervals = [one.interval(0.95) for one in found]
     held = sum(low <= 0.0 <= high for low, high in intervals) / experiments
@@ -57,7 +57,7 @@ def rates(experiments, prompts, levels, **options):
 
 
 def test_intervals_hold_for_new_prompts_where_learners_alone_do_not():
-    """Eight prompts on a level, 80 experiments: drawing learners alone is far too sure."""
+    """Eight prompts per level, 80 experiments: drawing only learners gives intervals that are much too narrow."""
     crossed, _ = rates(80, 8, ["B1"], spread=0.2, resamples=300)
     alone, _ = rates(80, 8, ["B1"], spread=0.2, resamples=300, is_crossed=False)
     assert crossed >= 0.88
@@ -65,7 +65,7 @@ def test_intervals_hold_for_new_prompts_where_learners_alone_do_not():
 
 
 def test_prompts_that_make_no_difference_hardly_widen_the_interval():
-    """What the prompts add is what they explain beyond the learners and documents that answered them."""
+    """Prompts add only the variance that their learners and documents do not explain."""
     widths = {
         is_crossed: np.median(
             [np.diff(measured(s, 16, ["B1"], spread=0.0, is_crossed=is_crossed).interval(0.95)) for s in range(30)]
@@ -76,7 +76,7 @@ def test_prompts_that_make_no_difference_hardly_widen_the_interval():
 
 
 def test_the_variance_is_that_of_cameron_gelbach_and_miller():
-    """V(learners) + V(prompts) − V(learners × prompts), against sums worked out document by document."""
+    """V(learners) + V(prompts) − V(learners × prompts), compared with sums computed document by document."""
     found = measured(3, 16, ["B1"])
     losses, _, prompt_of = experiment(3, 16)
     table = losses["B1"]
@@ -97,7 +97,7 @@ def test_the_variance_is_that_of_cameron_gelbach_and_miller():
 
 
 def test_a_learners_texts_to_a_prompt_are_one_group_on_all_levels():
-    """A level with fewer prompts numbers them no other way, and no two learners or prompts share a number."""
+    """A level with fewer prompts uses the same numbers, and no two learners or prompts share a number."""
     written = {"A1": [("ann", "trip"), ("bob", "trip"), ("eve", "trip")]}
     written["B1"] = [("bob", "home"), ("eve", "trip"), ("ann", "trip"), ("bob", "food")]
     losses, learner_of, prompt_of = {}, {}, {}
@@ -114,7 +114,7 @@ def test_a_learners_texts_to_a_prompt_are_one_group_on_all_levels():
 
 
 def test_one_prompt_tells_nothing_about_others():
-    """The interval holds for this prompt, and says so by covering none."""
+    """The interval holds for this prompt; therefore the stated number of prompts is 0."""
     assert measured(0, 1, ["B1"]).prompts == 0
     assert measured(0, 1, ["B1"]).prompt_variance == 0.0
     assert measured(0, 3, LEVELS).prompts == 15
@@ -123,7 +123,7 @@ def test_one_prompt_tells_nothing_about_others():
 @pytest.mark.slow
 @pytest.mark.parametrize(("prompts", "nested"), [(3, True), (4, True), (8, True), (16, True), (30, True), (16, False)])
 def test_intervals_hold_for_new_prompts_in_many_experiments(prompts, nested):
-    """93 % and more with 16 prompts a level (overall 92), 90 % with fewer; at most 5 % false claims."""
+    """At least 93 % with 16 prompts per level (overall 92), 90 % with fewer; at most 5 % false claims."""
     (level, _), (overall, false), (alone, _) = (
         rates(1500, prompts, levels, nested=nested, resamples=500, is_crossed=is_crossed)
         for levels, is_crossed in ((["B1"], True), (LEVELS, True), (["B1"], False))

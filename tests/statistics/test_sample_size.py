@@ -22,7 +22,7 @@ WRITERS = 40
 
 
 def judged(simulate, hypothesis, gains, *, seed, writers=WRITERS, resamples=400):
-    """Findings by scope, where the level's own models are `gains` nats better than the general one."""
+    """Return findings by scope; the level's own models are `gains` nats better than the general one."""
     truth = {level: {"general": 3.0, "special": 3.0 - gains[0], "tuned": 3.0 - gains[1]} for level in LEVELS}
     losses, clusters = simulate(truth, seed=seed, writers=writers)
     drawn = resample_levels(losses, ROLES, resamples=resamples, seed=0, clusters=clusters)
@@ -32,7 +32,7 @@ def judged(simulate, hypothesis, gains, *, seed, writers=WRITERS, resamples=400)
 
 @pytest.mark.parametrize("code", list(CLAIMS))
 def test_with_the_documents_asked_for_four_of_five_such_experiments_decide(code):
-    """If the ratio is what it seems: 80 % power in the mean of some ten pilots, give or take three errors of 2 %."""
+    """If the ratio is as measured, the mean power of about ten pilots is 80 %, within three standard errors of 2 %."""
     found = powers(code, pilots=100, experiments=300)
     assert len(found) >= 8
     assert np.mean(found) == pytest.approx(0.8, abs=0.06)
@@ -41,12 +41,12 @@ def test_with_the_documents_asked_for_four_of_five_such_experiments_decide(code)
 @pytest.mark.slow
 @pytest.mark.parametrize("code", list(CLAIMS))
 def test_the_predicted_need_is_right_over_many_experiments(code):
-    """The figures of `python -m tests.statistics.needs_power`: the mean of a hundred pilots, three errors of 0.7 %."""
+    """`python -m tests.statistics.needs_power`: the mean of a hundred pilots, within three standard errors of 0.7 %."""
     assert np.mean(powers(code, pilots=1000, experiments=800)) == pytest.approx(0.8, abs=0.02)
 
 
 def test_no_need_is_named_where_the_sign_is_open(simulate):
-    """No true difference: in 60 experiments a number is printed in at most a tenth, and else why there is none."""
+    """Without a true difference, at most a tenth of 60 experiments print a number, and others the reason for none."""
     named = 0
     for seed in range(60):
         one = judged(simulate, H1, (0.0, 0.0), seed=seed)[OVERALL]
@@ -57,7 +57,7 @@ def test_no_need_is_named_where_the_sign_is_open(simulate):
 
 
 def test_a_claim_against_two_roles_needs_both_to_be_beaten_in_the_same_experiment(simulate):
-    """Independent contrasts, each of 80 % power: both together 64 %, either of them 96 %."""
+    """Independent contrasts with a power of 80 % each: both together 64 %, at least one of them 96 %."""
     losses, clusters = simulate({"B1": dict.fromkeys("abcd", 3.0)}, seed=3, writers=200)
     drawn = resample_levels(losses, "abcd", resamples=4000, seed=0, clusters=clusters)
     rule = Rule(margin=0.0, above=True, confirm_tail=0.025, refute_tail=0.025)
@@ -74,7 +74,7 @@ def test_a_claim_against_two_roles_needs_both_to_be_beaten_in_the_same_experimen
 
 
 def test_an_uncertain_spread_asks_for_more(simulate):
-    """Against the noncentral t of Julious and Owen: d standard errors away, with few and with many learners."""
+    """Compared with the noncentral t of Julious and Owen: d standard errors, with few and with many learners."""
     for writers in (12, 400):
         losses, clusters = simulate({"B1": {"a": 3.0, "b": 3.0}}, seed=3, writers=writers)
         drawn = resample_levels(losses, ("a", "b"), resamples=10_000, seed=0, clusters=clusters)
@@ -83,13 +83,13 @@ def test_an_uncertain_spread_asks_for_more(simulate):
         limit = stats.t(one.freedom).isf(0.025)
         away = float(stats.nct(one.freedom, limit).ppf(0.8)) * np.sqrt(one.document_variance)
         rule = Rule(margin=0.0, above=True, confirm_tail=0.025, refute_tail=0.025)
-        # Both sides, so that the skewness of these draws cancels.
+        # Use both sides, so that the skewness of these draws cancels.
         powers = [power_of([one.sources.around(side * away)], rule, 1.0, 0) for side in (1.0, -1.0)]
         assert np.mean(powers) == pytest.approx(0.8, abs=0.025)
 
 
 def test_the_sign_is_open_by_the_confidence_that_was_asked_for(simulate):
-    """A need is named for p-values of half of 1 − confidence to all of it, whatever the confidence."""
+    """A need is stated for p-values between (1 − confidence) / 2 and 1 − confidence, at any confidence."""
     tail, named = 0.1, 0
     for seed in range(40):
         gain = np.random.default_rng(seed).uniform(0.0, 0.09)
@@ -104,7 +104,7 @@ def test_the_sign_is_open_by_the_confidence_that_was_asked_for(simulate):
 
 
 def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):
-    """One level, several trainings of each role that differ by chance."""
+    """Make one level with several trainings of each role that differ by chance."""
     rng = np.random.default_rng([seed, 77])
     names = {role: {one: f"{role}-{one}" for one in range(seeds)} for role in ("general", "special")}
     truth = {names[role][one]: 3.0 + rng.normal(0, spread) for role in names for one in range(seeds)}
@@ -117,7 +117,7 @@ def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):
 
 
 def test_seeds_are_asked_for_where_it_is_the_seeds_that_differ(simulate):
-    """No number of documents makes three trainings that disagree agree."""
+    """No number of documents makes up for three trainings that disagree."""
     *_, found = seeded(simulate, spread=0.1, gain=0.35)
     assert found.verdict is Verdict.UNDECIDED
     assert found.more_documents is None
@@ -127,7 +127,7 @@ def test_seeds_are_asked_for_where_it_is_the_seeds_that_differ(simulate):
 
 
 def test_more_seeds_are_predicted_as_they_turn_out(simulate):
-    """Three seeds with six more, against nine seeds of the same spread: the same limits, to a tenth of the width."""
+    """A prediction for nine seeds from three agrees with nine real seeds to a tenth of the interval's width."""
     drawn, names, _ = seeded(simulate, spread=0.1, gain=0.15)
     parts = [Part(weight=w, level="B1", models=names[role]) for w, role in ((1.0, "general"), (-1.0, "special"))]
     three = measure(drawn, parts)
@@ -141,7 +141,7 @@ def test_more_seeds_are_predicted_as_they_turn_out(simulate):
 
 
 def test_more_learners_leave_the_spread_of_trainings_and_reduce_the_interaction(simulate):
-    """Four times the learners quarter what they find hard of single trainings, and nothing else of the seeds."""
+    """Four times the learners divide their interaction with single trainings by four; other seed variance stays."""
     drawn, names, _ = seeded(simulate, spread=0.05, gain=0.15)
     parts = [Part(weight=w, level="B1", models=names[role]) for w, role in ((1.0, "general"), (-1.0, "special"))]
     (now,) = measure(drawn, parts).sources.seeds
@@ -152,7 +152,7 @@ def test_more_learners_leave_the_spread_of_trainings_and_reduce_the_interaction(
 
 
 def test_more_documents_are_predicted_as_they_turn_out(simulate):
-    """A hundred writers predict the width that four hundred have, over ten experiments."""
+    """A hundred writers predict the width for four hundred, over ten experiments."""
     truth = {"B1": {"general": 3.0, "special": 2.95}}
     parts = [Part(weight=w, level="B1", models={0: role}) for w, role in ((1.0, "general"), (-1.0, "special"))]
     widths = {100: [], 400: []}

@@ -20,7 +20,7 @@ def test_documents_that_weigh_the_same_have_the_mean_of_their_losses(simulate):
 
 
 def test_picked_documents_are_those_alone(simulate):
-    """With their tokens, nats and bytes."""
+    """Their tokens, nats and bytes are kept."""
     losses, _ = simulate(TRUTH, seed=1)
     losses["B1"] = replace(losses["B1"], bytes=losses["B1"].tokens * 4)
     wanted = losses["B1"].documents % 2 == 0
@@ -32,7 +32,7 @@ def test_picked_documents_are_those_alone(simulate):
 
 
 def test_selections_drawn_together_are_each_what_they_would_be_alone(simulate):
-    """To the bit, where they have the same writers: only time is saved."""
+    """They are equal to the bit if they have the same writers: drawing together only saves time."""
     losses, clusters = simulate(TRUTH, seed=2)
     tables = [losses, weigh_documents(losses)]
     together = resample_levels(losses, ["general", "A1"], resamples=300, seed=5, clusters=clusters).again_together(
@@ -46,7 +46,7 @@ def test_selections_drawn_together_are_each_what_they_would_be_alone(simulate):
 
 
 def test_a_selection_counts_its_own_writers(simulate):
-    """Half of the writers dropped: half as many independent ones, and an interval as wide as theirs alone."""
+    """Without half of the writers there are half as many independent ones, and the interval is that of the others."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
     half = {level: one.pick(np.arange(len(one.documents)) < 90) for level, one in losses.items()}
     both, alone = (
@@ -55,12 +55,12 @@ def test_a_selection_counts_its_own_writers(simulate):
     )
     assert both.clusters == alone.clusters == 30
     np.testing.assert_allclose(both.estimates, alone.estimates, rtol=1e-12)
-    # Two sets of 2,000 draws give the same spread, to a few per cent.
+    # Two sets of 2,000 draws give the same spread within a few per cent.
     assert np.diff(both.draws).std() == pytest.approx(np.diff(alone.draws).std(), rel=0.1)
 
 
 def test_a_draw_without_any_of_a_selections_writers_does_not_crash(simulate):
-    """Two of sixty writers are missed by one draw in seven: the estimate replaces those draws."""
+    """One draw in seven misses two of sixty writers; such draws are replaced by the estimate."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
     few = {level: one.pick(np.arange(len(one.documents)) < 6) for level, one in losses.items()}
     found = resample_levels(losses, ["general", "A1"], resamples=500, seed=0, clusters=clusters).again(few)

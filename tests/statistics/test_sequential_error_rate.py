@@ -1,10 +1,10 @@
 """How often claims that are just false are confirmed at one of the looks of sequential seeds, over 5,000 experiments.
 
-An experiment is what the decisions rest on: for each learner and level the three kinds of model, what each training
-adds, and what each training finds hard of each learner.  The p-value of a contrast is the one of `Measured` with
-endless resamples, since learners are normal here: a quadrature over Student's t instead of draws.  The first two tests
-compare it and the variances that it rests on with `Measured`; everything after them (looks, Holm, thresholds) are the
-rules of the room, for all experiments at once.
+An experiment consists of what the decisions use: per learner and level the three kinds of model, the effect of each
+training, and each training's interaction with each learner. The p-value of a contrast is that of `Measured` with
+infinitely many resamples, since learners are normal here: quadrature over Student's t instead of draws. The first two
+tests compare it and its variances with `Measured`; everything after them (looks, Holm, thresholds) uses the rules of
+raysweep.statistics, for all experiments at once.
 """
 
 import re
@@ -30,7 +30,7 @@ TAIL, LEARNERS = 0.025, 30
 KINDS = ("general", "specialised", "transfer")
 NODES = (np.arange(1000) + 0.5) / 1000
 JUST_FALSE = {
-    # The claim, what each kind costs in nats per token, spread of trainings, and of single learners among them.
+    # The claim, each kind's nats per token, spread of trainings, and of their interaction with learners.
     "H1, 0.01 nats": ("H1", (0.0, 0.0, 0.3), 0.01),
     "H1, 0 nats, single trainings favour learners": ("H1", (0.0, 0.0, 0.3), 0.0, 0.3),
     "H1, 0.03 nats, single trainings favour learners": ("H1", (0.0, 0.0, 0.3), 0.03, 0.3),
@@ -45,7 +45,7 @@ JUST_FALSE = {
 
 
 class Terms(NamedTuple):
-    """Of E experiments, as `SeedVariance` has them."""
+    """The terms of E experiments, as in `SeedVariance`."""
 
     away: np.ndarray
     beside: np.ndarray
@@ -56,7 +56,7 @@ class Terms(NamedTuple):
 
 
 def p_not_above(away, document_error, freedom, seed_error, seed_freedom):
-    """(E,) p-value of `Measured` for estimates that lie `away` nats above the value."""
+    """Return the (E,) p-values of `Measured` for estimates that are `away` nats above the value."""
     shares = np.empty(len(away))
     rounded = np.exp2(np.round(np.log2(np.broadcast_to(seed_freedom, away.shape)) * 16.0) / 16.0)
     for one in np.unique(rounded):
@@ -67,7 +67,7 @@ def p_not_above(away, document_error, freedom, seed_error, seed_freedom):
 
 
 def test_the_p_values_are_those_of_the_decisions():
-    """40 experiments, four looks each: apart by what the skewness of 30 learners moves, on neither side on average."""
+    """40 experiments, four looks each: they differ by the effect of 30 learners' skewness, but not on average."""
     apart = []
     for seed in range(40):
         resamples = drawn(seed, ["A1"], {"general": 0.0, "specialised": -0.05}, (0.01, 0.05)[seed % 2])
@@ -83,7 +83,7 @@ def test_the_p_values_are_those_of_the_decisions():
 
 @pytest.mark.parametrize(("spread", "of_learners"), [(0.05, 0.05), (0.0, 0.3)])
 def test_the_variances_are_those_of_the_decisions(spread, of_learners):
-    """A document a learner, of equal length, three seeds: overall, and on levels whose seeds are pooled."""
+    """One document per learner, equal lengths, three seeds: overall, and on levels whose seeds are pooled."""
     seeds, kinds = 3, ("general", "specialised")
     h1 = CLAIMS[0]
     simulated = simulate((0.0, 0.0, 0.3), spread, 1, np.random.default_rng(4), of_learners)
@@ -117,7 +117,7 @@ def test_the_variances_are_those_of_the_decisions(spread, of_learners):
 
 
 def simulate(effects, spread, experiments, rng, of_learners=0.05, of_kinds=0.15):
-    """By kind: (E, L, W) of learners, (E, S, L) of trainings, (E, S, L, W) of both; all levels share general models."""
+    """Return by kind (E, L, W) of learners, (E, S, L) of trainings, (E, S, L, W) of both; general models are shared."""
     shape = (experiments, len(LEVELS))
     learners = {
         kind: rng.normal(effect, of_kinds, (*shape, LEARNERS)) for kind, effect in zip(KINDS, effects, strict=True)
@@ -129,7 +129,7 @@ def simulate(effects, spread, experiments, rng, of_learners=0.05, of_kinds=0.15)
 
 
 def terms(claim, rival, learners, trainings, both, seeds):
-    """What each p-value rests on, overall and then on each level: estimates, variances and degrees of freedom (E,)."""
+    """Return the terms of each p-value, overall and then per level: estimates, variances, degrees of freedom (E,)."""
     side = 1.0 if claim.above else -1.0
     learner_ELW, training_ESL, both_ESLW = (
         side * (part[claim.numerator] - part[rival]) for part in (learners, trainings, both)
@@ -169,7 +169,7 @@ def terms(claim, rival, learners, trainings, both, seeds):
 
 
 def p_values(claim, rival, learners, trainings, both, seeds):
-    """(E, 1 + L) p-values against the claim, compared with one kind: overall, and on each level."""
+    """Return the (E, 1 + L) p-values against the claim, compared with one kind: overall, and per level."""
 
     def tested(term):
         freedom = term.seed_freedom * (1.0 + term.beside / term.seeds) ** np.minimum(term.seed_freedom / 5.0, 1.0)
@@ -179,9 +179,9 @@ def p_values(claim, rival, learners, trainings, both, seeds):
 
 
 def false_claims(code, effects, spread, of_learners=0.05, *, experiments):
-    """How many experiments confirm the claim at any look: overall, and a level after Holm.
+    """Count the experiments that confirm the claim at any look: overall, and on a level after Holm.
 
-    All seeds are trained, so that no claim escapes by being given up.
+    All seeds are trained, so that no claim is given up.
     """
     (claim,) = (one for one in (*CLAIMS, *ADAPTATION_CLAIMS) if one.code == code)
     rng = np.random.default_rng([13, len(code), experiments])
@@ -199,14 +199,14 @@ def false_claims(code, effects, spread, of_learners=0.05, *, experiments):
 
 @pytest.mark.parametrize("case", ["H1, 0.05 nats", "H3, 0.2 nats"])
 def test_a_claim_that_is_just_false_is_seldom_confirmed_at_any_look(case):
-    """300 experiments: no more false ones than chance allows for at 5 %."""
+    """300 experiments: there are no more false confirmations than chance allows at 5 %."""
     overall, levels = false_claims(*JUST_FALSE[case], experiments=300)
     assert 1 <= overall <= 22
     assert levels <= 22
 
 
 def test_the_report_says_the_largest_error_that_was_measured():
-    """The largest share in the table of BENCHMARKS.md."""
+    """It is the largest share in the table of BENCHMARKS.md."""
     text = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
     table = text.split("| claim, spread of trainings |")[1].split("\n\n")[0]
     measured = [float(share) for share in re.findall(r"\| ([\d.]+) %", table)]
@@ -217,7 +217,7 @@ def test_the_report_says_the_largest_error_that_was_measured():
 @pytest.mark.slow
 @pytest.mark.parametrize("case", list(JUST_FALSE))
 def test_five_thousand_experiments_confirm_at_most_5_percent_of_false_claims(case):
-    """With the 95 % interval of the rate (Clopper and Pearson), as printed for BENCHMARKS.md."""
+    """The rate is printed with its 95 % interval (Clopper and Pearson) for BENCHMARKS.md."""
     experiments = 5000
     for scope, count in zip(
         ("overall", "a level"), false_claims(*JUST_FALSE[case], experiments=experiments), strict=True

@@ -1,7 +1,7 @@
-"""Several trainings of every model: how often intervals hold what endless trainings and learners would give.
+"""Several trainings of every model: how often intervals contain the value of infinite trainings and learners.
 
-Trainings, learners and single learners in single trainings differ by chance.  The truth is known: general (G) and
-level models (P) are equally good, other level models (Q) worse.  All claims are just false, margins moved to 1:
+Trainings, learners and their interaction vary by chance. The truth is known: general (G) and level models (P) are
+equally good, other level models (Q) worse. All claims are just false, with margins moved to 1:
 
     H1  G ÷ P above 1          H2  G ÷ P and G ÷ Q below 1          H3  P ÷ G and P ÷ Q below 1
 """
@@ -37,7 +37,7 @@ LEARNERS = {
 
 
 def experiment(seed, *, seeds, spread, learners, writers=40, resamples=1000):
-    """Roles and resamples of `seeds` trainings of every model, which differ by `spread` nats."""
+    """Return roles and resamples of `seeds` trainings of every model, which differ by `spread` nats."""
     rng = np.random.default_rng([seed, 131])
     by_kind, by_training = LEARNERS[learners]
     general, losses, clusters = rng.normal(0.0, spread, seeds), {}, {}
@@ -65,18 +65,18 @@ def experiment(seed, *, seeds, spread, learners, writers=40, resamples=1000):
 
 
 def test_a_claim_after_others_is_what_it_is_by_itself():
-    """What was measured for one claim serves the next one that compares the same roles, and no other one."""
+    """Results for one claim are reused only by claims that compare the same roles."""
     settings = {"seeds": 3, "spread": 0.03, "learners": "single trainings", "resamples": 200}
     _, shared = experiment(1, **settings)
     for claim in (*CLAIMS, replace(CLAIMS[1], margin=1.2)):
         roles, drawn = experiment(1, **settings)
         assert assess(claim, roles, shared, LEVELS, 0.95) == assess(claim, roles, drawn, LEVELS, 0.95)
-    # P against G and Q, and G against P and Q: four contrasts, each of three levels and of their mean.
+    # P with G and Q, and G with P and Q: four contrasts, each of three levels and of their mean.
     assert len(shared.measured) == 4 * (len(LEVELS) + 1)
 
 
 def test_a_contrast_of_several_levels_is_no_contrast_with_others_alike():
-    """The same parts, once as one mean and once as a level beside another that tells how much seeds differ."""
+    """The same parts occur once as one mean, and once as a level beside another that shows how much seeds differ."""
     roles, drawn = experiment(1, seeds=3, spread=0.03, learners="single trainings", resamples=50)
     first, other = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:2])
     for parts, alike in (([*first, *other], []), (first, [other]), (first, [])):
@@ -88,7 +88,7 @@ def test_a_contrast_of_several_levels_is_no_contrast_with_others_alike():
 
 
 def count(experiments, **settings):
-    """Shares of experiments in per cent: intervals that hold the truth; false claims overall, on a level after Holm."""
+    """Return shares in per cent: intervals that contain the truth; false claims overall, on a level after Holm."""
     held, false = np.zeros(2), {claim.code: np.zeros(2) for claim in CLAIMS}
     for seed in range(experiments):
         roles, drawn = experiment(seed, **settings)
@@ -104,7 +104,7 @@ def count(experiments, **settings):
 
 @pytest.mark.parametrize("learners", list(LEARNERS))
 def test_what_single_trainings_find_hard_of_a_learner_is_counted_once(learners):
-    """Three trainings that differ by nothing else: the mean variance of 60 experiments is that of their estimates."""
+    """Three trainings differ by nothing else: the mean variance of 60 experiments is that of their estimates."""
     estimates, variances = [], []
     for seed in range(60):
         roles, drawn = experiment(seed, seeds=3, spread=0.0, learners=learners, resamples=2)
@@ -118,7 +118,7 @@ def test_what_single_trainings_find_hard_of_a_learner_is_counted_once(learners):
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])
 def test_the_levels_tell_how_freely_trainings_vary(seeds):
-    """Levels that move as one are one; levels that move apart, nearly as many as there are."""
+    """Levels that vary together count as one; independent levels count nearly as many as there are."""
     rng = np.random.default_rng(0)
     common, apart = rng.normal(size=(seeds, 1)), rng.normal(size=(500, seeds, 5))
     assert pooled_freedom(common) == seeds - 1
@@ -128,7 +128,7 @@ def test_the_levels_tell_how_freely_trainings_vary(seeds):
 
 
 def test_a_level_that_lacks_a_training_is_not_pooled():
-    """Its general models alone would pass for both kinds, and halve the variance between trainings."""
+    """Otherwise its general models would count for both kinds, and halve the variance between trainings."""
     roles, drawn = experiment(0, seeds=3, spread=0.1, learners="kinds")
     parts, whole, lacking = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:3])
     lacking[1] = replace(lacking[1], models={seed: lacking[1].models[seed] for seed in (0, 1)})
@@ -137,7 +137,7 @@ def test_a_level_that_lacks_a_training_is_not_pooled():
 
 
 def test_a_level_that_lacks_a_training_of_the_other_role_is_not_pooled():
-    """Its level models lack seed 2 where the general ones do here: the same sets of seeds, of other roles."""
+    """Its level models lack seed 2, but here the general ones do: the same sets of seeds, but of other roles."""
     roles, drawn = experiment(0, seeds=3, spread=0.1, learners="kinds")
     parts, whole, lacking = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:3])
     for contrast, role in ((parts, 0), (whole, 0), (lacking, 1)):
@@ -148,7 +148,7 @@ def test_a_level_that_lacks_a_training_of_the_other_role_is_not_pooled():
 
 @pytest.mark.parametrize("freedom", [1.0, 2.0, 4.0, 20.0])
 def test_the_freedom_beside_learners_lies_between_fishers_and_satterthwaites(freedom):
-    """They agree where trainings alone vary; with many degrees of freedom little depends on it."""
+    """Both agree if only trainings vary; with many degrees of freedom the difference is small."""
     assert freedom_beside(freedom, 0.01, 0.0) == freedom
     assert freedom < freedom_beside(freedom, 0.01, 0.01) < freedom * 4.0
     assert freedom_beside(freedom, 0.0, 0.01) == freedom
@@ -158,7 +158,7 @@ CELLS = [(seeds, spread, learners) for seeds in (3, 2, 5) for learners in LEARNE
 
 
 def endless_resamples(experiments, seeds, spread, learners, *, is_general_alone=False):
-    """The same shares from p-values of normal learners without resampling, H1 alone; 30 learners a level."""
+    """Return the same shares from p-values of normal learners without resampling, only for H1; 30 learners a level."""
     of_kinds, of_trainings = LEARNERS[learners]
     rng, h1 = np.random.default_rng([seeds, 17]), CLAIMS_OF_RUN[0]
     simulated = simulate((0.0, 0.0, 0.3), spread, experiments, rng, of_trainings, of_kinds)
@@ -170,7 +170,7 @@ def endless_resamples(experiments, seeds, spread, learners, *, is_general_alone=
 
 @pytest.mark.parametrize("spread", [0.0, 0.03])
 def test_three_trainings_hold_the_truth(spread):
-    """1,000 experiments, 93 to 97 % give or take two errors of 0.7 %: it was 99.7 % where trainings do not differ."""
+    """1,000 experiments, 93 to 97 % within two errors of 0.7 %: it used to be 99.7 % if trainings do not differ."""
     held, false = endless_resamples(1000, 3, spread, "single trainings")
     assert held.min() >= 91.6
     assert held.max() <= 98.4
@@ -180,7 +180,7 @@ def test_three_trainings_hold_the_truth(spread):
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "spread", "learners"), CELLS)
 def test_five_thousand_experiments_of_several_trainings_hold_the_truth(seeds, spread, learners):
-    """93 to 97 % with three seeds and more, two errors of 0.3 % apart; with two down to 91 % and up to 98 %."""
+    """93 to 97 % with at least three seeds, within two errors of 0.3 %; with two, 91 to 98 %."""
     held, false = endless_resamples(5000, seeds, spread, learners)
     print(f"\n{seeds} seeds, {spread} nats, {learners}: overall {held[0]:.1f} %, a level {held[1]:.1f} %", end="")
     print(f"; above falsely {false[0]:.1f} % and {false[1]:.1f} %", flush=True)
@@ -192,7 +192,7 @@ def test_five_thousand_experiments_of_several_trainings_hold_the_truth(seeds, sp
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "least"), [(2, 90.0), (3, 93.0), (5, 93.0)])
 def test_the_worst_case_of_pooling_is_a_general_model_that_alone_differs(seeds, least):
-    """All levels move as one, which two seeds seldom tell: 90 % and more of a level's intervals hold the truth."""
+    """All levels vary together, which two seeds rarely show: at least 90 % of a level's intervals contain the truth."""
     held, false = endless_resamples(5000, seeds, 0.1, "single trainings", is_general_alone=True)
     print(f"\n{seeds} seeds: overall {held[0]:.1f} %, a level {held[1]:.1f} %, falsely {false[1]:.1f} %", flush=True)
     assert held.min() >= least
@@ -203,7 +203,7 @@ def test_the_worst_case_of_pooling_is_a_general_model_that_alone_differs(seeds, 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("spread", "learners"), [(spread, learners) for learners in LEARNERS for spread in SPREADS])
 def test_bootstrapped_experiments_of_three_trainings_hold_the_truth(spread, learners):
-    """500 experiments, two errors of 1 % apart; no claim is confirmed wrongly in more than 5 %."""
+    """500 experiments, within two errors of 1 %; at most 5 % falsely confirm a claim."""
     held, false = count(500, seeds=3, spread=spread, learners=learners)
     print(f"\n{spread} nats, {learners}: overall {held[0]:.1f} %, a level {held[1]:.1f} %; ", end="")
     print(", ".join(f"{code} {overall:.1f} and {level:.1f} %" for code, (overall, level) in false.items()), flush=True)

@@ -1,4 +1,4 @@
-"""The best weight between two models is chosen on valid documents, and claimed on test documents."""
+"""The best weight between two models is chosen on valid documents, and claimed for test documents."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ WEIGHTS = (0.0, 0.5, 1.0)
 
 
 def losses(level, nats, *, seed, documents=120, first=0):
-    """Documents of 40 writers, three each, with this mean loss and a little noise."""
+    """Return documents of 40 writers, three each, with this mean loss and a little noise."""
     rng = np.random.default_rng(seed)
     hardness = np.repeat(np.random.default_rng(99).normal(0.0, 0.3, documents // 3), 3)
     tokens = np.full(documents, 50)
@@ -42,7 +42,7 @@ def drawn(*curves):
 
 
 def test_a_better_model_in_between_is_found_and_claimed():
-    """Overall and on each level, against both ends."""
+    """It is claimed overall and on each level, against both ends."""
     both = curve("A1", (2.6, 2.5, 2.6), (2.6, 2.5, 2.6)), curve("B1", (2.6, 2.5, 2.6), (2.6, 2.5, 2.6), first=120)
     assert [one.best for one in both] == [0.5, 0.5]
     findings = assess_curves(both, drawn(*both), 0.95)
@@ -52,7 +52,7 @@ def test_a_better_model_in_between_is_found_and_claimed():
 
 
 def test_the_choice_is_not_made_on_the_documents_that_it_is_claimed_on():
-    """Where valid and test disagree, the weight that valid likes is tested, and found worse."""
+    """If valid and test disagree, the weight chosen on valid is tested, and found worse."""
     one = curve("A1", (2.6, 2.5, 2.6), (2.5, 2.6, 2.6))
     assert one.best == 0.5
     overall, level = assess_curves([one], drawn(one), 0.95)
@@ -60,7 +60,7 @@ def test_the_choice_is_not_made_on_the_documents_that_it_is_claimed_on():
 
 
 def test_a_chosen_end_is_never_better_than_itself():
-    """The ratio to itself is 1, with nothing to decide."""
+    """The ratio to itself is 1, so nothing is decided."""
     one = curve("A1", (2.4, 2.5, 2.6), (2.4, 2.5, 2.6))
     assert one.best == 0.0
     resamples = drawn(one)

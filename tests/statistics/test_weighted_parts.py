@@ -10,7 +10,7 @@ from raysweep.statistics.weighted_parts import Part, SeedModels, weighted_sum
 
 
 def test_many_models_are_added_in_the_order_of_few():
-    """One after another from the first, whatever the layout of the values in memory."""
+    """They are added in order from the first, whatever the memory layout of the values."""
     rng = np.random.default_rng(0)
     values, weights = rng.normal(size=(7, 300)), rng.normal(size=300) * (rng.random(300) < 0.6)
     one_by_one = np.zeros(7)
@@ -22,7 +22,7 @@ def test_many_models_are_added_in_the_order_of_few():
 
 
 def test_contrasts_of_the_same_models_are_one_key():
-    """Whichever dicts hold them, in whatever order of seeds; another model, seed, weight or level is another key."""
+    """Dicts and the order of seeds do not matter; another model, seed, weight or level gives another key."""
     part = Part(weight=1.0, level="B1", models={1: "b", 0: "a"})
     assert (part.seeds, part.names) == ((0, 1), ("a", "b"))
     same = Part(weight=1.0, level="B1", models={0: "a", 1: "b"})
@@ -50,7 +50,7 @@ def test_contrasts_of_the_same_models_are_one_key():
     ],
 )
 def test_the_models_of_a_key_cannot_be_changed(change):
-    """Else the hash under which a contrast is kept would be that of other models."""
+    """Otherwise the hash under which a contrast is stored would be that of other models."""
     models = SeedModels({0: "a", 1: "b"})
     with pytest.raises(TypeError, match="cannot be changed"):
         change(models)

@@ -1,4 +1,4 @@
-"""Columns of Arrow as arrays, read without pandas."""
+"""Columns of Arrow tables as arrays, read without pandas."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def test_a_column_is_its_chunks_without_a_copy():
-    """Empty chunks are left out; a slice begins where it should; a missing value makes floats."""
+    """Empty chunks are skipped; a slice begins at its offset; a missing value becomes NaN."""
     column = pa.chunked_array([[1, 2, 3], [], [4]], pa.int64())
     assert [part.tolist() for part in as_arrays(column)] == [[1, 2, 3], [4]]
     assert as_array(column.slice(1)).tolist() == [2, 3, 4]
@@ -22,7 +22,7 @@ def test_a_column_is_its_chunks_without_a_copy():
 
 
 def test_texts_missing_codes_and_leaks_need_no_pandas(tmp_path):
-    """It takes a third of a second to import, and a report without classification has no other use for it."""
+    """Importing pandas takes a third of a second; a report without classification does not need it otherwise."""
     leaks = RunFolder(tmp_path).leaks
     leaks.parent.mkdir()
     pq.write_table(pa.table({"document": [4, 2, 9, 4], "split": ["test", "test", "valid", "test"]}), leaks)

@@ -1,4 +1,4 @@
-"""What is written beside and renamed is whole, or not there."""
+"""A file that is written under another name and then renamed is complete, or does not exist."""
 
 import os
 import pickle
@@ -14,7 +14,7 @@ from raysweep.storage.named_folder import open_run_folder
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
-    """Whoever reads sees the old version or the new one."""
+    """Readers see the old version or the new one."""
     path = tmp_path / "record.json"
     write_json(path, {"a": 1})
     with pytest.raises(RuntimeError), atomic_file(path) as beside:
@@ -25,7 +25,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
 
 
 def test_threads_that_write_at_once_leave_the_process_its_umask(tmp_path, monkeypatch):
-    """Else all that it writes from then on may be written by anybody: a worker fetches many small files at a time."""
+    """Otherwise all later files could be written by anybody: a worker fetches many small files at a time."""
     real = os.umask
 
     def slow_umask(mask):
@@ -44,7 +44,7 @@ def test_threads_that_write_at_once_leave_the_process_its_umask(tmp_path, monkey
 
 
 def test_a_folder_is_replaced_whole(tmp_path):
-    """A model folder never holds files of two models."""
+    """A model folder never has files of two models."""
     target = tmp_path / "model"
     for name in ("old", "new"):
         with atomic_folder(target) as beside:
@@ -54,7 +54,7 @@ def test_a_folder_is_replaced_whole(tmp_path):
 
 
 def test_a_torn_record_names_itself(tmp_path):
-    """A lost record costs work, never a wrong result."""
+    """A lost record costs work, but never causes a wrong result."""
     path = tmp_path / "run.json"
     path.write_text('{"a": ')
     with pytest.raises(InputError, match=r"run\.json: not valid JSON"):
@@ -63,14 +63,14 @@ def test_a_torn_record_names_itself(tmp_path):
 
 @pytest.mark.parametrize(("storage", "name"), [("runs", "a/b"), ("runs", ".."), ("runs", "")])
 def test_a_run_folder_has_a_plain_name_on_a_mounted_path(storage, name):
-    """Anything else would be written where nobody looks for it."""
+    """Other names and paths would write where nobody looks."""
     with pytest.raises(ConfigError, match=r"--(storage|name): found"):
         open_run_folder(storage, name)
 
 
 @pytest.mark.parametrize("kind", [each for each in vars(errors).values() if isinstance(each, type)])
 def test_an_error_survives_pickling(kind):
-    """Ray carries errors between processes; one that does not pickle loses its message."""
+    """Ray sends errors between processes; an error that cannot be pickled loses its message."""
     more = {errors.NonFiniteLossError: (7, (3, 5))}.get(kind, ())
     error = kind("place: found 3; must be 4", *more)
     again = pickle.loads(pickle.dumps(error))

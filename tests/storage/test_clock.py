@@ -1,4 +1,4 @@
-"""Times of records, while the system's clock is set."""
+"""Times in records when the system's clock is set."""
 
 import time
 
@@ -11,7 +11,7 @@ from raysweep.storage.run_folder import TrialFolder
 
 @pytest.mark.parametrize("jump_s", [-3600.0, 3600.0])
 def test_a_clock_that_is_set_changes_no_duration(monkeypatch, jump_s):
-    """A training took minus an hour, or a day, when the machine asked a time server."""
+    """Otherwise a training could take minus an hour, or a day, when the machine asked a time server."""
     before = unix_seconds()
     assert abs(before - time.time()) < 5
     real = time.time
@@ -20,7 +20,7 @@ def test_a_clock_that_is_set_changes_no_duration(monkeypatch, jump_s):
 
 
 def test_times_of_two_processes_that_contradict_each_other_count_as_no_time(tmp_path):
-    """The process that ends an attempt may have asked a clock that was set back."""
+    """The process that ends an attempt may have read a clock that was set back."""
     folder = TrialFolder(tmp_path)
     record = begin(folder, trial="A1", fingerprint="f", identity={}, now=5000.0)
     assert end(folder, record, State.DONE, now=1400.0).busy_seconds == 0.0

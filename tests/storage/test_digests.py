@@ -1,4 +1,4 @@
-"""Files are compared with what a record says of them, and records with what they say of themselves."""
+"""Files are compared with their digests in records, and records with their own digests."""
 
 import random
 
@@ -35,12 +35,12 @@ def outputs_of(folder):
 
 
 def test_a_digest_is_blake3_of_the_bytes(folder):
-    """The first 128 bits of the published test vector for no input at all."""
+    """The digest is the first 128 bits of the published test vector for empty input."""
     assert digest_file(folder / "empty") == "af1349b9f5f9a1a6a0404dea36dcc949"
 
 
 def test_a_file_is_digested_a_piece_at_a_time(folder, monkeypatch):
-    """A map of 3 GB counts as 3 GB of memory; the last piece may be short."""
+    """Mapping 3 GB would count as 3 GB of memory; the last piece may be short."""
     content = (folder / "model" / "weights").read_bytes()
     for size in (100, 1024, len(content), 1 << 24):
         monkeypatch.setattr(digests, "_PIECE_BYTES", size)
@@ -48,7 +48,7 @@ def test_a_file_is_digested_a_piece_at_a_time(folder, monkeypatch):
 
 
 def test_outputs_name_every_file_that_is_there(folder):
-    """Folders with all their files; what was not made is left out."""
+    """Folders are listed with all their files; missing outputs are left out."""
     assert {name: values["bytes"] for name, values in outputs_of(folder).items()} == {
         "empty": 0,
         "losses": 5,
@@ -58,7 +58,7 @@ def test_outputs_name_every_file_that_is_there(folder):
 
 
 def test_missing_cut_and_changed_files_are_told_apart(folder):
-    """Each is named, with what is wrong with it."""
+    """Each file is named, with what is wrong."""
     outputs = outputs_of(folder)
     (folder / "empty").unlink()
     (folder / "losses").write_bytes(b"1 2 4")
@@ -71,7 +71,7 @@ def test_missing_cut_and_changed_files_are_told_apart(folder):
 
 
 def test_a_combined_digest_covers_the_files_asked_for(folder):
-    """A model's card is no part of what a child starts from."""
+    """A model's card does not affect a child that starts from the model."""
     before = outputs_of(folder)
     (folder / "losses").write_bytes(b"1 2 4")
     after = outputs_of(folder)
@@ -80,14 +80,14 @@ def test_a_combined_digest_covers_the_files_asked_for(folder):
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
-    """Version and digest are the file's, not the reader's."""
+    """Version and digest are those in the file, not the reader's."""
     write_sealed(tmp_path / "trial.json", RECORD)
     assert read_sealed(tmp_path / "trial.json", fix="") == RECORD
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_flipped_bit_of_a_record_is_noticed(tmp_path, seed):
-    """Whatever it hits: a digit, a key, a space, the version or the digest itself."""
+    """The bit may be in a digit, a key, a space, the version or the digest itself."""
     path = tmp_path / "trial.json"
     write_sealed(path, RECORD)
     whole, flips = path.read_bytes(), random.Random(seed)
@@ -100,7 +100,7 @@ def test_every_flipped_bit_of_a_record_is_noticed(tmp_path, seed):
 
 
 def test_a_record_of_an_earlier_version_is_told_from_a_damaged_one(tmp_path):
-    """Nothing is broken, but it does not say what it was made from."""
+    """It is not damaged, but it does not say what it was made from."""
     write_json(tmp_path / "run.json", {"name": "pilot", "stages": {}})
     with pytest.raises(EarlierVersionError, match="written by an earlier raysweep; give the run a new --name"):
         read_sealed(tmp_path / "run.json", fix="")
@@ -111,7 +111,7 @@ def test_a_record_of_an_earlier_version_is_told_from_a_damaged_one(tmp_path):
 
 
 def test_the_code_s_digest_covers_every_file_of_the_package(tmp_path, monkeypatch):
-    """Its version stays the same while somebody edits it."""
+    """The version stays the same while someone edits the code."""
     package = tmp_path / "raysweep"
     (package / "storage").mkdir(parents=True)
     (package / "__init__.py").write_text("")

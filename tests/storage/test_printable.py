@@ -1,4 +1,4 @@
-"""No control, bidi or ANSI character and no secret of a URL is printed, and nothing of an input at length."""
+"""Printed text has no control, bidi or ANSI characters, no secrets of URLs, and only short parts of inputs."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from raysweep.storage.printable import (
     ],
 )
 def test_what_a_terminal_would_obey_is_escaped(raw, safe):
-    """Letters of every script, emoji, lines and tabs stay as they are."""
+    """Letters of every script, emoji, lines and tabs are unchanged."""
     assert printable(raw) == safe
 
 
@@ -46,12 +46,12 @@ def test_what_a_terminal_would_obey_is_escaped(raw, safe):
     ],
 )  # fmt: skip
 def test_secrets_of_urls_are_hidden(url, safe):
-    """Whatever the scheme; a `${NAME}` is no secret."""
+    """This holds for every scheme; a `${NAME}` is not a secret."""
     assert without_secrets(url) == safe
 
 
 def test_a_message_shows_little_of_an_input():
-    """A value is cut to 80 characters, a line to a page."""
+    """A value is cut to 80 characters, and a line to a page."""
     assert shown("x" * 300_000) == "'" + "x" * 78 + "…"
     assert len(shown({"a": ["\x1b" * 9] * 100})) == 80
     assert shown(10**5000) == "a number of very many digits"
@@ -61,18 +61,18 @@ def test_a_message_shows_little_of_an_input():
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1-A1", "-x", "@x", "  =1", "\t=1", "\r=1", "\n=1", "'=1", "''@x"])
 def test_no_cell_is_run_as_a_formula(text):
-    """Spreadsheets run these, after spaces too; one apostrophe less is always the text."""
+    """Spreadsheets run such cells, even after spaces; removing one apostrophe always gives the text."""
     assert spreadsheet_safe(text) == "'" + printable(text)
 
 
 def test_other_cells_stay_as_they_are():
-    """An empty one and numbers too."""
+    """Examples are an empty cell and numbers."""
     for text in ("", "A1", "a=b", "it's", "'", "-1", "+3.5", "-0,5", "-1e-05"):
         assert spreadsheet_safe(text) == text
 
 
 def test_the_console_escapes_texts_and_keeps_its_own_styles(capsys):
-    """In tables too; a learner's text or an id must not colour, move or rename the terminal."""
+    """This holds in tables, too; a learner's text or an id must not control the terminal."""
     from rich.text import Text
 
     from raysweep.cli.terminal import PrintableConsole, plain_table
@@ -89,7 +89,7 @@ def test_the_console_escapes_texts_and_keeps_its_own_styles(capsys):
 
 
 def test_what_is_said_is_escaped_redacted_and_never_endless(capsys):
-    """Whatever its type; on the stream that was asked for."""
+    """This holds for every type, and for stdout and stderr."""
     say("a\x1b[31m\u202e at https://u:PW@host/")
     say(ValueError("x" * 3000), to_stderr=True)
     printed = capsys.readouterr()
@@ -98,7 +98,7 @@ def test_what_is_said_is_escaped_redacted_and_never_endless(capsys):
 
 
 def test_json_is_said_in_ascii_and_stays_json(capsys):
-    """A program reads it, and a terminal may show it: no raw control, bidi or delete character, no secret."""
+    """Programs read it and terminals may show it: it has no raw control, bidi or delete characters, and no secrets."""
     say_json({"id": "a\x1b\x7f\x9b\u202eé", "hook": "https://u:PW@host/?token=T"})
     printed = capsys.readouterr().out
     assert printed.isascii()
@@ -107,7 +107,7 @@ def test_json_is_said_in_ascii_and_stays_json(capsys):
 
 
 def test_a_message_quotes_at_most_80_characters_of_a_value():
-    """The start and the end are kept, which is what tells two long paths apart."""
+    """Start and end are kept, since they distinguish two long paths."""
     value = "start-" + "x" * 500 + "-end"
     message = shorten_quotes(f"--name: found '{value}'; must be short, not \"{value}\"")
     quotes = re.findall(r"start-[^'\"]*-end", message)
@@ -123,7 +123,7 @@ COMMAND = f"`cd {shlex.quote(LONG_FOLDER)} && raysweep run --storage {shlex.quot
 
 @pytest.mark.parametrize("shorten", [shorten_quotes, printable_message])
 def test_a_command_to_paste_is_never_cut(shorten):
-    """However long the paths in it are; the values beside it are cut as always."""
+    """Its paths may be long; values beside it are cut as usual."""
     value = "x" * 3000
     message = shorten(f"{LONG_FOLDER}: found '{value}' or `it's`; do {COMMAND} first, not '{value}'")
     assert COMMAND in message
@@ -131,7 +131,7 @@ def test_a_command_to_paste_is_never_cut(shorten):
 
 
 def test_what_only_looks_like_a_command_is_cut():
-    """A text may hold backticks too; nothing that is printed is endless."""
+    """A text may contain backticks, too; all printed text is limited in length."""
     for text in (f"`raysweeping {'x' * 5000}`", f"`raysweep {'x' * 5000}", f"`raysweep {'x' * 300_000}`"):
         assert len(printable_message(text)) < 2100
 
