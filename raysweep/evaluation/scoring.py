@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from raysweep.config.evaluation_settings import EvaluationConfig
 from raysweep.config.fingerprints import fingerprint
@@ -27,6 +26,7 @@ from raysweep.model.freed_memory import keep_freed_memory
 from raysweep.model.gpt2 import build_model, load_model, parameter_count
 from raysweep.model.interpolation import interpolate_weights
 from raysweep.model.token_losses import full_precision
+from raysweep.model.torch_devices import device_name, select_device
 from raysweep.scheduling.trials import START_MODEL
 from raysweep.storage.atomic_files import atomic_file, write_json
 from raysweep.storage.digests import describe_outputs, write_sealed
@@ -97,7 +97,7 @@ def score_model(
         TrainingError: the model's loss is not a number.
     """
     began = time.perf_counter()
-    torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch_device = select_device(device)
     keep_freed_memory(torch_device)
     store = ExampleStore.open(examples)
     if model == START_MODEL:
@@ -162,7 +162,7 @@ def score_model(
             "model": model,
             **counts,
             "parameters": parameter_count(network),
-            "device": torch.cuda.get_device_name(torch_device) if torch_device.type == "cuda" else torch_device.type,
+            "device": device_name(torch_device),
             "seconds": round(seconds, 3),
             "generation": generation,
         },

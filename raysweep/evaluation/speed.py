@@ -23,6 +23,7 @@ from raysweep.model.gpt2 import load_model, parameter_count
 from raysweep.model.scoring_pass import score_batch
 from raysweep.model.sequence_packing import alone
 from raysweep.model.token_losses import find_labels
+from raysweep.model.torch_devices import device_name, select_device
 from raysweep.storage.atomic_files import read_json
 
 PROMPT_TOKENS = 64
@@ -49,11 +50,11 @@ def measure_speed(
         batch, at the median latency), and `latency_p50_s` and `latency_p95_s` of one infilling.  `ensemble` has
         the same for the levels' models together (including the choice among them), or is None.
     """
-    torch_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch_device = select_device(device)
     prompt, answer = _tokens_that_fit(model_folder)
     return {
         **_measure([model_folder], repeats, torch_device, _infill),
-        "device": torch.cuda.get_device_name(torch_device) if torch_device.type == "cuda" else torch_device.type,
+        "device": device_name(torch_device),
         "threads": torch.get_num_threads(),
         "prompt_tokens": prompt,
         "answer_tokens": answer,

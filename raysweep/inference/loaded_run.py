@@ -323,8 +323,10 @@ def find_device(device: str | None) -> "torch.device":
     """
     import torch
 
+    from raysweep.model.torch_devices import select_device
+
     try:
-        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        found = select_device(device)
         torch.empty(0, device=found)
     # Torch without CUDA raises an AssertionError; without the package of another device, ImportError or others.
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:

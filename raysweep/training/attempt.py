@@ -15,12 +15,13 @@ from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.gpt2 import build_model
 from raysweep.model.sequence_packing import Packing
+from raysweep.model.torch_devices import device_name
 from raysweep.seeding import generator_for
 from raysweep.training.batches import BatchOrder, choose_validation
 from raysweep.training.cuda_graphs import MAX_POSITIONS, GraphedPass
 from raysweep.training.distributed import DistributedGroup
 from raysweep.training.gradient_pass import GradientPass
-from raysweep.training.hardware import autocast_type, device_name, make_kernels, pad_multiple, refuse_onednn
+from raysweep.training.hardware import autocast_type, make_kernels, pad_multiple, refuse_onednn
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
 from raysweep.training.micro_batch import fit_to_memory

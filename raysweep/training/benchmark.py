@@ -32,6 +32,7 @@ from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.masking.vocabulary import gpt2
 from raysweep.model.freed_memory import keep_freed_memory
 from raysweep.model.gpt2 import build_model, parameter_count
+from raysweep.model.torch_devices import device_name
 from raysweep.scheduling.trials import expand_trials
 from raysweep.storage.printable import say_json
 from raysweep.training.attempt import make_engine
@@ -42,7 +43,6 @@ from raysweep.training.hardware import (
     DeviceStopwatch,
     autocast_type,
     choose_device,
-    device_name,
     flops_share,
     peak_memory,
     refuse_onednn,

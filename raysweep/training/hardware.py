@@ -20,23 +20,19 @@ from raysweep.model.token_losses import (
     cross_entropy_gradient_on_gpu,
     cross_entropy_gradient_to_compile,
 )
+from raysweep.model.torch_devices import device_name, select_device
 from raysweep.scheduling.gpu_specs import find_gpu_spec
 
 
 def choose_device(name: str | None) -> torch.device:
     """Return the named device, by default a GPU if there is one; its float32 products may use TF32."""
-    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = select_device(name)
     if device.type == "cuda":
         # `set_device` refuses a device without an index.
         device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     return device
-
-
-def device_name(device: torch.device) -> str:
-    """Return the GPU's name, or 'cpu'."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def has_tf32(device: torch.device) -> bool:

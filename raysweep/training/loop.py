@@ -22,12 +22,13 @@ from raysweep.model.checkpoints import Checkpoint, Checkpoints
 from raysweep.model.export import save_model
 from raysweep.model.freed_memory import keep_freed_memory
 from raysweep.model.gpt2 import parameter_count
+from raysweep.model.torch_devices import device_name
 from raysweep.storage.atomic_files import read_json, remove_leftovers, write_json
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.attempt import Attempt, prepare
 from raysweep.training.card import model_card
 from raysweep.training.distributed import DistributedGroup
-from raysweep.training.hardware import choose_device, device_name, flops_share, has_tf32, peak_memory
+from raysweep.training.hardware import choose_device, flops_share, has_tf32, peak_memory
 from raysweep.training.hyperparameters import hyperparameters
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 from raysweep.training.metrics import MetricsLog
