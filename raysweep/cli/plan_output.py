@@ -17,6 +17,7 @@ from raysweep.cli.terminal import PrintableConsole, amount, duration, plain_tabl
 from raysweep.config.schema import Config
 from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
 from raysweep.pipeline.outlook import Outlook, foresee
+from raysweep.pipeline.plan_notes import describe_transfers
 from raysweep.planning.plan_file import makespan_json, plan_of, trial_json
 from raysweep.planning.rates import ASSUMED_GPU
 from raysweep.planning.run_forecast import RunForecast, forecast_run
@@ -122,6 +123,8 @@ def print_plan(
     console.print()
     for line in _closing_lines(everything, here, todo):
         console.print(line, markup=False)
+    if todo and settings.address is not None:
+        console.print(describe_transfers(here.trials, folder), markup=False)
     for line in _reason_lines(outlook, trials):
         console.print(line, markup=False)
     if outlook.refusal is None:

@@ -24,16 +24,15 @@ from raysweep.pipeline import run_record
 from raysweep.pipeline.classify_stage import ClassifyStage
 from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
 from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
+from raysweep.pipeline.plan_notes import describe_long_steps, describe_transfers
 from raysweep.pipeline.run_precision import settle_precision
 from raysweep.pipeline.seed_rounds import released_trials
-from raysweep.pipeline.signals import GRACE_S
 from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, asked_stages, decide
 from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_trials
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.pipeline.thin_levels import read_counts, refuse_thin_levels
 from raysweep.planning.budget import Spent, refuse_start
 from raysweep.planning.cpu_precision import refuse_onednn_here, with_precision
-from raysweep.planning.forecast import TrialForecast
 from raysweep.planning.plan_file import write_plan
 from raysweep.planning.run_forecast import RunForecast, forecast_run
 from raysweep.scheduling.trials import Trial, expand_trials, remaining_trials
@@ -233,12 +232,15 @@ class Run:
         resolved = dump_config(self.config)
         if not self.folder.config.exists() or self.folder.config.read_text(encoding="utf-8") != resolved:
             write_text(self.folder.config, resolved)
-        if not {"prepare", "mask", "train"}.intersection(stages) or not self.trials_to_do():
+        if not {"prepare", "mask", "train"}.intersection(stages) or not (todo := self.trials_to_do()):
             return
+        trials = self.forecast.of(todo).trials
         if plan := write_plan(self.forecast, self.folder):
             minutes, source = plan["expected_wall_s"]["total"] / 60, plan["source"]
             self.listener.say(f"plan: the whole run takes about {max(1.0, minutes):,.0f} min, by {source} rates")
-        for message in describe_long_steps(self.forecast.of(self.trials_to_do()).trials):
+            if not isinstance(self.staging, LocalStorage):
+                self.listener.say(f"plan: {describe_transfers(trials, self.folder)}")
+        for message in describe_long_steps(trials):
             self.listener.say(message)
 
     def _do_stage(self, stage: Stage) -> None:
@@ -337,14 +339,3 @@ class Run:
             if name in done and done[name].identity["steps"] != self.trials[name].settings.steps
         ]
         return remaining_trials(self._released(), done, [*self.forced, *longer])
-
-
-def describe_long_steps(trials: Mapping[str, TrialForecast]) -> list[str]:
-    """Warn of trials whose single step takes longer than a stop waits for a checkpoint."""
-    seconds = {name: trial.step_s / max(1, trial.steps * max(1, trial.samples)) for name, trial in trials.items()}
-    return [
-        f"plan: a step of {name} takes about {step_s:,.0f} s, and Ctrl-C waits {GRACE_S:.0f} s for a checkpoint: "
-        "stopping would lose the steps since the last one. Lower training.batch_size or training.accumulation"
-        for name, step_s in seconds.items()
-        if step_s > GRACE_S
-    ]

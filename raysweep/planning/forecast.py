@@ -54,6 +54,8 @@ class TrialForecast:
     gpu_hours: float
     disk_bytes: int
     """Size of its models."""
+    written_bytes: int
+    """The most that its models and checkpoints add up to, also those that are deleted later."""
     samples: int
     """1 without a search."""
 
@@ -115,6 +117,8 @@ def forecast_trial(
         slots=1.0 if rates.device == "cpu" else share,
         gpu_hours=expected_s * share / 3600,
         disk_bytes=4 * rates.parameters * samples,
+        # A checkpoint holds the weights and two moments of AdamW; each better model, and the last, the weights.
+        written_bytes=round(4 * rates.parameters * (samples + trainings * (3 * saves + evaluations))),
         samples=samples,
     )
 

@@ -12,7 +12,7 @@
     cost                   {amount, currency} of the trials' GPU-hours or core-hours; null without prices
     trials                 by name: documents, examples, steps, samples, expected_s, start_s, step_s,
                            evaluation_s, checkpoint_s, starts_at_s, ends_at_s (from the start of the train
-                           stage), gpus, gpu_hours, disk_bytes
+                           stage), gpus, gpu_hours, disk_bytes, written_bytes (with deleted checkpoints)
 
 A trial's times cover all its steps, as if none were done.
 """

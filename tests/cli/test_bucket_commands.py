@@ -74,6 +74,19 @@ def test_every_command_takes_the_uri(on, command, uri, gate, monkeypatch, tmp_pa
     assert "0 changed, 0 missing" in text_of(on("check-run", disk="other"))
 
 
+def test_a_plan_says_how_much_is_sent_and_that_its_time_is_not_included(on, command):
+    """The rate of the storage is not known; on a path nothing is sent."""
+    said = re.compile(r"object storage: the trainings send up to (\d+) MB, of which (\d+) MB are models")
+    planned, models = map(int, said.search(text_of(on("plan"))).groups())
+    output = text_of(on("run", "--inline"))
+    assert said.search(output)[1] == str(planned)
+    assert "besides the corpus and its examples" in output
+    assert "The time of these transfers is unknown, and not included" in output
+    assert models <= float(re.search(r"storage: sent ([\d.]+) MB", output)[1]) <= planned + 1
+    assert said.search(text_of(on("plan"))) is None
+    assert "object storage" not in command("plan").output
+
+
 def test_clean_removes_what_nothing_needs_from_the_bucket(on, uri, gate, tmp_path):  # noqa: F811 - fixtures
     """The example is a checkpoint of a finished trial."""
     text_of(on("run", "--inline"))

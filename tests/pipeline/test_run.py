@@ -228,7 +228,7 @@ def test_a_step_that_is_longer_than_a_stop_waits_is_told_before(done_run):
     """Ctrl-C would lose the work since the last checkpoint, without the user knowing why."""
     from dataclasses import replace
 
-    from raysweep.pipeline.run import describe_long_steps
+    from raysweep.pipeline.plan_notes import describe_long_steps
 
     forecast = next(iter(done_run.forecast.trials.values()))
     long, short = replace(forecast, steps=10, step_s=450.0), replace(forecast, steps=10, step_s=250.0)
