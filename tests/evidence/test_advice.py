@@ -1,4 +1,4 @@
-"""The advice on each level and the headline, from constructed outcomes: each gets the one right sentence."""
+"""The advice on each level and the headline: each constructed outcome gets the one right sentence."""
 
 from math import log
 
@@ -24,13 +24,13 @@ TUNED = (C, R, C, R, R)
 OWN = (C, R, R, C, R)
 EITHER = (C, R, U, U, R)  # both beat the general model by more than the margin
 H2_OPEN_EITHER = (C, U, U, U, R)
-ONLY_BEATEN = (U, U, U, U, R)  # something beats the general model, H1 alone does not say so
+ONLY_BEATEN = (U, U, U, U, R)  # something beats the general model, but H1 alone does not show it
 NOISE = (U, U, U, U, U)
 UNTESTED = (N, N, N, N, N)
 
 
 def advice_of(overall, *levels, seeds=3, tuned=True):
-    """Advice from the verdicts overall and on each level."""
+    """Return the advice for the verdicts overall and on each level."""
     findings = [
         StatisticsFinding(
             hypothesis=code,
@@ -70,7 +70,7 @@ def advice_of(overall, *levels, seeds=3, tuned=True):
             [H2_OPEN_EITHER] * 5,
             "Use a model adapted to each level; whether its own or a fine-tuned one is open.",
         ),
-        # Four levels are equal and C1 is 35 % worse: an average must not call the general model enough.
+        # Four levels are equal and C1 is 35 % worse: the mean must not make the general model look sufficient.
         (
             TIE,
             [TIE, TIE, TIE, TIE, EITHER],
@@ -110,7 +110,7 @@ def advice_of(overall, *levels, seeds=3, tuned=True):
     ],
 )
 def test_every_outcome_has_its_one_sentence(overall, levels, headline):
-    """Only what the tests support: no way is advised for all levels that one of them speaks against."""
+    """It says only what the tests support: advice for all levels must not contradict any of them."""
     assert headline_of(advice_of(overall, *levels)) == headline
 
 
@@ -133,13 +133,13 @@ def test_every_outcome_has_its_one_sentence(overall, levels, headline):
     ],
 )
 def test_a_levels_advice_follows_from_its_five_verdicts(verdicts, way, text):
-    """The same rule for every level, and for their average."""
+    """The rule is the same for every level and for their mean."""
     level = advice_of(NOISE, verdicts)[1]
     assert (level.way, level.text) == (way, text)
 
 
 def test_one_seed_and_untried_fine_tuning_are_said_beside_the_advice():
-    """Advice from one training of each model is about these models; what was not tried cannot be beaten."""
+    """Advice from one training per model is about these models; what was not tried cannot be beaten."""
     assert advice_of(OWN, OWN, seeds=1)[1].text == "Train a model of the level's own, for these trained models."
     assert advice_of(OWN, OWN, tuned=False)[1].text == "Train a model of the level's own (fine-tuning was not tried)."
     assert advice_of(NOISE, NOISE, seeds=1)[0].text == (
@@ -158,7 +158,7 @@ ROLES = ("general", "specialised", "transfer")
 
 
 def simulated_advice(seed, *, specialised, transfer, levels=("A1", "B1", "C1"), resamples=300):
-    """Advice where both kinds differ from the general model by so many nats on every level."""
+    """Return the advice if both kinds differ from the general model by so many nats on every level."""
     truth = {level: {"general": 3.0, "specialised": 3.0 + specialised, "transfer": 3.0 + transfer} for level in levels}
     losses, clusters = simulate_losses(truth, seed=seed, writers=40)
     drawn = resample_levels(losses, ROLES, resamples=resamples, seed=0, clusters=clusters)
@@ -171,7 +171,7 @@ def simulated_advice(seed, *, specialised, transfer, levels=("A1", "B1", "C1"), 
 
 
 def share_of_pages(experiments, way, **options):
-    """Pages whose headline advises `way` for all levels, and pages that advise it on any level."""
+    """Return the shares of pages that advise `way` for all levels in the headline, and for any level."""
     pages = [simulated_advice(seed, **options) for seed in range(experiments)]
     everywhere = sum(all(level.way == way for level in levels) for _, *levels in pages)
     return everywhere / experiments, sum(
@@ -188,7 +188,7 @@ def test_where_fine_tunes_are_one_per_cent_better_no_page_advises_a_model_of_its
 
 @pytest.mark.slow
 def test_a_thousand_pages_advise_no_model_of_its_own_wrongly():
-    """Fine-tunes 1 % better: no page, and a level in at most 2.5 %; both equal: each on a level in at most 5 %."""
+    """Fine-tunes 1 % better: no page, and a level in at most 2.5 %; both equal: each for a level in at most 5 %."""
     options = {"levels": LEVELS, "resamples": 2000, "specialised": -0.30}
     everywhere, somewhere = share_of_pages(1000, "specialised", transfer=-0.30 - log(1.01), **options)
     tied = [share_of_pages(1000, way, transfer=-0.30, **options)[1] for way in ("specialised", "transfer")]

@@ -49,7 +49,7 @@ def finding(code, verdict, scope="overall", seeds=3, by_share=None):
 
 
 def answer_to(findings, **options):
-    """The recommendation, with advice that follows from nothing else."""
+    """Return the recommendation, with advice that follows from the findings alone."""
     kinds = [finding(code, U, one.scope, one.seeds) for one in findings if one.hypothesis == "H1" for code in KINDS]
     present = {(one.hypothesis, one.scope) for one in findings}
     missing = [
@@ -69,7 +69,7 @@ def advice(h1, h2, h3, levels=()):
 
 
 def test_levels_that_differ_from_the_overall_verdict_are_named():
-    """An average must not hide the level for which it is wrong."""
+    """A mean must not hide the level for which it is wrong."""
     levels = [finding("H1", R, "A1"), finding("H1", C, "B1"), finding("H1", R, "C1"), finding("H1", U, "B2")]
     assert advice(C, R, R, levels).exceptions == ("H1 is confirmed overall, but refuted on A1, C1.",)
     assert advice(U, R, R, levels).exceptions == (
@@ -78,7 +78,7 @@ def test_levels_that_differ_from_the_overall_verdict_are_named():
 
 
 def test_every_hypothesis_gets_its_reason_with_numbers_or_why_there_are_none():
-    """Three claims, three sentences."""
+    """There is a sentence for each of the three claims."""
     reasons = advice(C, U, N).reasons
     assert [reason.code for reason in reasons] == ["H1", "H2", "H3"]
     assert "is 5.0\N{NO-BREAK SPACE}% higher (interval: 1.0\N{NO-BREAK SPACE}% to 9.0" in reasons[0].text
@@ -87,7 +87,7 @@ def test_every_hypothesis_gets_its_reason_with_numbers_or_why_there_are_none():
 
 
 def test_one_seed_is_said_in_the_verdict_and_in_the_first_warning():
-    """Nothing is known about another training of the same model."""
+    """Another training of the same model could differ by an unknown amount."""
     one, three = (
         answer_to([finding(code, verdict, seeds=seeds) for code, verdict in (("H1", C), ("H2", R), ("H3", U))])
         for seeds in (1, 3)
@@ -103,7 +103,7 @@ def test_one_seed_is_said_in_the_verdict_and_in_the_first_warning():
 
 
 def test_unknown_learners_are_a_warning():
-    """Documents of one learner are no independent ones."""
+    """Documents of one learner are not independent."""
     answer = answer_to([finding("H1", C), finding("H2", R), finding("H3", U)], learners_known=False)
     assert answer.warnings[0].startswith("Learners are unknown, so every document counts as independent.")
     nothing = answer_to([finding("H1", N), finding("H2", N), finding("H3", N)], learners_known=False)
@@ -111,7 +111,7 @@ def test_unknown_learners_are_a_warning():
 
 
 def test_a_verdict_that_rests_on_one_learner_is_named():
-    """Without that learner the ratio is on the other side of the margin."""
+    """Without that learner, the ratio is on the other side of the margin."""
     claim = finding("H1", C, "B1").model_copy(update={"margin": 1.0, "without_one": 0.99})
     answer = answer_to([finding("H1", C), finding("H2", R), finding("H3", U), claim])
     assert answer.warnings == (
@@ -121,7 +121,7 @@ def test_a_verdict_that_rests_on_one_learner_is_named():
 
 
 def test_a_verdict_that_depends_on_the_levels_weights_is_named():
-    """Where most learners are on one level, the mean over learners may differ from the mean over levels."""
+    """If most learners are on one level, the mean over learners may differ from the mean over levels."""
     shared = MeanByShare(verdict=R, value=1.2, low=1.15, high=1.25, rival="transfer")
     claims = [finding("H1", C, by_share=None), finding("H2", C, by_share=shared), finding("H3", U)]
     assert answer_to(claims).warnings == (

@@ -1,4 +1,4 @@
-"""What an answer is to be read with care for, and how it is softened."""
+"""Cautions for reading an answer, and how they soften it."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def codes(evidence):
 
 
 def test_a_run_says_what_to_read_it_with_care_for(make_run):
-    """One seed, unequal steps, no control, unknown learners: each by a few words of its own."""
+    """One seed, unequal steps, no control and unknown learners have a phrase each."""
     evidence = write_report(*make_run(learners=False))
     assert codes(evidence) == ["one_seed", "unequal_steps", "no_controls", "learners_unknown"]
     texts = [caution["text"] for caution in evidence["answer"]["cautions"]]
@@ -28,7 +28,7 @@ def test_a_run_says_what_to_read_it_with_care_for(make_run):
 
 
 def test_a_run_without_any_of_these_is_not_softened(make_run):
-    """Three seeds, controls, equal steps, learners known."""
+    """It has three seeds, controls, equal steps and known learners."""
     trials = {level: {"levels": (level,), "steps": 400, **THREE} for level in ("A1", "C1")}
     trials["all"] = {"levels": ("A1", "C1"), "steps": 400, **THREE}
     controls = {"size_matched": True, "step_matched": True, "placebo": True}
@@ -65,7 +65,7 @@ def change_best_step(trial, step):
     ],
 )
 def test_a_recommendation_is_softened_and_the_absence_of_one_is_not(headline, softened):
-    """`Leaning to: not decided` would be no sentence."""
+    """`Leaning to: not decided` would not make sense."""
     answer = Recommendation(headline=headline, cautions=(), reasons=(), exceptions=(), warnings=())
     caution = Caution(code="no_controls", text="x")
     assert soften(answer, [caution]).headline == softened
@@ -74,5 +74,5 @@ def test_a_recommendation_is_softened_and_the_absence_of_one_is_not(headline, so
 
 
 def test_nothing_is_read_with_care_where_nothing_was_tested(make_run):
-    """A run that cannot answer has nothing to soften."""
+    """A run without an answer has nothing to soften."""
     assert codes(write_report(*make_run(documents=9))) == []

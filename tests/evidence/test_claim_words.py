@@ -1,4 +1,4 @@
-"""The hypotheses in plain sentences, and every comparison in one direction."""
+"""The hypotheses in plain sentences, and all comparisons in one direction."""
 
 import pytest
 
@@ -21,12 +21,12 @@ C, R, U, N = Verdict
     ],
 )
 def test_a_range_of_ratios_is_said_from_its_near_end(low, high, said):
-    """As a person says it, whichever side of equality it lies on."""
+    """This is how people say it, on either side of equality."""
     assert change_range(low, high).replace(SPACE, " ") == said
 
 
 def test_a_ratio_is_said_as_higher_or_lower():
-    """No plus or minus sign in a sentence."""
+    """The sentence has no plus or minus sign."""
     assert [change(ratio).replace(SPACE, " ") for ratio in (2.024, 0.981, 1.0, 73.7)] == [
         "102.4 % higher",
         "1.9 % lower",
@@ -36,7 +36,7 @@ def test_a_ratio_is_said_as_higher_or_lower():
 
 
 def test_every_comparison_divides_by_the_more_adapted_kind():
-    """H3's ratio has the fine-tuned models on top; it is shown the other way round, with its limits and margin."""
+    """H3's ratio has the fine-tuned models on top, so it is shown inverted, with its limits and margin."""
     h1, h3 = (finding(code, C).model_copy(update={"margin": 0.98}) for code in ("H1", "H3"))
     assert (compare(h1).above, compare(h1).below) == ("general", "specialised")
     assert (compare(h1).value, compare(h1).low, compare(h1).high) == (1.05, 1.01, 1.09)
@@ -56,7 +56,7 @@ def test_the_steps_of_fine_tuning_stand_beside_its_verdict():
 @pytest.mark.parametrize("code", ["H1", "H2", "H3"])
 @pytest.mark.parametrize("verdict", Verdict)
 def test_every_verdict_has_a_sentence_that_ends(code, verdict):
-    """One sentence for what was found, open, or not tested."""
+    """There is a sentence for each finding: decided, open, or not tested."""
     text = claim_reason(finding(code, verdict)).text
     assert text.endswith(".")
     assert "{" not in text
@@ -64,7 +64,7 @@ def test_every_verdict_has_a_sentence_that_ends(code, verdict):
 
 
 def test_a_margin_is_part_of_the_claims_sentence():
-    """A claim that asks for more than a difference says so."""
+    """A claim of more than a difference says so."""
     demanding = finding("H1", C).model_copy(update={"margin": 1.05})
     assert claim_sentence(demanding).replace(SPACE, " ").endswith("by 5.0 % higher perplexity or more.")
 

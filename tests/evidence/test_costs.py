@@ -27,7 +27,7 @@ def planned_run(root, **kwargs):
 
 
 def test_planned_and_actual_times_stand_side_by_side(tmp_path):
-    """A plan that is never compared with the run is never corrected."""
+    """Otherwise a wrong plan would never be corrected."""
     folder, config, trials = planned_run(tmp_path)
     evidence = write_report(folder, config, trials)
     rows = {row[0].text: [cell.values[0] for cell in row[1:]] for row in tables_of(evidence)["planned"].rows}
@@ -43,7 +43,7 @@ def test_planned_and_actual_times_stand_side_by_side(tmp_path):
 
 
 def test_a_trial_that_was_not_done_has_no_actual_time(tmp_path):
-    """The time of a failure says nothing about the plan."""
+    """The time of a failed trial says nothing about the plan."""
     folder, config, trials = planned_run(tmp_path, failed={"A1": "failed: out of memory"})
     evidence = write_report(folder, config, trials)
     (row,) = (one for one in evidence["costs"]["trials"] if one["trial"] == "A1")
@@ -53,7 +53,7 @@ def test_a_trial_that_was_not_done_has_no_actual_time(tmp_path):
 
 
 def test_the_length_of_the_trainings_is_only_given_if_nothing_paused_them(tmp_path):
-    """A second attempt may have started a week later: that week was not work."""
+    """A second attempt may have started a week later, and that week was not work."""
     folder, config, trials = planned_run(tmp_path)
     (train,) = (o for o in write_report(folder, config, trials)["costs"]["stages"] if o["stage"] == "train")
     assert train["actual_s"] == 0.4 * 3600
@@ -63,12 +63,12 @@ def test_the_length_of_the_trainings_is_only_given_if_nothing_paused_them(tmp_pa
 
 
 def test_the_ledgers_parts_add_up(tmp_path):
-    """Where the GPU's time went, as shares of all of it."""
+    """They show how the GPU's time was used, as shares of all of it."""
     evidence = write_report(*planned_run(tmp_path))
     parts = {one["part"]: one["share"] for one in evidence["costs"]["ledger"]["parts"]}
     assert parts == {"useful": 0.9, "starting": 0.06, "wasted": 0.04}
 
 
 def test_a_run_without_a_plan_has_no_such_table(evidence):
-    """Runs of earlier versions, and stages run one by one."""
+    """Examples: runs of earlier versions, and stages run individually."""
     assert tables_of(evidence)["planned"].rows == []

@@ -1,4 +1,4 @@
-"""The collected evidence: numbers, verdicts, gaps."""
+"""The collected evidence: numbers, verdicts and gaps."""
 
 import json
 
@@ -22,7 +22,7 @@ def row_of(evidence, name):
 
 
 def test_the_matrix_is_the_one_of_the_evaluation(reported):
-    """Against another implementation: pandas, from the same losses."""
+    """It is compared with another implementation: pandas, with the same losses."""
     folder, evidence = reported
     expected = build_matrix(folder.losses, metric="infill")
     for row in evidence["matrix"]["rows"]:
@@ -33,13 +33,13 @@ def test_the_matrix_is_the_one_of_the_evaluation(reported):
 
 
 def test_verdicts_follow_the_truth_that_the_losses_were_made_from(make_run):
-    """Specialised pays at A1 and harms at C1, fine-tuning is best everywhere: so the report says."""
+    """Specialised models help on A1 and harm on C1, and fine-tuning is best everywhere; the report says so."""
     evidence = write_report(*make_run(make_config(resamples=1000), documents=300))
     assert finding(evidence, "H1", "A1")["verdict"] == "confirmed"
     assert finding(evidence, "H1", "C1")["verdict"] == "refuted"
     assert finding(evidence, "H2")["verdict"] == "refuted"
     assert {finding(evidence, "H3", level)["verdict"] for level in ("A2", "B2", "C1")} == {"confirmed"}
-    # On A1, where the level's own model is nearly as good, which of the two is better is not decided.
+    # On A1, the level's own model is nearly as good, so it is open which of the two is better.
     assert evidence["answer"]["headline"] == (
         "Leaning to: fine-tune the general model for A2, B1, B2 and C1; use a model adapted to the level on A1 (its "
         "own or a fine-tuned one: open)."
@@ -47,7 +47,7 @@ def test_verdicts_follow_the_truth_that_the_losses_were_made_from(make_run):
 
 
 def test_a_gain_is_what_the_hypothesis_says(evidence):
-    """One number, two places: the gain of a level is the ratio of H1 there."""
+    """A level's gain is H1's ratio there, in both places."""
     for gain in evidence["gains"]:
         assert gain["specialised"]["value"] == pytest.approx(finding(evidence, "H1", gain["level"])["value"])
         general, special = (row_of(evidence, name)["cells"][gain["level"]]["value"] for name in ("all", gain["level"]))
@@ -55,7 +55,7 @@ def test_a_gain_is_what_the_hypothesis_says(evidence):
 
 
 def test_a_failed_trial_leaves_a_gap_with_its_reason_and_nothing_else_is_lost(make_run):
-    """Its hypotheses are not tested; the other levels' are; the ways are compared on levels where all have a model."""
+    """Its hypotheses are not tested, other levels' are; ways are compared on the levels where all have a model."""
     reason = "failed: out of memory"
     blocked = "blocked: its parent all failed"
     folder, config, trials = make_run(failed={"B1": reason, "all-C1": blocked})
@@ -71,7 +71,7 @@ def test_a_failed_trial_leaves_a_gap_with_its_reason_and_nothing_else_is_lost(ma
 
 
 def test_without_a_general_model_nothing_is_decided_and_the_rest_is_shown(make_run):
-    """The general training failed and blocked its fine-tunes: five specialised models remain."""
+    """The general training failed and blocked its fine-tunes; five specialised models remain."""
     failed = {"all": "failed: disk full"} | {f"all-{level}": "blocked: all failed" for level in LEVELS}
     evidence = write_report(*make_run(failed=failed))
     assert {one["verdict"] for one in evidence["findings"]} == {"not tested"}
@@ -80,7 +80,7 @@ def test_without_a_general_model_nothing_is_decided_and_the_rest_is_shown(make_r
 
 
 def test_several_seeds_are_one_row_their_geometric_mean(make_run):
-    """The variance between trainings widens the interval."""
+    """Variance between trainings widens the interval."""
     config = make_config(("A1", "B1"), seeds=(0, 1, 2))
     shift = {0: -0.2, 1: 0.0, 2: 0.2}
 
@@ -123,7 +123,7 @@ def test_a_seed_that_failed_is_left_out_and_named(make_run):
     ids=["no transfer", "one level", "no roles", "context", "text only"],
 )
 def test_experiments_of_other_shapes_get_a_report_too(make_run, config):
-    """Parts that cannot exist are said to be absent; nothing crashes."""
+    """Parts that cannot exist are stated to be absent; nothing crashes."""
     folder, config, trials = make_run(config)
     evidence = write_report(folder, config, trials)
     assert len(evidence["findings"]) == 3 * (1 + len(config.data.levels))
@@ -131,7 +131,7 @@ def test_experiments_of_other_shapes_get_a_report_too(make_run, config):
 
 
 def test_of_two_entries_in_the_same_role_the_first_takes_part_in_the_verdicts(make_run):
-    """The second is shown in the matrix only."""
+    """The second is only shown in the matrix."""
     entries = {"A1": ("A1",), "B1": ("B1",), "all": ("A1", "B1"), "again": ("A1", "B1")}
     trials = {name: {"levels": levels, "steps": 40} for name, levels in entries.items()}
     evidence = write_report(*make_run(make_config(("A1", "B1"), transfer=False, trials=trials)))
@@ -140,7 +140,7 @@ def test_of_two_entries_in_the_same_role_the_first_takes_part_in_the_verdicts(ma
 
 
 def test_the_same_run_folder_gives_the_same_evidence_to_the_bit(make_run):
-    """The bootstrap is seeded, and nothing else is random; no clock is read."""
+    """The bootstrap is seeded, nothing else is random, and no clock is read."""
     folder, config, trials = make_run()
     write_report(folder, config, trials)
     first = folder.evidence.read_bytes(), folder.report_html.read_bytes()
@@ -149,7 +149,7 @@ def test_the_same_run_folder_gives_the_same_evidence_to_the_bit(make_run):
 
 
 def test_evidence_holds_no_learner_text_no_document_and_no_path(reported):
-    """It can be published beside a paper."""
+    """The evidence can be published beside a paper."""
     folder, _ = reported
     saved = folder.evidence.read_text()
     assert "I <b>like</b> it." not in saved
@@ -158,7 +158,7 @@ def test_evidence_holds_no_learner_text_no_document_and_no_path(reported):
 
 
 def test_evidence_is_in_place_only_if_all_of_the_report_is(make_run):
-    """A report that could not be written whole does not look done, even if an older one was."""
+    """A partly written report does not look finished, even if an older one was."""
     folder, config, trials = make_run()
     write_report(folder, config, trials)
     assert read_json(folder.evidence)["version"] == 1
@@ -170,7 +170,7 @@ def test_evidence_is_in_place_only_if_all_of_the_report_is(make_run):
 
 
 def test_what_is_missing_is_named_with_the_stage_that_makes_it(make_run):
-    """Losses come from evaluate, documents from prepare."""
+    """Losses come from evaluate, and documents from prepare."""
     folder, config, trials = make_run()
     folder.documents.unlink()
     with pytest.raises(InputError, match="run the prepare stage first"):
@@ -181,7 +181,7 @@ def test_what_is_missing_is_named_with_the_stage_that_makes_it(make_run):
 
 
 def test_without_learners_documents_are_drawn(make_run):
-    """The intervals say so, and are narrower where a learner wrote several."""
+    """The intervals say so, and are narrower if learners wrote several documents."""
     by_learner = write_report(*make_run())
     folder, config, trials = make_run(learners=False, name="other")
     by_document = write_report(folder, config, trials)
@@ -199,7 +199,7 @@ def test_without_learners_documents_are_drawn(make_run):
 
 
 def test_a_training_may_use_more_than_a_gigabyte(make_run):
-    """Counts of the evidence were refused above the bound of a setting, 1,000,000,000."""
+    """Counts in the evidence above 1,000,000,000, the maximum of a setting, used to be refused."""
     folder, config, trials = make_run()
     record = read_sealed(folder.trial("all").record, fix="")
     used = 80_000_000_000
@@ -209,7 +209,7 @@ def test_a_training_may_use_more_than_a_gigabyte(make_run):
 
 
 def test_what_a_way_costs_counts_the_parents_trainings(evidence):
-    """Five fine-tunes need the general model as well: six trainings, five models to keep."""
+    """Five fine-tunes need the general model as well: six trainings, and five models to keep."""
     cost = {one["name"]: one["cost"] for one in evidence["strategies"]}
     assert (cost["general"]["trainings"], cost["general"]["models"]) == (1, 1)
     assert (cost["transfer"]["trainings"], cost["transfer"]["models"]) == (6, 5)
@@ -229,7 +229,7 @@ def test_curves_are_thinned_and_end_where_the_training_ended(reported):
 
 
 def test_a_general_model_that_has_hardly_learned_is_called_so(make_run):
-    """Verdicts about untrained models mean nothing, however sure."""
+    """Verdicts about untrained models mean nothing, however certain."""
 
     def unlearned(trial, level, levels):
         return 6.0 - (0.01 if trial else 0.0)
@@ -250,7 +250,7 @@ def test_kinds_of_mask_add_up_to_all_tokens(reported):
 
 
 def test_lengths_of_texts_divide_the_documents(make_run):
-    """Each test document is in one group, and a group's perplexity is that of its documents alone."""
+    """Each test document is in one group, and a group's perplexity is that of its documents."""
     folder, config, trials = make_run()
     table = pq.read_table(folder.documents)
     texts = ["x" * (100 if number % 3 == 0 else 700) for number in table["document"].to_pylist()]
@@ -266,7 +266,7 @@ def test_lengths_of_texts_divide_the_documents(make_run):
 
 
 def test_a_pretrained_start_is_named_by_the_digest_of_its_content(make_run):
-    """As the trained records have it; its path is nowhere."""
+    """It is the digest in the records of trained models; the path is not stored anywhere."""
     folder, config, trials = make_run(make_config(("A1", "C1")))
     for name in ("A1", "C1", "all"):
         path = folder.trial(name).record
@@ -279,5 +279,5 @@ def test_a_pretrained_start_is_named_by_the_digest_of_its_content(make_run):
 
 
 def test_random_weights_have_no_digest(evidence):
-    """Their size is in the settings."""
+    """The settings contain their size."""
     assert evidence["run"]["start_digest"] is None

@@ -1,4 +1,4 @@
-"""evidence.json against its schema: as records, and as JSON Schema."""
+"""evidence.json is compared with its schema, as records and as JSON Schema."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
 def test_every_evidence_is_as_its_schema_says(tmp_path, shape):
-    """Checked by pydantic from the records, and by jsonschema from the file beside the evidence."""
+    """pydantic checks it with the records, and jsonschema with the file beside the evidence."""
     folder, config, trials = make_run(tmp_path, **shape)
     write_report(folder, config, trials)
     text = folder.evidence.read_text(encoding="utf-8")
@@ -63,5 +63,5 @@ def test_a_key_that_is_missing_unknown_or_of_another_kind_is_an_error(evidence, 
 
 
 def test_the_schema_requires_every_key_of_the_evidence(evidence):
-    """No key of the evidence is undeclared, and none is optional."""
+    """Every key of the evidence is declared and required."""
     assert set(evidence_schema()["required"]) == set(evidence)

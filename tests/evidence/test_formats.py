@@ -1,4 +1,4 @@
-"""Numbers for people: a limit far beyond use says only that it is."""
+"""Numbers for people: a limit far beyond useful values is only shown as such."""
 
 import pytest
 

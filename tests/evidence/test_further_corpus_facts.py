@@ -1,4 +1,4 @@
-"""What the report says of the size of a further corpus, and of what its intervals resample."""
+"""What the report says about the size of a further corpus, and about what its intervals resample."""
 
 import json
 
@@ -15,7 +15,7 @@ from tests.simulated_run import make_config, make_run
 
 
 def test_scored_documents_are_counted_and_those_without_a_learner_told(tmp_path):
-    """Fewer may be scored than were prepared (`documents_per_level`), and learners may be known of some alone."""
+    """`documents_per_level` may reduce the scored documents, and only some learners may be known."""
     config = make_config(("A1", "B1"), corpora={"other": {"path": "other.csv"}}, resamples=100)
     folder, config, trials = make_run(tmp_path, config, documents=5)
     place, table = folder.further("other"), pq.read_table(folder.documents)
@@ -43,5 +43,5 @@ def test_scored_documents_are_counted_and_those_without_a_learner_told(tmp_path)
     ],
 )
 def test_what_intervals_resample_is_said(without_learner, said):
-    """A corpus of anonymous texts with a few known learners is not one of learners."""
+    """An anonymous corpus with a few known learners does not count as a corpus of learners."""
     assert resampling_said(2000, without_learner).startswith(said)

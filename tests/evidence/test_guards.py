@@ -1,4 +1,4 @@
-"""The guards in the report: no verdict on a leaky split unless it is asked for, and no gain that a control explains."""
+"""Guards in the report: a leaky split gets no verdict unless allowed, and controls may explain a gain."""
 
 import json
 
@@ -20,7 +20,7 @@ GAIN = 0.2
 
 
 def truth_with(control_gain, *, transfer=False):
-    """Level models gain, controls gain `control_gain`, and fine-tuning gains nothing."""
+    """Let level models gain, controls gain `control_gain`, and fine-tuning gain nothing."""
 
     def truth(trial, level, levels):
         if trial is None:
@@ -34,7 +34,7 @@ def truth_with(control_gain, *, transfer=False):
 
 
 def leak(folder, *, given_away=0.0, count=40):
-    """Record that train knows some test documents, as the prepare stage does; 'all' finds them easier."""
+    """Record that train contains some test documents, as the prepare stage does; 'all' finds them easier."""
     corpus = pq.read_table(folder.documents, columns=["document", "split"])
     tested = corpus["document"].to_numpy()[corpus["split"].to_numpy(zero_copy_only=False) == "test"]
     numbers = np.random.default_rng(0).choice(tested, count, replace=False)
@@ -57,7 +57,7 @@ def leak(folder, *, given_away=0.0, count=40):
 
 @pytest.fixture(scope="module")
 def by_truth(tmp_path_factory):
-    """Reports of two simulations: in one, levels differ only in size and steps, in the other in language."""
+    """Make reports of two simulations: levels differ only in size and steps in one, and in language in the other."""
     found = {}
     for name, control_gain in (("size", GAIN), ("language", -0.05)):
         config = simulated_run.make_config(transfer=False, controls=CONTROLS, resamples=1000)
@@ -72,7 +72,7 @@ def h1(evidence, scope="overall"):
 
 
 def test_where_only_size_differs_the_raw_gain_is_positive_and_the_controls_say_no(by_truth):
-    """Headline, finding and control agree: the level is not what helps."""
+    """Headline, finding and control agree that the level is not the cause."""
     evidence = by_truth["size"][1]
     overall = h1(evidence)
     assert overall["verdict"] == "confirmed"
@@ -93,7 +93,7 @@ def test_where_only_size_differs_the_raw_gain_is_positive_and_the_controls_say_n
 
 
 def test_where_language_differs_the_gain_survives(by_truth):
-    """The recommendation stands, and the report says what it was tested against."""
+    """The recommendation stands, and the report says what it was compared with."""
     evidence = by_truth["language"][1]
     assert h1(evidence)["verdict"] == "confirmed"
     assert h1(evidence)["explained_by"] == []
@@ -107,7 +107,7 @@ def test_where_language_differs_the_gain_survives(by_truth):
 
 
 def test_controls_stand_apart_from_the_models_that_could_be_chosen(by_truth):
-    """None of them is the best of a level, nor a way to serve anyone."""
+    """No control is the best model of a level or a way to serve anyone."""
     folder, evidence = by_truth["size"]
     rows = [row["name"] for row in evidence["matrix"]["rows"]]
     controls = [row["name"] for row in evidence["controls"]["rows"]]
@@ -136,7 +136,7 @@ def test_a_general_model_that_saw_as_much_may_explain_the_gain(make_run):
 
 
 def test_every_draw_of_a_placebo_is_shown(make_run):
-    """Three groups for each level, each with a model of its own; a failed one leaves two."""
+    """Each level has three groups with a model each; if one fails, two remain."""
     config = simulated_run.make_config(transfer=False, controls={"placebo": True}, resamples=300)
     run = make_run(config, failed={"control-placebo-2-B1": "failed: disk full"}, truth=truth_with(0.0), documents=60)
     evidence = write_report(*run)
@@ -149,7 +149,7 @@ def test_every_draw_of_a_placebo_is_shown(make_run):
 
 
 def test_other_numbers_do_not_change_when_controls_are_added(make_run, tmp_path):
-    """Controls are scored like other models, and take no part in the hypotheses."""
+    """Controls are scored like other models, but take no part in the hypotheses."""
     truth = truth_with(0.0)
     folder, config, trials = make_run(simulated_run.make_config(controls={"placebo": True}), truth=truth)
     with_controls = write_report(folder, config, trials)
@@ -164,7 +164,7 @@ def test_other_numbers_do_not_change_when_controls_are_added(make_run, tmp_path)
 
 
 def test_a_failed_control_is_named_and_nothing_else_is_lost(make_run):
-    """The other levels are judged."""
+    """The other levels still get verdicts."""
     config = simulated_run.make_config(transfer=False, controls={"size_matched": True})
     failed = {"control-size-B1": "failed: out of memory"}
     folder, config, trials = make_run(config, failed=failed, truth=truth_with(GAIN), documents=180)
@@ -176,7 +176,7 @@ def test_a_failed_control_is_named_and_nothing_else_is_lost(make_run):
 
 
 def test_a_leaky_split_gets_no_verdict(make_run):
-    """Nothing is tested; the report says why, and how to test all the same."""
+    """Nothing is tested; the report says why, and how to test in spite of it."""
     folder, config, trials = make_run()
     leak(folder)
     evidence = write_report(folder, config, trials)
@@ -192,7 +192,7 @@ def test_a_leaky_split_gets_no_verdict(make_run):
 
 
 def test_a_leaky_split_that_is_allowed_is_marked_everywhere(make_run):
-    """Headline, warnings, and every cell of the verdict table."""
+    """It is marked in the headline, in the warnings and in every cell of the verdict table."""
     folder, config, trials = make_run(simulated_run.make_config(report=ALLOWED))
     clean = write_report(folder, config, trials)
     leak(folder)
@@ -209,7 +209,7 @@ def test_a_leaky_split_that_is_allowed_is_marked_everywhere(make_run):
 
 
 def test_the_leakage_effect_is_reported_for_each_model(make_run):
-    """Only 'all' was given 0.3 nats per token on what it knew."""
+    """Only 'all' has losses that are 0.3 nats per token lower on documents it knew."""
     folder, config, trials = make_run(simulated_run.make_config(report=ALLOWED), documents=120)
     leak(folder, given_away=0.3, count=150)
     evidence = write_report(folder, config, trials)
@@ -225,7 +225,7 @@ def test_the_leakage_effect_is_reported_for_each_model(make_run):
 
 
 def test_a_record_of_an_earlier_version_is_still_read(make_run):
-    """It counts ids, learners and texts; without a list of documents there is no effect."""
+    """It counts ids, learners and texts; without a list of documents, no effect can be computed."""
     folder, config, trials = make_run()
     assert write_report(folder, config, trials)["leaks"]["is_leaky"] is False
     record = json.loads(folder.leakage.read_text()) | {"texts_in_two_splits": 2}
@@ -236,7 +236,7 @@ def test_a_record_of_an_earlier_version_is_still_read(make_run):
 
 
 def test_controls_are_not_judged_on_a_leaky_split_either(make_run):
-    """Their gains rest on the same documents."""
+    """Their gains are measured on the same documents."""
     config = simulated_run.make_config(transfer=False, controls={"size_matched": True})
     folder, config, trials = make_run(config, truth=truth_with(GAIN))
     leak(folder)

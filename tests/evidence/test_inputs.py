@@ -1,4 +1,4 @@
-"""Digests of the inputs do not depend on how Parquet lays out the same values; the evidence holds numbers alone."""
+"""Input digests do not depend on how Parquet stores the same values; the evidence contains only numbers."""
 
 import re
 
@@ -15,9 +15,9 @@ from raysweep.storage.run_folder import RunFolder
 
 @pytest.mark.parametrize("models", [["b", "a", None, "b", "c"], [*"abac"], [*"aacb"], [None, None], []])
 def test_a_tables_digest_is_that_of_its_values(tmp_path, monkeypatch, models):
-    """Plain text, and codes into a list of names in another order, some of which no row has, or in the order met.
+    """Cases: plain text, codes into a list of names in another order (some unused), and codes in order of appearance.
 
-    That order is looked for in blocks of rows, and may begin to differ between two of them (`aa|cb`).
+    Order of appearance is checked in blocks of rows, and the first difference may be between two blocks (`aa|cb`).
     """
     monkeypatch.setattr(inputs, "_ROWS_PER_BLOCK", 2)
     folder, plain = RunFolder(tmp_path / "run"), pa.array(models, pa.string())
@@ -37,7 +37,7 @@ def test_a_tables_digest_is_that_of_its_values(tmp_path, monkeypatch, models):
 
 @pytest.mark.parametrize("learners", [["ann", None, "bob", "ann", None], [None] * 5])
 def test_a_copied_table_has_the_digest_of_its_source(tmp_path, learners):
-    """Texts become lengths, ids go, learners and prompts are numbered; a copy of the copy is the same."""
+    """Texts become lengths, ids are removed, learners and prompts are numbered; a copy of the copy is the same."""
     folder, copy, again = (RunFolder(tmp_path / name) for name in ("run", "copy", "again"))
     folder.documents.parent.mkdir(parents=True)
     columns = {
@@ -57,7 +57,7 @@ def test_a_copied_table_has_the_digest_of_its_source(tmp_path, learners):
 
 
 def test_tables_digested_in_a_thread_have_the_same_digests(make_run):
-    """What the thread has not done by the time it is asked for is waited for; every table is among them."""
+    """Unfinished digests are waited for when they are needed; every table has one."""
     folder, _, trials = make_run()
     with digesting_tables(folder) as tables:
         beside = describe_inputs(folder, trials, (), tables)
@@ -80,14 +80,14 @@ def test_tables_digested_in_a_thread_have_the_same_digests(make_run):
     ],
 )
 def test_a_number_has_nine_digits_or_three_decimals_whichever_are_more(value, digits):
-    """A clock time in seconds has ten digits before its point; -0.0 stays what it is."""
+    """A clock time in seconds has ten digits before its point; -0.0 is unchanged."""
     assert rounded([value, -value]) == [digits, -digits]
     assert rounded({"of": value}) == {"of": digits}
     assert str(rounded([-0.0])) == "[-0.0]"
 
 
 def test_a_number_that_is_none_is_no_evidence():
-    """JSON has no word for it, and a reader would take it for a result."""
+    """JSON has no value for it, and readers would take a substitute for a result."""
     holed = {"gains": [{"low": 1.0, "high": float("nan")}], "b": [float("-inf")] * 9}
     with pytest.raises(InputError, match=re.escape("evidence.gains[0].high is nan, b[0] is -inf, b[1] is -inf: ")):
         rounded(holed)

@@ -1,4 +1,4 @@
-"""Writing prompts in the report: what the intervals cover, and what cannot be told apart."""
+"""Writing prompts in the report: what the intervals cover, and what cannot be separated."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.simulated_run import make_config
 
 @pytest.mark.parametrize("prompts", [0, 1, 5])
 def test_the_report_says_which_prompts_its_intervals_cover(make_run, prompts):
-    """Unknown, one on each level, or several that no two levels share."""
+    """Cases: unknown prompts, one per level, or several that no two levels share."""
     folder, config, trials = make_run(make_config(resamples=300), prompts=prompts)
     evidence = write_report(folder, config, trials)
     assert evidence["prompts"]["by_level"] == (dict.fromkeys(evidence["levels"], prompts) if prompts else {})

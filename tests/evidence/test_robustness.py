@@ -1,4 +1,4 @@
-"""All scores, what would change the verdicts, new learners of unknown level, and what each choice costs."""
+"""All scores, what would change the verdicts, new learners of unknown level, and the cost of each choice."""
 
 from math import log
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ def score_of(evidence, model, level, metric="infill"):
 
 
 def test_a_score_has_every_weighting(reported):
-    """Against pandas: by token, by document, and in bits per byte of the answers' text."""
+    """They are compared with pandas: by token, by document, and in bits per byte of the answers' text."""
     folder, evidence = reported
     table = pq.read_table(folder.losses).to_pandas()
     rows = table[(table["model"] == "B1") & (table["level"] == "B1") & table["part"].isin(["answer", "end"])]
@@ -35,7 +35,7 @@ def test_a_score_has_every_weighting(reported):
     assert found["perplexity"] == pytest.approx(np.exp(rows["nats"].sum() / rows["tokens"].sum()))
     assert found["document_perplexity"] == pytest.approx(np.exp((by_document["nats"] / by_document["tokens"]).mean()))
     assert found["documents"] == len(by_document)
-    # The ends of answers spell no text, so only the answers' text has bits per byte.
+    # The ends of answers have no text, so only the answers' text has bits per byte.
     assert found["bits_per_byte"] is None
     text = rows[rows["part"] == "answer"]
     bits = score_of(evidence, "B1", "B1", "infill_textonly")["bits_per_byte"]
@@ -45,7 +45,7 @@ def test_a_score_has_every_weighting(reported):
 
 
 def test_the_published_number_is_the_text_of_sentence_blanks(reported):
-    """Against pandas: what the tables of the paper on infilling measure, beside the report's metric."""
+    """It is compared with pandas: the measure of the infilling paper's tables, beside the report's metric."""
     folder, evidence = reported
     table = pq.read_table(folder.losses).to_pandas()
     rows = table[(table["model"] == "B1") & (table["level"] == "B1") & (table["part"] == "answer")]
@@ -57,7 +57,7 @@ def test_the_published_number_is_the_text_of_sentence_blanks(reported):
 
 
 def test_a_gain_that_grows_with_the_length_of_the_answers_is_said(reported):
-    """Against scipy on the table itself; the sentence says in which direction, and how strongly."""
+    """It is compared with scipy on the table itself; the sentence has the direction and the strength."""
     folder, evidence = reported
     table = pq.read_table(folder.losses).to_pandas()
     table = table[table["part"].isin(["answer", "end"])]
@@ -76,7 +76,7 @@ def test_a_gain_that_grows_with_the_length_of_the_answers_is_said(reported):
 
 
 def test_every_model_seed_level_and_metric_is_there(make_run):
-    """In the CSV as well, so that no score needs to be computed again."""
+    """The CSV file has them, too, so that no score needs to be computed again."""
     folder, config, trials = make_run(make_config(("A1", "B1"), seeds=(0, 1)))
     evidence = write_report(folder, config, trials)
     assert len(evidence["scores"]) == 4 * 11 * 2
@@ -86,21 +86,21 @@ def test_every_model_seed_level_and_metric_is_there(make_run):
 
 
 def test_scores_without_bytes_have_no_bits_per_byte(make_run):
-    """Losses of an earlier version have no bytes; everything else is reported."""
+    """Losses of an earlier version lack bytes; everything else is reported."""
     folder, config, trials = make_run()
     pq.write_table(pq.read_table(folder.losses).drop_columns(["bytes"]), folder.losses)
     assert {one["bits_per_byte"] for one in write_report(folder, config, trials)["scores"]} == {None}
 
 
 def test_the_best_is_marked_among_scores_of_the_same_texts_alone(evidence):
-    """Down a column of the matrix, along a row where the rows are other texts; never anywhere else."""
+    """These are the columns of the matrix, and the rows of a table whose rows are about different texts."""
     tables = tables_of(evidence)
     marked = {
         name: [[cell.mark == "best" for cell in row] for row in table.rows]
         for name, table in tables.items()
         if any(cell.mark == "best" for row in table.rows for cell in row)
     }
-    # Only where the interval of every ratio tells that it is the best; parts of the documents have no intervals.
+    # It must be the best by the interval of every ratio; parts of the documents have no intervals.
     assert set(marked) <= {"matrix", "confusion"}
     columns = dict(zip(evidence["levels"], list(zip(*marked["matrix"], strict=True))[1:], strict=True))
     assert {level: sum(column) for level, column in columns.items()} == {
@@ -109,7 +109,7 @@ def test_the_best_is_marked_among_scores_of_the_same_texts_alone(evidence):
 
 
 def test_no_model_is_the_best_that_may_not_be(make_run):
-    """Two models that differ by nothing but chance: neither is bold, neither is outlined."""
+    """If two models differ only by chance, neither is bold or outlined."""
     config = make_config(("A1", "B1"), transfer=False)
     evidence = write_report(*make_run(config, truth=lambda trial, level, levels: 7.0 if trial is None else 2.6))
     assert evidence["matrix"]["leaders"] == {}
@@ -123,7 +123,7 @@ def variations(evidence):
 
 
 def behind(general):
-    """A general model that is `general` nats behind the specialised ones, which are as good as the fine-tuned."""
+    """Make a general model `general` nats behind the specialised ones, which are as good as the fine-tuned."""
 
     def truth(trial, level, levels):
         own = trial is not None and trial.settings.levels == (level,)
@@ -133,7 +133,7 @@ def behind(general):
 
 
 def test_every_choice_is_varied(evidence):
-    """Margins, weighting, metrics, kinds of mask and first languages; the choice of the report is not a variation."""
+    """Margins, weighting, metrics, kinds of mask and first languages vary; the report's own choice is not listed."""
     groups = {}
     for row in evidence["sensitivity"]["variations"]:
         groups.setdefault(row["group"], []).append(row["name"])
@@ -145,7 +145,7 @@ def test_every_choice_is_varied(evidence):
 
 
 def test_a_margin_that_carries_the_verdict_is_found(make_run):
-    """The general model is 6 % behind: enough at 10 %, not at 5 %; the answer says so."""
+    """The general model is 6 % behind, which is enough at 10 % but not at 5 %; the answer says so."""
     config = make_config(("A1", "B1"), resamples=1000)
     folder, config, trials = make_run(config, documents=1200, truth=behind(0.06))
     evidence = write_report(folder, config, trials)
@@ -162,20 +162,20 @@ def test_a_margin_that_carries_the_verdict_is_found(make_run):
     assert "changes in" in evidence["sensitivity"]["sentence"]
     assert "H2's margin 5 %" in evidence["sensitivity"]["sentence"]
     text = folder.report_html.read_text(encoding="utf-8")
-    assert text.count("What would change the recommendation: of") == 2  # in the answer, and where the table is
+    assert text.count("What would change the recommendation: of") == 2  # in the answer, and beside the table
 
 
 def test_a_robust_answer_is_said_to_be_one(make_run):
-    """The general model is far behind whatever is counted: nothing tried changes the advice."""
+    """The general model is far behind by every measure, so no variation changes the advice."""
     evidence = write_report(*make_run(make_config(transfer=False, resamples=1000), documents=150, truth=behind(0.5)))
     assert {row["outcome"] for row in evidence["sensitivity"]["variations"]} == {"holds"}
-    # One seed: what another training would give was not tried.
+    # With one seed, the result of another training is unknown.
     assert evidence["sensitivity"]["sentence"].startswith("The recommendation holds in all")
     assert evidence["sensitivity"]["sentence"].endswith("Other seeds were not tried.")
 
 
 def test_with_several_seeds_nothing_tried_would_change_it(make_run):
-    """Seeds are part of the intervals, so the sentence may say so."""
+    """The intervals include the seeds, so the sentence may say so."""
     config = make_config(("A1", "B1"), transfer=False, resamples=1000, seeds=(0, 1))
     evidence = write_report(*make_run(config, documents=90, truth=behind(0.5)))
     assert "Other seeds" not in evidence["sensitivity"]["sentence"]
@@ -183,7 +183,7 @@ def test_with_several_seeds_nothing_tried_would_change_it(make_run):
 
 
 def test_what_is_left_out_is_left_out(evidence):
-    """A variation counts its own documents: of all but one language, of one kind of mask."""
+    """A variation counts its own documents: those of all languages but one, or of one kind of mask."""
     found = variations(evidence)
     total = found["every document the same weight"]["documents"]
     languages = {one["l1"]: one["documents"] for one in evidence["first_languages"]}
@@ -192,7 +192,7 @@ def test_what_is_left_out_is_left_out(evidence):
 
 
 def test_nothing_is_varied_where_nothing_was_tested(make_run):
-    """Without a general model there is no claim; the section says so."""
+    """Without a general model there is no claim, and the section says so."""
     failed = {"all": "failed: disk full"} | {f"all-{level}": "blocked: all failed" for level in LEVELS}
     folder, config, trials = make_run(failed=failed)
     evidence = write_report(folder, config, trials)
@@ -201,7 +201,7 @@ def test_nothing_is_varied_where_nothing_was_tested(make_run):
 
 
 def test_new_learners_are_served_by_either_family(evidence):
-    """Every document is counted once; the mixture comes near to the oracle; the level is mostly found."""
+    """Every document is counted once; the mixture is close to the oracle; the level is mostly found."""
     assert [one["family"] for one in evidence["cold_start"]] == ["specialised", "transfer"]
     for family in evidence["cold_start"]:
         assert sum(map(sum, family["confusion"])) == family["documents"] - family["unseen"]
@@ -214,14 +214,14 @@ def test_new_learners_are_served_by_either_family(evidence):
 
 
 def test_without_visible_text_no_level_is_said_to_be_found(evidence):
-    """One of fifteen documents shows nothing: its group has perplexities and no accuracy."""
+    """One of fifteen documents has no visible text: its group has perplexities, but no accuracy."""
     none = evidence["cold_start"][0]["by_length"][0]
     assert none["accuracy"] is None
     assert none["documents"] == evidence["cold_start"][0]["unseen"] > 0
 
 
 def test_a_level_found_every_time_has_no_certain_interval(make_run):
-    """All draws of all-right documents are right; the exact limit for as many writers is given instead of 100 %."""
+    """All draws of correct documents are correct, so the exact limit for as many writers is given instead of 100 %."""
 
     def truth(trial, level, levels):
         return 2.0 if trial is not None and trial.settings.levels == (level,) else 6.0
@@ -232,7 +232,7 @@ def test_a_level_found_every_time_has_no_certain_interval(make_run):
 
 
 def test_a_family_needs_two_levels(make_run):
-    """One specialised model alone leaves no choice."""
+    """A single specialised model leaves no choice."""
     folder, config, trials = make_run(make_config(("B1",), transfer=False))
     assert write_report(folder, config, trials)["cold_start"] == []
     assert "Fewer than two levels have models of their own" in folder.report_html.read_text(encoding="utf-8")
@@ -249,7 +249,7 @@ def strategy(name, perplexity, models, hours):
 
 
 def test_each_choice_is_priced_in_plain_words():
-    """Training, disk, and an answer's time; with a model per level two times, as the level may have to be found."""
+    """Costs are training, disk, and answer time; a model per level has two times, since the level may be unknown."""
     strategies = [
         strategy("start", 50_000.0, 0, 0.0),
         strategy("general", 20.0, 1, 2.0),
@@ -270,7 +270,7 @@ def test_each_choice_is_priced_in_plain_words():
 
 
 def test_serving_one_model_and_five_stand_beside_each_other(evidence):
-    """What five models take that choose among themselves, in the same columns."""
+    """Five models that choose among themselves have the same columns."""
     timed = {"device": "cpu", "models": 1, "bytes": 2e7, "batches": {"1": TIMED}, "ensemble": TOGETHER}
     table = tables_of({**evidence, "speed": {"all": timed}})["speed"]
     assert [row[0].text for row in table.rows] == ["all", "5 levels' models, chosen by the text"]

@@ -1,4 +1,4 @@
-"""Looks at the claims of a whole run with sequential seeds, in evidence and on the page."""
+"""Looks at the claims of a run with sequential seeds, in the evidence and on the page."""
 
 import json
 
@@ -16,7 +16,7 @@ LEVELS = ("A1", "B1")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two seeds of at most four are trained; the specialised models gain on A1, and hardly anything on B1."""
+    """Train two of at most four seeds; the specialised models gain on A1, and hardly on B1."""
     trials = {level: {"levels": (level,), "steps": 400} for level in LEVELS}
     trials |= {"all": {"levels": LEVELS, "steps": 800}}
     trials |= {f"all-{level}": {"levels": (level,), "steps": 100, "from": "all"} for level in LEVELS}
@@ -30,7 +30,7 @@ def run(tmp_path_factory):
 
 
 def test_a_look_names_what_is_trained_next(run):
-    """Every claim with what it rests on; nothing counts as saved while claims are open."""
+    """Every claim has its basis; nothing counts as saved while claims are open."""
     folder, config, trials = run
     (said,) = take_look(folder, config, trials)
     looks = json.loads(folder.looks.read_text())
@@ -48,7 +48,7 @@ def test_a_look_names_what_is_trained_next(run):
 
 
 def test_the_report_states_looks_and_what_was_spent(run):
-    """For each claim, with p-values that allow for the looks; no training that was not begun is listed."""
+    """Each claim has p-values that allow for the looks; trainings that were not begun are not listed."""
     folder, config, trials = run
     values = write_report(folder, config, trials)
     overall = next(one for one in values["findings"] if one["scope"] == "overall")

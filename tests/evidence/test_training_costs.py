@@ -1,4 +1,4 @@
-"""What trainings and searches took: hours from the ledger, costs from tokens, and the search itself."""
+"""The cost of trainings and searches: hours from the ledger, costs from tokens, and the search itself."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ from tests.simulated_run import make_config
 
 
 def hours_of(folder, config, trials, name):
-    """A trial's hours in the report, after the sweep has written its ledger."""
+    """Return a trial's hours in the report, after the sweep has written its ledger."""
     write_ledger(folder, list(trials))
     (row,) = (row for row in write_report(folder, config, trials)["trainings"] if row["trial"] == name)
     return row["hours"], row["hours_of"]
 
 
 def hold(folder, resources, seconds, *, slots=None):
-    """An attempt that holds what the scheduler grants on one GPU, for some time."""
+    """Record an attempt that holds what the scheduler grants on one GPU, for some time."""
     request = ResourceRequest(cpus=1, gpus=gpus_of_trial(resources, None, gpus=1))
     folder.attempts.unlink(missing_ok=True)
     attempts.note(
@@ -31,7 +31,7 @@ def hold(folder, resources, seconds, *, slots=None):
 
 @pytest.mark.parametrize(("together", "hours"), [(1, 1.0), (4, 0.25)])
 def test_a_trial_that_shares_a_gpu_counts_its_part_of_it(make_run, together, hours):
-    """Four trials on a GPU for an hour are one GPU-hour, not four: the request of the scheduler counts."""
+    """Four trials on one GPU for an hour are one GPU-hour, by the scheduler's requests."""
     config = make_config(resources={"trials_per_gpu": together})
     folder, config, trials = make_run(config)
     hold(folder.trial("all"), config.resources, 3600.0)
@@ -39,7 +39,7 @@ def test_a_trial_that_shares_a_gpu_counts_its_part_of_it(make_run, together, hou
 
 
 def test_a_searched_trial_counts_its_samples_and_not_its_wall_time(make_run):
-    """Three samples of half an hour on a quarter of a GPU; the search itself waited two hours and held nothing."""
+    """Three samples take half an hour on a quarter of a GPU; the search itself waits two hours and holds nothing."""
     config = make_config(resources={"trials_per_gpu": 4})
     folder, config, trials = make_run(config)
     hold(folder.trial("A1"), config.resources, 7200.0, slots=0.0)
@@ -49,7 +49,7 @@ def test_a_searched_trial_counts_its_samples_and_not_its_wall_time(make_run):
 
 
 def searched(make_run):
-    """A run in which A1 was searched: its second sample won, its third was stopped at half of its steps."""
+    """Make a run with a search for A1: the second sample won, the third was stopped at half of its steps."""
     space = {"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}, "batch_size": {"choices": (8, 16)}}
     config = make_config()
     values = config.model_dump(by_alias=True, exclude_none=True)
@@ -70,7 +70,7 @@ def searched(make_run):
 
 
 def test_a_search_is_shown_with_its_space_its_samples_and_its_winner(make_run):
-    """What was looked for, where, and what came of it."""
+    """The report shows what was varied, in which ranges, and the result."""
     evidence, _ = searched(make_run)
     tables = tables_of(evidence)
     assert [[cell.text for cell in row] for row in tables["searches"].rows] == [
@@ -83,7 +83,7 @@ def test_a_search_is_shown_with_its_space_its_samples_and_its_winner(make_run):
 
 
 def test_a_ways_hours_are_its_tokens_at_the_usual_time_of_a_token(make_run):
-    """A training that was slow because of its neighbours costs what its tokens cost; searches count whole."""
+    """A training slowed by its neighbours costs what its tokens cost; searches count in full."""
     evidence, tokens = searched(make_run)
     rows = {row["trial"]: row for row in evidence["trainings"]}
     assert rows["A1"]["tokens_tried"] == 1000 + tokens + tokens // 2

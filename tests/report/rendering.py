@@ -1,4 +1,4 @@
-"""The report as texts and tables, made from values as evidence.json holds them."""
+"""Render the report as texts and tables, from values as in evidence.json."""
 
 import json
 
@@ -20,6 +20,6 @@ def render_markdown(values) -> str:
 
 
 def tables_of(values) -> dict:
-    """Every table by its name."""
+    """Return every table by name."""
     sections = report_sections(parse(values))
     return {table.name: table for section in sections for table in (*section.tables, *section.folded_tables)}

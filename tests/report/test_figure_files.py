@@ -1,4 +1,4 @@
-"""Figures as files of their own: SVG with every style inlined, and PDF with letters that can be searched."""
+"""Figures as separate files: SVG with all styles inlined, and PDF with searchable letters."""
 
 import io
 import re
@@ -22,7 +22,7 @@ def forest(*rows):
 
 
 def test_every_figure_is_there_as_svg_and_as_pdf_with_a_link_beside_it(reported):
-    """No figure of the page is missing among the files, and no file is without its figure."""
+    """Every figure of the page has its files, and every file belongs to a figure."""
     folder, evidence = reported
     figures = [figure for section in report_sections(parse(evidence)) for figure in section.figures]
     names = {f"{figure.name}.{kind}" for figure in figures for kind in ("svg", "pdf")}
@@ -34,7 +34,7 @@ def test_every_figure_is_there_as_svg_and_as_pdf_with_a_link_beside_it(reported)
 
 
 def test_an_svg_file_needs_no_style_sheet(reported):
-    """No class, no variable, a size of its own, and the light scheme's colours on a white ground."""
+    """It has no classes or variables, a size of its own, and the light scheme's colours on white."""
     folder, _ = reported
     for path in folder.figures.glob("*.svg"):
         root = ElementTree.parse(path).getroot()
@@ -47,7 +47,7 @@ def test_an_svg_file_needs_no_style_sheet(reported):
 
 
 def test_the_more_exact_rule_of_the_style_sheet_wins():
-    """A confirmed mark is green and a label bold, as on the page."""
+    """As on the page, a confirmed mark is green and a label bold."""
     row = Interval(label="B1", text="", value=1.2, low=1.1, high=1.3, style="confirmed", is_summary=True)
     root = ElementTree.fromstring(figure_svg(forest(row)))
     (diamond,) = root.iter(f"{SVG}polygon")
@@ -57,7 +57,7 @@ def test_the_more_exact_rule_of_the_style_sheet_wins():
 
 
 def test_a_file_says_what_its_lines_mean_where_the_page_says_it_once():
-    """Below the plot, for the lines that it has; the page's plot stays as it is."""
+    """The legend is below the plot, for the lines that occur in it; the page's plot does not change."""
     lines = [Series(label="all", points=[[1, 3.0], [2, 2.5]], style="general")]
     key = (("general", "general model"), ("transfer", "fine-tuned model"))
     plot = curve_panel("c", "A title", "d", lines)
@@ -70,11 +70,11 @@ def test_a_file_says_what_its_lines_mean_where_the_page_says_it_once():
 
 
 def test_a_pdf_has_one_page_of_the_figures_size_and_its_words():
-    """Signs that the font lacks are left out; the word beside them stays."""
+    """Symbols that the font lacks are left out, but the word beside them is kept."""
     row = Interval(label="B1", text="1.200 [1.100, 1.300] ✔ confirmed", value=1.2, low=1.1, high=1.3)
     reader = PdfReader(io.BytesIO(figure_pdf(forest(row))))
     assert len(reader.pages) == 1
-    # A pixel of CSS is three quarters of a point.
+    # A CSS pixel is three quarters of a point.
     assert float(reader.pages[0].mediabox.width) == pytest.approx(760 * 0.75)
     text = re.sub(r"\s+", " ", reader.pages[0].extract_text())
     assert "1.200 [1.100, 1.300] confirmed" in text
@@ -82,7 +82,7 @@ def test_a_pdf_has_one_page_of_the_figures_size_and_its_words():
 
 
 def test_letters_that_the_font_lacks_do_not_stop_the_report():
-    """A level called 'Ω級' is a question mark each in the PDF, and itself in the SVG."""
+    """The letters of a level called 'Ω級' become question marks in the PDF, but not in the SVG."""
     figure = forest(Interval(label="級", text="", value=1.0))
     assert "級" in figure_svg(figure)
     assert "?" in PdfReader(io.BytesIO(figure_pdf(figure))).pages[0].extract_text()
@@ -103,14 +103,14 @@ def figure_of(shape):
     ],
 )
 def test_what_no_plot_has_is_not_left_out_in_silence(shape, named):
-    """The plots are our own, and so is what draws them."""
+    """raysweep only has to draw its own plots, so an unknown shape is a mistake."""
     with pytest.raises(ValueError, match=named):
         figure_pdf(figure_of(shape))
 
 
 @pytest.mark.parametrize(("width", "drawn"), [("1", "0.5"), ("4", "2"), ("40", "2")])
 def test_a_bar_narrower_than_its_corners_is_drawn_as_in_svg(width, drawn):
-    """Corners of at most half the width, as the standard says; the same bytes as with the radius that is left."""
+    """The radius is at most half the width, as the standard says; the bytes equal those for the smaller radius."""
     narrow, exact = (
         figure_pdf(figure_of(f'<rect x="9" y="9" width="{width}" height="14" rx="{radius}"/>')) for radius in (2, drawn)
     )
@@ -120,6 +120,6 @@ def test_a_bar_narrower_than_its_corners_is_drawn_as_in_svg(width, drawn):
 
 
 def test_the_same_figure_gives_the_same_bytes():
-    """No date and no random id, so that a report made twice is the same report."""
+    """It has no dates or random ids, so a report that is made twice is the same."""
     plot = curve_panel("c", "t", "d", [Series(label="x", points=[[1, 2.0], [2, 1.0]], style="general")])
     assert figure_pdf(Figure("c", plot, "c")) == figure_pdf(Figure("c", plot, "c"))

@@ -1,4 +1,4 @@
-"""Many seeds of an entry are one row and one line; every training stays in the CSV files."""
+"""Many seeds of an entry are one row and one line; the CSV files have every training."""
 
 import csv
 
@@ -31,7 +31,7 @@ def rows(folder, name):
 
 
 def test_an_entry_is_one_row_with_the_range_of_its_seeds(folder):
-    """Three entries of six trainings each; what failed is counted."""
+    """There are three entries of six trainings each; failures are counted."""
     by_entry = {row["entry"]: row for row in rows(folder, "trainings_by_entry")}
     assert set(by_entry) == {"A1", "C1", "all"}
     assert {row["seeds"] for row in by_entry.values()} == {str(SEEDS)}
@@ -41,7 +41,7 @@ def test_an_entry_is_one_row_with_the_range_of_its_seeds(folder):
 
 
 def test_every_training_is_in_the_csv_file_that_the_page_links_to(folder):
-    """A folded table of more rows than anybody reads is a link."""
+    """A folded table that is too long to read is replaced by a link."""
     assert len(rows(folder, "trainings")) == 3 * SEEDS
     html = folder.report_html.read_text(encoding="utf-8")
     assert '<a href="tables/trainings.csv">' in html
@@ -53,13 +53,13 @@ def test_every_training_is_in_the_csv_file_that_the_page_links_to(folder):
 
 
 def test_the_line_under_the_title_counts_entries_and_their_seeds(folder):
-    """Fourteen trainings and more are four models to a reader."""
+    """Readers see fourteen or more trainings as four models."""
     html = folder.report_html.read_text(encoding="utf-8")
     assert f"4 models with up to {SEEDS} seeds each" in html
 
 
 def test_a_figure_has_one_line_or_bar_for_all_seeds(folder):
-    """Curves are means, hours are sums."""
+    """Curves are means, and hours are sums."""
     level = (folder.figures / "curve-2.svg").read_text(encoding="utf-8")
     assert level.count("<polyline") == 1
     assert f"C1, mean of {SEEDS} seeds: best" in level
@@ -69,7 +69,7 @@ def test_a_figure_has_one_line_or_bar_for_all_seeds(folder):
 
 
 def test_a_mean_score_of_generated_answers_has_its_lowest_and_highest_seed(folder):
-    """The words right of seed 0 and of the last one; a measure that no seed has stays empty."""
+    """The words are right of seed 0 and of the last seed; a measure that no seed has is empty."""
     row = next(row for row in rows(folder, "generation") if row["model"].startswith("C1"))
     ends = (float(row["top1_accuracy_lowest_seed"]), float(row["top1_accuracy_highest_seed"]))
     assert ends == pytest.approx((0.412, 0.412 + 0.01 * (SEEDS - 1)))
@@ -77,4 +77,4 @@ def test_a_mean_score_of_generated_answers_has_its_lowest_and_highest_seed(folde
     text = " ".join(folder.report_html.read_text(encoding="utf-8").replace("\u202f", " ").split())
     assert "its lowest and highest seed, where they differ" in text
     assert "41.2 % to" in text
-    assert "31.0 % to" not in text  # the same with every seed
+    assert "31.0 % to" not in text  # every seed has the same value

@@ -1,4 +1,4 @@
-"""The page for a browser, a screen reader and the eye: valid HTML, working references, enough contrast."""
+"""The page for browsers, screen readers and the eye: valid HTML, working references, enough contrast."""
 
 import re
 from pathlib import Path
@@ -30,25 +30,25 @@ def text(request, tmp_path_factory):
 
 
 def test_the_page_is_valid_html(text):
-    """The parser of the HTML standard, told to complain, has nothing to complain of."""
+    """The parser of the HTML standard reports no errors."""
     assert JustHTML(text, collect_errors=True, track_node_locations=True).errors == []
-    # The yardstick measures: one tag closed in the wrong place is seen.
+    # Check the parser itself: one misplaced closing tag is reported.
     assert JustHTML(text.replace("</section>", "</div>", 1), collect_errors=True).errors
 
 
 def test_every_reference_leads_somewhere_and_every_id_is_used_once(text):
-    """Links, labels and descriptions, by which a screen reader finds its way."""
+    """These are links, labels and descriptions, which screen readers use."""
     ids = re.findall(r'\sid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     for name in ("href", "aria-labelledby", "aria-describedby", "aria-controls", "for", "headers"):
         for value in re.findall(rf'\s{name}="([^"]*)"', text):
             for reference in value.split():
-                # Files of figures are compared with the folder in test_figure_files.py.
+                # test_figure_files.py compares the figures' files with the folder.
                 assert reference.removeprefix("#") in ids or reference.startswith("figures/"), f"{name}={value}"
 
 
 def test_the_page_has_landmarks_a_title_and_a_language(text):
-    """One main, a header, a footer, a named navigation; every section and scrolling region has a name."""
+    """There are one main, a header, a footer and a named navigation; every section and scrolling region has a name."""
     for tag in ("main", "header", "footer", "nav"):
         assert len(re.findall(rf"<{tag}[\s>]", text)) == 1
     assert '<html lang="en">' in text
@@ -57,19 +57,19 @@ def test_the_page_has_landmarks_a_title_and_a_language(text):
     regions = re.findall(r'<[^>]*role="region"[^>]*>', text)
     assert len(regions) > 5
     assert all("aria-label" in tag for tag in regions)
-    # What scrolls sideways can be scrolled by keyboard.
+    # Anything that scrolls sideways can be scrolled with the keyboard.
     assert all('tabindex="0"' in tag for tag in re.findall(r'<div class="(?:scroll|plotted)"[^>]*>', text))
 
 
 def test_the_first_key_press_skips_to_the_answer(text):
-    """The first link of the page is the way past everything else."""
+    """The first link of the page skips everything before the answer."""
     first = re.search(r"<a [^>]*>", text)
     assert first is not None
     assert 'href="#answer"' in first[0]
 
 
 def test_a_verdict_is_a_word_wherever_it_has_a_colour(text):
-    """A reader who cannot tell green from red gets the same information."""
+    """Readers who cannot distinguish green from red get the same information."""
     for verdict in ("confirmed", "refuted", "undecided"):
         for inside in re.findall(rf'<(?:td|span|strong) class="(?:verdict )?{verdict}[^"]*">([^<]*)<', text):
             assert verdict in inside
@@ -99,7 +99,7 @@ def luminance(colour: tuple[float, ...]) -> float:
 
 
 def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """As WCAG 2.2 defines it."""
+    """Return the contrast ratio as defined by WCAG 2.2."""
     brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
     return (brighter + 0.05) / (darker + 0.05)
 
@@ -109,14 +109,14 @@ def over(colour: str, paper: str, opacity: float) -> tuple[float, ...]:
 
 
 def test_the_contrast_of_black_on_white_is_21():
-    """The yardstick itself, at the two ends that the standard states."""
+    """This checks the measure itself, at the two extremes that the standard states."""
     assert contrast(rgb("#000"), rgb("#ffffff")) == pytest.approx(21)
     assert contrast(rgb("#777777"), rgb("#777777")) == 1
 
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_text_has_enough_contrast_in_every_scheme(name):
-    """4.5 for text (WCAG AA), also on the shaded cells of a heat map; 3 for marks, lines and bars."""
+    """The minimum is 4.5 for text (WCAG AA), also on shaded cells of heat maps, and 3 for marks, lines and bars."""
     colours = SCHEMES[name]
     for text in ("ink", "soft", "accent", "ok", "no", "open"):
         for paper in ("paper", "raised"):
@@ -130,7 +130,7 @@ def test_text_has_enough_contrast_in_every_scheme(name):
 
 
 def test_every_colour_is_one_of_the_schemes():
-    """A colour written into a rule would stay as it is when the page turns dark."""
+    """A colour written into a rule would not change when the page turns dark."""
     rules = re.sub(r"--[\w-]+:[^;]+;", "", CSS)
     assert re.findall(r"#[0-9a-fA-F]{3,8}\b", rules) == []
     assert set(SCHEMES["light"]) == set(SCHEMES["dark"]) == set(SCHEMES["print"])
@@ -144,7 +144,7 @@ HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>&amp;'
 
 
 def poison(value, free=False):
-    """The same evidence with a script in every text that a person, a corpus or a machine may have written."""
+    """Return the evidence with a script in every text that may come from a person, a corpus or a machine."""
     if isinstance(value, dict):
         return {
             (f"{key}{HOSTILE}" if free and isinstance(inner, int) else key): poison(inner, free or key in FREE_TEXT)
@@ -156,7 +156,7 @@ def poison(value, free=False):
 
 
 def test_no_text_becomes_markup_in_any_place(evidence):
-    """Languages, reasons of failures, notes, versions, commands, settings: text on the page and in Markdown."""
+    """Languages, failure reasons, notes, versions, commands and settings stay text on the page and in Markdown."""
     poisoned = poison({**evidence, "config": {**evidence["config"], "csv": "texts.csv"}})
     assert len(re.findall("<script>", str(poisoned))) > 40
     text = render_page(poisoned)

@@ -15,7 +15,7 @@ VOID = {"meta", "br", "hr", "img", "input", "link", "line", "rect", "circle", "p
 
 
 class Page(HTMLParser):
-    """Parses a page and complains where tags do not nest; keeps what the tests ask for."""
+    """Parse a page; fail where tags do not nest, and keep what the tests need."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
@@ -69,7 +69,7 @@ def page_text(request, tmp_path_factory):
 
 
 def test_the_page_is_well_formed_and_accessible(page_text):
-    """Tags nest, ids are unique, headings do not skip, tables have captions and scopes, plots have titles."""
+    """Tags nest, ids are unique, headings skip no level, tables have captions and scopes, plots have titles."""
     page = Page(page_text)
     assert len(page.ids) == len(set(page.ids))
     assert page.headings[0] == 1
@@ -93,7 +93,7 @@ def test_the_page_is_well_formed_and_accessible(page_text):
 
 
 def test_the_page_needs_no_network_and_is_small(page_text):
-    """One file to mail or to keep: no script, no font, no image from elsewhere; far below 3 MB."""
+    """It is a single file without scripts, fonts or external images, far below 3 MB."""
     page = Page(page_text)
     assert page.of("script", "link", "iframe", "object", "embed", "img", "base", "form") == []
     assert not any(name in values for _, values, _ in page.tags for name in ("src", "srcset", "xlink:href", "action"))
@@ -103,24 +103,24 @@ def test_the_page_needs_no_network_and_is_small(page_text):
 
 
 def test_texts_of_a_corpus_or_a_log_stay_text(evidence):
-    """Every level, model, language, reason and note turned hostile: not one tag more, and all of them shown."""
+    """Every level, model, language, reason and note is hostile: there is no additional tag, and all texts are shown."""
     hostile = "<script>alert('B1')</script>&amp;\""
     poisoned = json.loads(json.dumps(evidence).replace("B1", json.dumps(hostile)[1:-1]))
     before, after = Page(render(evidence)), Page(render(poisoned))
     assert after.of("script") == []
-    # A level's name decides nothing but text: the same tags in the same order.
+    # A level's name affects only text: the tags and their order are the same.
     assert [tag for tag, _, _ in before.tags] == [tag for tag, _, _ in after.tags]
     assert hostile in " ".join(after.text)
 
 
 def test_the_page_says_what_the_evidence_says(evidence):
-    """The headline, every verdict and every number of the matrix are there as text."""
+    """The headline, every verdict and every number of the matrix occur as text."""
     page = Page(render(evidence))
     text = " ".join(page.text)
     assert evidence["answer"]["headline"] in text
     for row in evidence["matrix"]["rows"]:
         for cell in row["cells"].values():
-            # Once in the heat map, once in the table.
+            # It occurs once in the heat map and once in the table.
             assert text.count(shown(cell["value"])) >= 2
     for one in evidence["findings"]:
         assert one["verdict"] in text
@@ -131,14 +131,14 @@ def shown(value):
 
 
 def test_synthetic_texts_are_announced_and_real_ones_are_not(evidence):
-    """A reader must not take the tool's demonstration for a finding about learners."""
+    """Readers must not take the demonstration for a finding about learners."""
     assert "proves nothing about learners" in render(evidence)
     real = {**evidence, "corpus": {**evidence["corpus"], "synthetic": False, "notice": None}}
     assert "proves nothing about learners" not in render(real)
 
 
 def test_what_documents_share_without_being_kept_together_is_counted(evidence):
-    """Passages, links of common texts, pairs not compared; without the counts there is no table."""
+    """It counts passages, links by common texts and pairs not compared; without the counts there is no table."""
     counts = {
         "test_documents_with_passages_of_train": 12,
         "test_documents_mostly_of_train": 3,
@@ -153,14 +153,14 @@ def test_what_documents_share_without_being_kept_together_is_counted(evidence):
 
 
 def test_a_leak_is_an_alarm(evidence):
-    """Documents in two splits make all scores worthless; the page says so where the splits are."""
+    """Documents in two splits make all scores worthless; the page says so beside the splits."""
     assert "cannot be trusted" not in render(evidence)
     leaking = {**evidence, "leakage": {**evidence["leakage"], "texts_in_two_splits": 3}}
     assert "cannot be trusted" in render(leaking)
 
 
 def test_absent_records_are_said_to_be_absent(evidence):
-    """A run that timed no infilling, or lost a summary, still has a page."""
+    """A run without infilling times, or that lost a summary, still has a page."""
     less = {**evidence, "speed": None, "corpus": None, "leakage": None, "examples": None, "scoring": {}, "curves": []}
     text = " ".join(Page(render(less)).text)
     for said in (
@@ -174,7 +174,7 @@ def test_absent_records_are_said_to_be_absent(evidence):
 
 
 def test_speed_is_shown_where_it_was_measured(evidence):
-    """Latency and throughput per model and batch."""
+    """Latency and throughput are given per model and batch."""
     timing = {"latency_p50_s": 0.0123, "latency_p95_s": 0.02, "tokens_per_second": 1234.5}
     speed = {"all": {"device": "cpu", "batches": {"1": timing, "32": timing}}}
     text = " ".join(Page(render({**evidence, "speed": speed})).text)
@@ -183,13 +183,13 @@ def test_speed_is_shown_where_it_was_measured(evidence):
 
 
 def test_the_page_follows_the_readers_colours_and_prints(page_text):
-    """Dark where the reader's system is dark; ink on paper."""
+    """It is dark if the reader's system is dark, and black on white in print."""
     assert "prefers-color-scheme: dark" in page_text
     assert "@media print" in page_text
 
 
 def test_how_far_the_search_for_leaks_went_is_said(evidence):
-    """Pairs that were not compared are counted on the page and in Markdown; what cannot be found is named."""
+    """Page and Markdown count the pairs that were not compared, and say what cannot be found."""
     leakage = {**evidence["leakage"], "near_pairs_not_compared": 1234, "passage_words": 13}
     leakage |= {"test_documents_with_passages_of_train": 7}
     values = {**evidence, "leakage": leakage}

@@ -1,4 +1,4 @@
-"""Learners' words on the page: only when asked for, and as words."""
+"""Learners' words are on the page only if requested, and only as text."""
 
 from raysweep.report.writing import write_report
 from raysweep.storage.run_folder import samples_beside
@@ -22,7 +22,7 @@ def run_with_samples(root, **report):
 
 
 def test_samples_are_shown_only_if_asked_for(tmp_path):
-    """Learners' texts are theirs; a report may be sent anywhere."""
+    """The texts belong to the learners, and a report may be sent anywhere."""
     folder, config, trials = run_with_samples(tmp_path / "quiet")
     write_report(folder, config, trials)
     assert "zanzibar" not in folder.report_html.read_text()
@@ -37,17 +37,17 @@ def test_samples_are_shown_only_if_asked_for(tmp_path):
 
 
 def test_a_text_with_a_script_in_it_stays_text(tmp_path):
-    """In the text, in the learner's words and in a model's answer."""
+    """This holds for the text, the learner's words and a model's answer."""
     folder, config, trials = run_with_samples(tmp_path, show_texts=True)
     write_report(folder, config, trials)
     page = folder.report_html.read_text()
     assert "<script" not in page
-    # Two levels: once in the text, and once for each of the general, the specialised and the fine-tuned model.
+    # With two levels: once in the text, and once for the general, the specialised and the fine-tuned model each.
     assert page.count("&lt;script&gt;alert(&#39;text&#39;)") == 2 * (1 + 3)
 
 
 def test_each_blank_shows_the_learners_words_beside_every_kind_of_model(tmp_path):
-    """What one wants to see: the same blank, three answers."""
+    """Readers can compare three answers to the same blank."""
     folder, config, trials = run_with_samples(tmp_path, show_texts=True)
     write_report(folder, config, trials)
     page = folder.report_html.read_text()
@@ -58,7 +58,7 @@ def test_each_blank_shows_the_learners_words_beside_every_kind_of_model(tmp_path
 
 
 def test_a_run_scored_before_samples_were_kept_has_none(tmp_path):
-    """Nothing to show is no error."""
+    """Missing samples are no error."""
     folder, config, trials = make_run(tmp_path, make_config(("A1",), transfer=False, report={"show_texts": True}))
     write_report(folder, config, trials)
     assert 'id="samples"' not in folder.report_html.read_text()

@@ -1,4 +1,4 @@
-"""Plots: the geometry says what the numbers say."""
+"""The geometry of plots agrees with the numbers."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def plot(rows, reference="equal"):
 
 
 def test_equal_ratios_lie_equally_far_from_one():
-    """The axis is logarithmic: half and double are the same distance from equality."""
+    """The axis is logarithmic: half and double are at the same distance from equality."""
     text = plot([Interval(label=str(v), text="", value=v) for v in (0.5, 1.0, 2.0)])
     half, one, double = (float(x) for x in re.findall(r'<circle[^>]* cx="([\d.]+)"', text))
     # Coordinates are rounded to a tenth of a pixel.
@@ -35,7 +35,7 @@ def test_equal_ratios_lie_equally_far_from_one():
 
 
 def test_an_interval_that_leaves_the_plot_ends_in_an_arrow():
-    """A whisker must not pretend to end where the paper does."""
+    """The end of the plot must not look like the end of the interval."""
     wide = plot([Interval(label="wide", text="", value=1.0, low=0.001, high=1.2)])
     assert wide.count("<polyline") == 1
     assert plot([Interval(label="fits", text="", value=1.0, low=0.9, high=1.2)]).count("<polyline") == 0
@@ -43,7 +43,7 @@ def test_an_interval_that_leaves_the_plot_ends_in_an_arrow():
 
 @pytest.mark.parametrize("value", [0.01, 9.0, 74.0])
 def test_an_estimate_lies_within_its_axis_however_far_from_one(value):
-    """Ratios of 70 happen between distant levels; once they were drawn over the numbers beside the plot."""
+    """Ratios of 70 occur between distant levels; they used to be drawn over the numbers beside the plot."""
     text = plot([Interval(label="far", text="", value=value, low=0.9 * value, high=1.1 * value)])
     foot = re.search(r'class="axis" x1="([\d.]+)"[^>]* x2="([\d.]+)"', text)
     assert foot is not None
@@ -53,7 +53,7 @@ def test_an_estimate_lies_within_its_axis_however_far_from_one(value):
 
 
 def test_a_line_of_reference_strikes_through_no_heading():
-    """It stops above each heading, and goes on below it to the axis."""
+    """It stops above each heading, and continues below it to the axis."""
     heading, row = Interval(label="H1", text="", is_heading=True), Interval(label="A1", text="", value=1.1)
     text = plot([heading, row, row, heading, row])
     lines = [
@@ -66,21 +66,21 @@ def test_a_line_of_reference_strikes_through_no_heading():
 
 
 def test_decided_and_undecided_differ_by_more_than_colour():
-    """The summary is a diamond, a level a dot; the verdict is written beside it."""
+    """The summary is a diamond, and a level a dot; the verdict is written beside it."""
     text = plot([Interval(label="overall", text="? undecided", value=1.0, low=0.9, high=1.1, is_summary=True)])
     assert "<polygon" in text
     assert "? undecided" in text
 
 
 def test_a_row_without_a_value_shows_its_reason():
-    """Not tested is not zero."""
+    """ "Not tested" is not the same as zero."""
     text = plot([Interval(label="B1", text="– not tested")])
     assert "not tested" in text
     assert "<circle" not in text
 
 
 def test_labels_are_text():
-    """Also in a plot."""
+    """This holds in plots, too."""
     hostile = "<script>x</script>"
     cell = HeatCell(text=hostile, shade=0.5, is_best=True)
     row = HeatRow(label=hostile, note=hostile, cells=[cell], reason=hostile)
@@ -95,14 +95,14 @@ def test_labels_are_text():
 
 @pytest.mark.parametrize("points", [[[0, 2.5]], [[10, 2.5], [20, 2.5]], [[1, 1e-9], [2, 1e6]]])
 def test_curves_of_one_point_or_of_no_spread_can_be_drawn(points):
-    """A training of one evaluation; a loss that does not change; one that fell a long way."""
+    """Cases: a training with one evaluation, a constant loss, and a loss that fell far."""
     text = str(curve_panel("c", "t", "d", [Series(label="x", points=points, style="general")]))
     assert "nan" not in text
     assert "inf" not in text
 
 
 def _spans(plot):
-    """Where each text of a plot begins and ends, of letters as wide as the widest digits."""
+    """Return where each text of a plot begins and ends, if all letters are as wide as the widest digits."""
     for text in ElementTree.fromstring(str(plot)).iter("text"):
         x, width = float(text.get("x")), 6.5 * len(text.text)
         left = {"middle": x - width / 2, "end": x - width}.get(text.get("class").split()[-1], x)
@@ -117,7 +117,7 @@ def test_the_last_number_of_an_axis_is_inside_its_panel(steps):
 
 
 def test_labels_of_rows_are_inside_the_plot_and_beside_what_is_drawn():
-    """The longest that are not cut."""
+    """Tested with the longest labels that are not cut."""
     bars = bar_plot("b", "t", "d", [("control-placebo-2-A1-ab", 1.0, "1 h", "general")])
     assert [text for text, left, _ in _spans(bars) if left < 0] == []
     assert (
@@ -131,14 +131,14 @@ def test_labels_of_rows_are_inside_the_plot_and_beside_what_is_drawn():
 
 
 def test_bars_are_as_long_as_their_numbers():
-    """Twice the hours, twice the length; a trial that failed has none."""
+    """Twice the hours are twice the length; a failed trial has no bar."""
     text = str(bar_plot("b", "t", "d", [("a", 2.0, "2 h", "x"), ("b", 4.0, "4 h", "x"), ("c", None, "failed", "x")]))
     short, long = (float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', text))
     assert long == pytest.approx(2 * short)
 
 
 def test_a_panel_of_exposure_shows_each_kind_of_model_at_what_it_saw(evidence):
-    """The further right, the more of the level was seen; the axis says so, and one panel stands for each level."""
+    """Further right, more of the level was seen; the axis says so, and each level has a panel."""
     section = training_section(Evidence.model_validate_json(json.dumps(evidence)))
     panels = [figure for figure in section.figures if figure.name.startswith("exposure-")]
     assert [figure.caption for figure in panels] == evidence["levels"]

@@ -1,4 +1,4 @@
-"""Markdown, CSV and TeX: the same tables for other readers."""
+"""The same tables for other readers: Markdown, CSV and TeX."""
 
 import csv
 import io
@@ -18,18 +18,18 @@ from tests.simulated_run import make_run
 
 @pytest.fixture(scope="module")
 def evidence(tmp_path_factory):
-    """Of a run with a failed trial and a reason full of special characters."""
+    """Return the evidence of a run with a failed trial and a reason full of special characters."""
     failed = {"B1": "failed: out of <b>memory</b> | 100 %_\\"}
     return write_report(*make_run(tmp_path_factory.mktemp("hostile"), failed=failed))
 
 
 def cells(line):
-    """A Markdown row's cells: pipes with a backslash before them do not divide."""
+    """Return the cells of a Markdown row; escaped pipes do not separate cells."""
     return re.split(r"(?<!\\)\|", line)[1:-1]
 
 
 def test_every_markdown_row_has_as_many_cells_as_its_header(evidence):
-    """A pipe in a note must not make a column."""
+    """A pipe in a note must not start a new cell."""
     lines = render_markdown(evidence).split("\nCommand:")[0].splitlines()
     headers = [index for index, line in enumerate(lines) if re.fullmatch(r"\|( -{3}:? \|)+", line)]
     assert len(headers) >= 12
@@ -49,7 +49,7 @@ def test_markdown_holds_no_tag_of_a_corpus(evidence):
 
 
 def test_a_table_that_markdown_paper_or_tex_leaves_out_is_named_with_its_csv_file(reported):
-    """Of a folded table Markdown shows 30 rows, paper none, TeX 400; a table that is not folded is whole everywhere."""
+    """Of folded tables, Markdown shows 30 rows, paper none, TeX 400; other tables are complete everywhere."""
 
     def table(name, rows):
         return Table[str](name, "Words", ["a"] * rows, words("Word", "word", str))
@@ -73,7 +73,7 @@ def test_a_table_that_markdown_paper_or_tex_leaves_out_is_named_with_its_csv_fil
 
 
 def test_csv_tables_hold_numbers_in_full(reported):
-    """What is rounded on the page is not rounded for those who compute on."""
+    """Numbers that the page rounds are complete for further computation."""
     folder, evidence = reported
     with (folder.tables / "matrix.csv").open(newline="") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
@@ -84,7 +84,7 @@ def test_csv_tables_hold_numbers_in_full(reported):
 
 
 def test_every_csv_is_rectangular(tmp_path):
-    """A row a model or level; what was not trained has empty fields."""
+    """Every model or level has a row; fields of what was not trained are empty."""
     folder, config, trials = make_run(tmp_path, failed={"B1": 'failed: a "quoted", comma\nand line'})
     write_report(folder, config, trials)
     names = {path.stem for path in folder.tables.glob("*.csv")}
@@ -96,14 +96,14 @@ def test_every_csv_is_rectangular(tmp_path):
 
 
 def test_a_spreadsheet_runs_no_word_of_a_corpus(evidence):
-    """A first language called =cmd() is kept from being a formula; negative numbers stay numbers."""
+    """A first language called =cmd() must not become a formula; negative numbers stay numbers."""
     row = Interval(label="=cmd()", text="", value=-1.5)
     table = Table("t", "c", [row], words("L1", "label"), estimates("x", "x", str, lambda row: row))
     assert to_csv(table).splitlines() == ["label,x,x_low,x_high", "'=cmd(),-1.5,,"]
 
 
 def test_a_person_is_not_shown_a_column_that_is_empty_in_every_row():
-    """CSV keeps it, so that its columns are the same for every run."""
+    """The CSV file keeps it, so that every run has the same columns."""
     row = Interval(label="A1", text="", value=1.5)
     table = Table("t", "c", [row], words("Level", "label"), words("Note", "text"))
     assert [column.title for column in without_empty_columns(table).columns] == ["Level"]
@@ -111,7 +111,7 @@ def test_a_person_is_not_shown_a_column_that_is_empty_in_every_row():
 
 
 def test_tex_tables_are_balanced_and_their_text_is_text(evidence):
-    """Every row has as many ampersands as its header; braces match; no special character is left bare."""
+    """Every row has as many ampersands as its header; braces match; every special character is escaped."""
     for table in tables_of(evidence).values():
         tex = to_tex(table)
         assert tex.count("{") == tex.count("}") or r"\{" in tex
@@ -122,13 +122,13 @@ def test_tex_tables_are_balanced_and_their_text_is_text(evidence):
 
 
 def test_tex_escapes_what_means_something_to_tex():
-    """Also what the report itself writes: minus signs and no-break spaces."""
+    """This includes characters that the report itself writes: minus signs and no-break spaces."""
     assert escape_tex(r"50 %_a\b {x} $") == r"50 \%\_a\textbackslash{}b \{x\} \$"
     assert escape_tex("\N{MINUS SIGN}1.2\N{NO-BREAK SPACE}%") == r"$-$1.2~\%"
 
 
 def test_the_saved_evidence_alone_makes_the_same_documents(reported):
-    """Page, Markdown and tables need nothing but evidence.json: whoever has it can make them again."""
+    """Page, Markdown and tables need only evidence.json, so anyone who has it can make them again."""
     folder, _ = reported
     saved = json.loads(folder.evidence.read_text(encoding="utf-8"))
     assert folder.report_html.read_text(encoding="utf-8") == render_page(saved)
