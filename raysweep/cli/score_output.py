@@ -129,7 +129,8 @@ def score_texts(
                 tables = [*scoring.outputs, scoring.quarantine]
                 finish(scoring, of_output, made, lambda: output.send(*tables, record=scoring.record))
     if counts is not None:
-        _say_done(scoring, counts)
+        models = f"{len(scoring.models):,} models"
+        say(f"{scoring.shown(scoring.out)}: is up to date, {counts.texts:,} texts under {models}")
     else:
         for path in scoring.outputs:
             say(f"{scoring.shown(path)}: {made.texts:,} texts under {', '.join(chosen)}")
@@ -137,10 +138,6 @@ def score_texts(
             shown = f"temperature {predictor.temperature:.4g}, from the run's report"
             say(f"levels: by the {predictor.family} models ({shown})")
     return str(identity["texts"])
-
-
-def _say_done(scoring: TextScoring, counts: TextCounts) -> None:
-    say(f"{scoring.shown(scoring.out)}: is up to date, {counts.texts:,} texts under {len(scoring.models):,} models")
 
 
 def _find_done(

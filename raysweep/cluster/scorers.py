@@ -134,7 +134,8 @@ class Scorers:
             except (RayActorError, ObjectLostError) as lost:
                 number = numbers.pop(scorer)
                 if task:
-                    self._drop(scorer, self._lost, _name_of(task), lost, problem=_problem_of(task))
+                    problem = _LOST_PART if isinstance(task, TextTask) else _LOST_MODEL
+                    self._drop(scorer, self._lost, _name_of(task), lost, problem=problem)
                 else:
                     self._drop(scorer, failed_starts, number, lost, problem=_LOST_START)
                 waiting.extendleft([task] if task else [])
@@ -283,10 +284,6 @@ def _name_of(task: ScoreTask | TextTask) -> str:
     """Name the task for a message: a model, or one of the parts that are scored with the same model."""
     name = f"model '{task.model}'"
     return f"{name}, part {task.out}" if isinstance(task, TextTask) else name
-
-
-def _problem_of(task: ScoreTask | TextTask) -> str:
-    return _LOST_PART if isinstance(task, TextTask) else _LOST_MODEL
 
 
 def _present() -> Capacity:

@@ -1,6 +1,5 @@
 """Looks at the claims after each seed, if seeds are sequential: what was spent, decided and not trained."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -55,22 +54,18 @@ def _table(evidence: Evidence) -> Table[_Look]:
         "seed_looks",
         "The looks at each claim. Spent: how much of the error rate of each side of the test (confirm, refute) was "
         "used up to this look. p-values allow for all looks up to it, and are not yet corrected by Holm",
-        list(_looks(evidence)),
+        [_Look(finding=finding, look=look) for finding in evidence.findings for look in finding.looks],
         words("Claim", "hypothesis", lambda row: row.finding.hypothesis),
         words("Scope", "scope", lambda row: row.finding.scope),
         numbers("Seeds", "seeds", formats.count, lambda row: row.look.seeds),
         numbers("Share of all seeds", "time", formats.share, lambda row: row.look.time),
-        numbers("Spent", "spent", lambda spent: formats.NONE if spent is None else f"{spent:.5f}", _spent),
+        numbers(
+            "Spent",
+            "spent",
+            lambda spent: formats.NONE if spent is None else f"{spent:.5f}",
+            lambda row: row.look.spent,
+        ),
         numbers("p, confirm", "p_confirm", formats.p_value, lambda row: row.look.p_confirm),
         numbers("p, refute", "p_refute", formats.p_value, lambda row: row.look.p_refute),
         words("In the end", "verdict", lambda row: row.finding.verdict),
     )
-
-
-def _spent(row: _Look) -> float:
-    return row.look.spent
-
-
-def _looks(evidence: Evidence) -> Iterator[_Look]:
-    for finding in evidence.findings:
-        yield from (_Look(finding=finding, look=look) for look in finding.looks)
