@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
 from raysweep.seeding import generator_for
 from raysweep.statistics.level_posterior import ColdStart
@@ -124,6 +125,5 @@ def _fit(prior_K: Floats, nats_DK: Floats, truth_D: Ints) -> float:
 
 def _posterior(prior_K: Floats, nats_DK: Floats, log_temperature: float) -> Floats:
     joint_DK = prior_K - nats_DK * np.exp(-log_temperature)
-    weight_DK = np.exp(joint_DK - joint_DK.max(axis=1, keepdims=True))
-    posterior_DK: Floats = weight_DK / weight_DK.sum(axis=1, keepdims=True)
+    posterior_DK: Floats = np.exp(joint_DK - logsumexp(joint_DK, axis=1, keepdims=True))
     return posterior_DK
