@@ -122,7 +122,7 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
         # Fields that are missing because of an error in the plan are not reported again.
         problems += [(path, message) for path, message in found if path.removesuffix(".levels") not in told]
     else:
-        problems = problems or _cross_checks(config)
+        problems = problems or _check_relations(config)
         if not problems:
             return config
     raise ConfigError(*[_line(path, message, place, set_paths, joint) for path, message in problems])
@@ -141,7 +141,7 @@ def dump_config(config: Config) -> str:
     return without_secrets(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
-def _cross_checks(config: Config) -> list[tuple[str, str]]:
+def _check_relations(config: Config) -> list[tuple[str, str]]:
     """Check names, levels and parents of trials and other relations between fields; returns paths and messages."""
     problems = [problem for name, trial in config.trials.items() for problem in _check_trial(config, name, trial)]
     for level in (config.data.sample.level_shares or {}) if config.data.path is None else ():

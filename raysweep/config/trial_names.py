@@ -98,7 +98,9 @@ def find_wrong_names(config: Config) -> list[tuple[str, str]]:
     for same in places.values():
         for name, place in same[1:]:
             first, its_place = same[0]
-            problems.append((place, f"gives the name {name!r}, and {its_place} gives {_same(name, first)}; rename one"))
+            problems.append(
+                (place, f"gives the name {name!r}, and {its_place} gives {_describe_clash(name, first)}; rename one")
+            )
     return problems
 
 
@@ -135,5 +137,5 @@ def _all_names(config: Config) -> Iterator[tuple[str, str]]:
         yield from ((trial_name(control.name, copied, seed), place) for seed in config.seeds_of(copied))
 
 
-def _same(name: str, first: str) -> str:
+def _describe_clash(name: str, first: str) -> str:
     return "it too" if name == first else f"{first!r}, the same on disks that ignore case"

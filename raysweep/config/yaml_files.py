@@ -22,7 +22,7 @@ def apply_overrides(values: Any, overrides: Sequence[str]) -> tuple[Any, list[st
     for override in overrides:
         try:
             path, value = _read_override(override)
-            _refuse_to_drop_nothing(changed, path, value)
+            _check_drop(changed, path, value)
             _set(changed, path, value)
         except ValueError as error:
             problems.append(f"{SET_PLACE} {show(override)[1:-1]}: {error}")
@@ -101,7 +101,7 @@ def _read_override(override: str) -> tuple[str, Any]:
         raise ValueError(f"the value is not YAML ({error})") from error
 
 
-def _refuse_to_drop_nothing(values: Any, path: str, value: Any) -> None:
+def _check_drop(values: Any, path: str, value: Any) -> None:
     """Raise if `trials.NAME=null` names no trial; with a plan, this is checked when the plan is expanded."""
     section, _, name = path.partition(".")
     trials = values.get(section) if isinstance(values, dict) and section == "trials" else None

@@ -192,7 +192,7 @@ class RowReader:
             for read in read_pieces(file, options):
                 if not self.roles:
                     # Read the first file, which determines the columns, before reading others in parallel.
-                    read = partial(_same, read())
+                    read = partial(_already_read, read())
                 together.append((number, read))
                 if len(together) == _FILES_AT_ONCE or file.is_large:
                     yield together
@@ -287,7 +287,7 @@ def bad_repeats(rows: pa.Table, files: Sequence[str], column: str, reason: str) 
     ]
 
 
-def _same(raw: RawColumns) -> RawColumns:
+def _already_read(raw: RawColumns) -> RawColumns:
     return raw
 
 

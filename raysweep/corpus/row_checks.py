@@ -91,7 +91,7 @@ class RowChecker:
         """Return the good rows as documents, and the first problem of every bad row; call it once."""
         cells = {role: self._decoded(role) for role in self.roles}
         for role, column in cells.items():
-            self._complain(NUL_BYTE, role, _mask(pc.match_substring(column, "\0")))
+            self._mark_bad(NUL_BYTE, role, _mask(pc.match_substring(column, "\0")))
         if "writing_id" in cells:
             cells[WRITTEN_ID] = cells["writing_id"]
         cells |= {
@@ -101,8 +101,8 @@ class RowChecker:
         cells["level"] = self._known_levels(cells["level"]) if "level" in cells else no_level
         for role in ("writing_id", "learner") if self.needs_levels else ("writing_id",):
             if role in cells:
-                self._complain(MISSING, role, _mask(is_invisible(cells[role])))
-        self._complain(EMPTY_TEXT, "text", _mask(is_invisible(cells["text"])))
+                self._mark_bad(MISSING, role, _mask(is_invisible(cells[role])))
+        self._mark_bad(EMPTY_TEXT, "text", _mask(is_invisible(cells["text"])))
         splits = self._known_splits(cells.pop("split")) if "split" in cells else None
         self._name_documents(cells)
         good = self.complaint < 0
@@ -117,7 +117,7 @@ class RowChecker:
             header=self.files[0].raw.header,
         )
 
-    def _complain(self, reason: str, role: str, mask: np.ndarray) -> None:
+    def _mark_bad(self, reason: str, role: str, mask: np.ndarray) -> None:
         if mask.any():
             self.complaints.append((reason, role))
             self.complaint[mask & (self.complaint < 0)] = len(self.complaints) - 1
@@ -128,7 +128,7 @@ class RowChecker:
             return column.cast(STRING)
         except pa.ArrowInvalid:
             values = [_decode(cell) for cell in column.to_pylist()]
-            self._complain(NOT_UTF8, role, np.array([value is None for value in values]))
+            self._mark_bad(NOT_UTF8, role, np.array([value is None for value in values]))
             return pa.chunked_array([pa.array([value or "" for value in values], STRING)])
 
     def _known_levels(self, column: pa.ChunkedArray) -> pa.Array:
@@ -151,13 +151,13 @@ class RowChecker:
                 (UNKNOWN_LEVEL, [name is None for name in names]),
             )
         ):
-            self._complain(reason, "level", np.array(these, dtype=bool)[codes])
+            self._mark_bad(reason, "level", np.array(these, dtype=bool)[codes])
         return pa.array([name or "" for name in names], STRING).take(encoded.indices)
 
     def _known_splits(self, column: pa.ChunkedArray) -> npt.NDArray[np.int8]:
         names = {**(self.layout.split_names if self.layout else {}), **self.data.split_names}
         splits = read_splits(column, names, in_file_names=self.roles["split"] == FILE)
-        self._complain(UNKNOWN_SPLIT, "split", splits < 0)
+        self._mark_bad(UNKNOWN_SPLIT, "split", splits < 0)
         return splits
 
     def _name_documents(self, cells: dict[str, pa.ChunkedArray]) -> None:

@@ -61,7 +61,7 @@ def load_mask_function(path: str) -> MaskFunction:
         raise ConfigError(f"{place}; {error}. Install the package, or put its folder on PYTHONPATH") from error
     except (Exception, SystemExit) as error:
         # Importing runs the module's code, which can raise any error.
-        raise ConfigError(f"{place}; importing {module} failed: {_told(error)}. Mend the module") from error
+        raise ConfigError(f"{place}; importing {module} failed: {_describe_error(error)}. Mend the module") from error
     if not callable(function):
         raise ConfigError(f"{place}; {name} is a {type(function).__name__}; must be a function")
     _check_signature(function, place)
@@ -82,7 +82,7 @@ def call_mask_function(function: MaskFunction, place: str, *arguments: Any, most
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, and anything else that the user's code may raise
-        raise InputError(f"{place}: {_told(error)}; {_advice(error)}") from error
+        raise InputError(f"{place}: {_describe_error(error)}; {_advice(error)}") from error
     finally:
         if os.getpid() != process:
             os._exit(1)  # The function forked; the run continues in the original process.
@@ -175,7 +175,7 @@ def _check_signature(function: Callable[..., Any], place: str) -> None:
         raise ConfigError(f"{place}; it takes {shown(str(signature))[1:-1]}; {must}") from error
 
 
-def _told(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """Describe an error of the user's code in one line, with its position in that code."""
     if isinstance(error, SystemExit):
         return f"it called sys.exit({shown(error.code)})"

@@ -81,7 +81,7 @@ def make_shard(
     return _make_examples(documents, policy, seed, language, vocabulary, {}).shard
 
 
-class _Made(NamedTuple):
+class _MadeShard(NamedTuple):
     """A shard, and the data for its record."""
 
     shard: Shard
@@ -97,7 +97,7 @@ def _make_examples(
     language: str,
     vocabulary: Vocabulary,
     seconds: dict[str, float],
-) -> _Made:
+) -> _MadeShard:
     with _timed(seconds, "segment"):
         segments = segment(read.texts, language)
     with _timed(seconds, "tokenise"):
@@ -112,7 +112,7 @@ def _make_examples(
     for field, values in (("levels", read.levels), ("splits", read.splits)):
         names, codes = np.unique(values, return_inverse=True)
         header[field], arrays[field] = names.tolist(), codes.astype(np.uint8)
-    return _Made(Shard(header=header, arrays=arrays), len(segments.codes), masks, encoded)
+    return _MadeShard(Shard(header=header, arrays=arrays), len(segments.codes), masks, encoded)
 
 
 def draw_masks(documents: Documents, segments: Segments, seeds: Seeds, policy: MaskingConfig, seed: int) -> Masks:
@@ -147,7 +147,7 @@ def pack_examples(tokens: Tokens, offsets: Array, encoded: Encoded) -> dict[str,
     }
 
 
-def _summarise(rows: tuple[int, int], made: _Made) -> dict[str, Any]:
+def _summarise(rows: tuple[int, int], made: _MadeShard) -> dict[str, Any]:
     masks, encoded, counts = made.masks, made.encoded, made.encoded.counts
     kinds = np.bincount(encoded.kinds, minlength=len(Kind)).tolist()
     examples = len(encoded.example_spans) - 1

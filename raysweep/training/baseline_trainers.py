@@ -25,12 +25,13 @@ def find_baselines(names: str, device: torch.device) -> list[str]:
     for baseline in baselines:
         if baseline not in BASELINES:
             raise ConfigError(f"--like: found '{baseline:.80}'; must be one of {', '.join(BASELINES)}")
-        if fix := _what_lacks(baseline, device):
+        if fix := _missing_requirement(baseline, device):
             raise ConfigError(f"--like: '{baseline}' cannot be timed here: {fix}")
     return baselines
 
 
-def _what_lacks(baseline: str, device: torch.device) -> str:
+def _missing_requirement(baseline: str, device: torch.device) -> str:
+    """Name what the baseline needs and this machine lacks; empty if it can be timed."""
     if baseline == ORIGINAL:
         return ""
     if find_spec("accelerate") is None:

@@ -74,7 +74,7 @@ class GraphedPass:
         shape = (*rows.ids_RW.shape, rows.owners_RW is not None, is_first)
         recorded = self._recorded.get(shape)
         if recorded is None:
-            if self._comes_again(shape, rows.positions):
+            if self._is_worth_recording(shape, rows.positions):
                 return self._run_and_record(shape, rows, weights)
             return self._run(rows.to(self._device), weights)
         _copy(_fill_labels(rows).to(self._device), recorded.batch)
@@ -86,7 +86,8 @@ class GraphedPass:
             parameter.grad = gradient
         return recorded.nats
 
-    def _comes_again(self, shape: Shape, positions: int) -> bool:
+    def _is_worth_recording(self, shape: Shape, positions: int) -> bool:
+        """Tell whether the shape was seen before and may still be recorded; from now on it has been seen."""
         if (self._largest is not None and positions > self._largest) or len(self._recorded) == MAX_GRAPHS:
             return False
         known = shape in self._seen
