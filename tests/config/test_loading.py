@@ -208,7 +208,7 @@ BROKEN_FILES = {
 
 @pytest.mark.parametrize("text", BROKEN_FILES)
 def test_a_wrong_file_is_named_with_its_line(write, text):
-    """What is no YAML, or not ours, says where and what it should be."""
+    """For a file that is not YAML, or not a config, the message says where the mistake is and what should be there."""
     assert problems_of(write(text)) == [BROKEN_FILES[text]]
 
 

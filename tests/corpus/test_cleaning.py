@@ -30,7 +30,7 @@ def test_markup_goes_and_the_text_stays(before, after):
 
 
 def test_cleaned_texts_are_counted_and_the_first_ones_listed(folder, tmp_path):
-    """What was there before is in a file that is never published; a text of markup alone stays."""
+    """The original texts are in a file that is never published; a text that is nothing but markup stays."""
     texts = ["You &amp; me", "=1<br>2", "<br>", *[f"Plain text {n}" for n in range(27)]]
     (tmp_path / "a.csv").write_bytes(csv_bytes([(n, "Thai", "A1", text) for n, text in enumerate(texts)]))
     summary = prepare_corpus(tmp_path / "a.csv", folder, DataConfig(clean=True), seed=0)

@@ -195,7 +195,7 @@ def damage(rng: random.Random, content: bytes) -> bytes:
 
 
 def read_damaged(path, seed: int) -> tuple[str, int, int]:
-    """What became of a damaged file, the documents that hold two rows, and the rows that vanished."""
+    """Read a damaged file; returns the outcome, the number of documents with two rows, and of rows lost."""
     rng = random.Random(seed)
     content, ids, _, count = random_corpus(rng)
     path.write_bytes(damage(rng, content))

@@ -257,7 +257,7 @@ def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, limits,
 
 
 def test_candidates_of_form_letters_are_compared_before_they_fill_the_disk(monkeypatch):
-    """One bucket may hold the whole corpus, so even a part of a band stops at the limit, and goes on where it was."""
+    """One bucket may hold the whole corpus, so even a part of a band stops at the limit, and later continues there."""
     texts = [f"{TEXT} number{n}" for n in range(300)]
     monkeypatch.setattr(bucket_mates, "_REACH", 100)
     whole = find(texts)

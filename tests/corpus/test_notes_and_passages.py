@@ -178,7 +178,7 @@ def polite_corpus(path, thanks, learners=400):
 
 
 def test_a_text_that_hundreds_share_costs_no_split_its_share(folder, tmp_path):
-    """It ties nobody; outside train it is set aside, counted and named in a local file, and nothing leaks."""
+    """The text ties no documents; outside train it is set aside, counted and listed in a local file; nothing leaks."""
     path = tmp_path / "corpus.csv"
     polite_corpus(path, thanks=300)
     summary = prepare_corpus(path, folder, DataConfig(columns=COLUMNS), seed=0)

@@ -83,7 +83,7 @@ def _counting(function, calls):
 
 
 def test_a_quote_that_never_closes_is_named_with_its_row_however_the_file_is_read(tmp_path, monkeypatch):
-    """It opens in one block, and the file ends many blocks later; without it all rows are there."""
+    """The quote opens in one block, and the file ends many blocks later; without it all rows are read."""
     path = tmp_path / "corpus.csv"
     good = b"text,cefr_level\n" + b"Hello you.,A1\n" * 400
     for size in (1 << 20, 500):
@@ -96,7 +96,7 @@ def test_a_quote_that_never_closes_is_named_with_its_row_however_the_file_is_rea
 
 
 def test_a_record_may_be_longer_than_many_blocks(tmp_path, monkeypatch):
-    """It is put together; a header without rows is refused however it is read."""
+    """The record is put together; a header without rows is refused however the file is read."""
     monkeypatch.setattr(reading, "PIECE_BYTES", 64)
     path = tmp_path / "corpus.csv"
     long = 'A "text"\r\n with lines. ' * 400

@@ -183,7 +183,7 @@ def test_a_few_bad_rows_are_counted_in_the_summary(folder, tmp_path):
 
 
 def test_a_failed_prepare_takes_the_earlier_record_away(folder, prepared, tmp_path):
-    """Its quarantine is no longer the one the record counts, so the stage is not done."""
+    """The quarantine is no longer the one that the record counts, so the stage is not done."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(csv_bytes([(1, "Thai", "Z9", "Hi.")]))
     with pytest.raises(InputError):

@@ -43,7 +43,7 @@ def test_every_prompt_goes_to_one_split_and_every_level_keeps_all_three(folder, 
 
 
 def test_with_both_no_learner_and_no_prompt_is_met_again(folder, sample_csv):
-    """What learner and prompt put into different splits is set aside, and listed."""
+    """A document whose learner and prompt are in different splits is set aside, and listed."""
     summary, rows, leakage = prepared(folder, sample_csv, "both")
     assert {len(splits) for column in ("learner", "prompt") for splits in splits_of(rows, column)} == {1}
     assert leakage["leaky_test_documents"] == 0

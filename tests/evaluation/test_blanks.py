@@ -95,7 +95,7 @@ def test_a_text_without_a_blank_says_how_to_write_one(text):
     ],
 )
 def test_what_is_nearly_a_blank_is_refused_with_the_nearest(text, found, nearest):
-    """It would stay in the text, and nobody would see that it was not filled; a backslash makes it text."""
+    """If it stayed in the text, nobody would see that it was not filled; a backslash makes it text."""
     with pytest.raises(InputError) as caught:
         read_template(text)
     assert f"found '{found}'; did you mean '[{nearest}]'?" in str(caught.value)
@@ -123,7 +123,7 @@ def test_other_brackets_are_text():
     ],
 )
 def test_the_filled_text_reads_right(text, answers, filled):
-    """One space where one belongs, whether the model or the person wrote it."""
+    """There is one space where one belongs, whether the model or the person wrote it."""
     found, ranges = read_template(text).fill(answers)
     assert found == filled
     assert [found[start:stop] for start, stop in ranges] == [answer.strip() for answer in answers]

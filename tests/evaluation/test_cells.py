@@ -105,7 +105,7 @@ def test_every_cells_losses_are_what_torch_says(run, model, tmp_path):
 
 
 def test_the_ends_of_the_line_between_two_models_are_these_models(run, model, hand_made, tmp_path):
-    """Their losses are equal to the byte; in between they are others."""
+    """At the ends, losses equal the models' own to the byte; in between they differ."""
     save_model(hand_made.model(spread=0.2), run.root / "tuned", "card")
     general, tuned = score(run, tmp_path)[0], score(run, tmp_path, start=run.root / "tuned")[0]
     found = {

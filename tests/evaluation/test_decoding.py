@@ -120,7 +120,7 @@ def test_an_answer_of_just_its_limit_is_finished(script):
 
 
 def test_when_positions_run_out_the_rest_is_unfinished(script):
-    """What is there is given, and no answer is passed off as an empty one."""
+    """The tokens so far are returned, and an unfinished answer does not pass for an empty one."""
     model = script({START_OF_INFILL: {7: 9.0}, 7: {7: 9.0}}, positions=8)
     asked = prompt("a b c", Kind.WORD, Kind.WORD)  # 6 tokens: 2 more can be shown, a third be answered
     ((answers,),) = answer_prompts(model, [asked], sampling=GREEDY)

@@ -46,7 +46,7 @@ def test_a_question_is_an_examples_context_and_its_answers(hand_made):
 
 
 def test_what_cannot_be_answered_is_no_question(hand_made):
-    """There is no blank, a whole document is blanked, or an answer was cut off."""
+    """An example is not asked if it has no blank, if a whole document is blanked, or if an answer was cut off."""
     for example, stop in [
         (hand_made.example(0, "Hello!"), None),
         (hand_made.example(0, (Kind.DOCUMENT, "Hello!")), None),
@@ -108,7 +108,7 @@ def test_a_word_that_was_cut_is_not_right(hand_made, scripted):
 
 
 def test_one_answerable_example_of_each_document_is_asked(hand_made, scripted):
-    """As many documents as wanted, the same for every model of a seed; never more than there are."""
+    """As many documents are asked as wanted, the same for every model of a seed; never more than there are."""
     scripted({Kind.WORD: " b"})
     spans = [(), (Kind.WORD, " b"), (Kind.WORD, " c")]
     examples = [hand_made.example(number, "a", *[span] * bool(span)) for number in range(10) for span in spans]

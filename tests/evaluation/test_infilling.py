@@ -28,7 +28,7 @@ def test_three_samples_are_the_first_three_of_five(model):
 
 
 def test_temperature_zero_gives_one_answer(model):
-    """It is the most likely answer, whatever the seed."""
+    """The answer is the most likely one, whatever the seed."""
     found = [
         infill(model, "I like [word]", temperature=0.0, samples=2, seed=seed, max_answer_tokens=3) for seed in (1, 2)
     ]

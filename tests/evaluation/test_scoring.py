@@ -29,7 +29,7 @@ def score(model, store, examples=None, *, batch_tokens=10_000, context_examples=
 
 
 def score_by_hand(model, example, *, is_first):
-    """One example at a time, with torch's cross entropy over the whole table of logits."""
+    """Score one example at a time, with torch's cross entropy over the whole table of logits."""
     nats, tokens, sizes = np.zeros(len(CELLS)), np.zeros(len(CELLS), dtype=int), np.zeros(len(CELLS), dtype=int)
     with torch.inference_mode():
         logits_TV = model(torch.tensor([example.ids])).logits[0].double()
@@ -78,7 +78,7 @@ def test_the_first_mask_is_summed_up_by_itself(model, store):
 
 @pytest.mark.parametrize("batch_tokens", [1, 30, 60])
 def test_batches_change_no_score(model, store, batch_tokens):
-    """Neither their size nor their padding, to 1e-5 nats a token; the last ones count like the first."""
+    """Size and padding change no score by 1e-5 nats a token; the last batch counts like the first."""
     expected, found = score(model, store), score(model, store, batch_tokens=batch_tokens)
     np.testing.assert_array_equal(found.tokens, expected.tokens)
     assert (np.abs(found.nats - expected.nats) <= 1e-5 * expected.tokens).all()

@@ -69,7 +69,7 @@ def test_the_api_is_frozen():
 
 
 def nats_by_hand(model, text):
-    """What transformers says, with `labels=input_ids`: the mean over all tokens but the first, times their number."""
+    """Compute nats with transformers: the mean loss for `labels=input_ids`, times the number of predicted tokens."""
     ids = torch.tensor([document_tokenizer().encode(text).ids])
     if ids.shape[1] < 2:
         return 0.0, 0
@@ -257,7 +257,7 @@ def test_damaged_files_are_named_and_not_read(own_run):
 
 
 def test_levels_are_not_told_by_a_report_of_other_models(own_run):
-    """Its temperature, and how often it says the levels are right, hold for the models that it compared."""
+    """The report's temperature, and its share of correct levels, hold only for the models that it compared."""
     folder = own_run.folder
     assert list(own_run.levels.models) == ["A1", "C1"]
     run_json, told = folder.record.read_bytes(), "rests on other models or scores than those that are there now"
@@ -279,7 +279,7 @@ def test_levels_are_not_told_by_a_report_of_other_models(own_run):
 
 
 def test_levels_are_not_told_without_one_of_their_models(own_run):
-    """It is being trained again, or failed, after the report was made."""
+    """One of the models is being trained again, or failed, after the report was made."""
     own_run.folder.trial("C1").record.unlink()
     with pytest.raises(InputError, match=r"tells levels by 'C1' too, which is not trained now; do `raysweep run"):
         own_run.level_predictor("specialised")

@@ -134,7 +134,7 @@ def test_twice_is_once_and_other_texts_are_refused(score, tmp_path):
 
 
 def test_ray_starts_while_the_corpus_is_read_and_ends_while_the_table_is_written(score, tmp_path, monkeypatch):
-    """Neither waits for the other; of two models, two parts at least are to be scored."""
+    """Ray and the corpus do not wait for each other; for two models, at least two parts are scored."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     started, written, seen = Event(), Event(), []
     read, write = text_scoring.write_texts, score_output.write_scores
@@ -177,7 +177,7 @@ def test_what_was_read_is_kept_where_ray_does_not_start(score, tmp_path, monkeyp
 
 @pytest.mark.parametrize("moment", ["Ray starts", "the reading begins"])
 def test_ctrl_c_while_ray_starts_does_not_wait_for_a_large_corpus(score, tmp_path, monkeypatch, moment):
-    """Its reading is stopped, and leaves no process; the next command reads it from its beginning."""
+    """Reading stops, and leaves no process; the next command reads the corpus from its beginning."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     words = ("texts.csv", "--out", "out.csv", "--model", "A1")
     begun, stopped = Event(), Event()
@@ -436,7 +436,7 @@ def test_scores_of_an_earlier_version_are_refused_and_made_again(score, tmp_path
 
 
 def test_a_corpus_that_changes_while_it_is_read_is_read_again(score, tmp_path, monkeypatch):
-    """Else its new texts would be scored under the old ones' digest, and taken for them when they are back."""
+    """If not, new texts would be scored under the old digest, and taken for the old texts once those are back."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     read = text_scoring.read_new_texts
 

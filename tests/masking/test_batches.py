@@ -101,7 +101,7 @@ def write_store(folder: Path, shards: Sequence[Sequence[Document]], max_tokens: 
 
 
 def expected_row(document: Document, example: Example, task: str, max_tokens: int) -> list[Position]:
-    """One example, put together position by position."""
+    """Put one example together, position by position."""
     first, last = example.window or (0, len(document.tokens))
     text = [(document.tokens[place], CONTEXT, 255) for place in range(first, last)]
     if task == "lm":

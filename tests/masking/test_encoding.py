@@ -34,7 +34,7 @@ def encode(text: str, masks: list[list[tuple[int, int, int]]], **policy: object)
 
 
 def answer(text: str, part: str) -> str:
-    """What the tokens of a single span of `part` decode to."""
+    """Decode the tokens of the single span of `part`."""
     encoded = encode(text, [[place(text, part)]])
     (ids,) = tokenise_texts([text])
     begin = encoded.starts[0]

@@ -37,7 +37,7 @@ def reference() -> Path:
 
 @pytest.fixture
 def original_code(monkeypatch):
-    """What the original's own `pickle.load` would find: a module with its span type."""
+    """Provide what the original's own `pickle.load` would find: a module with its span type."""
     module = types.ModuleType("ilm.mask.hierarchical")
     module.MaskHierarchicalType = enum.Enum("MaskHierarchicalType", {kind.name: int(kind) for kind in Kind})
     for name in ("ilm", "ilm.mask"):

@@ -44,7 +44,7 @@ def test_the_benchmark_measures_every_part_beside_the_yardstick(texts):
 
 
 def test_the_peer_makes_the_same_example_of_a_mask(store_of):
-    """Otherwise its speed would say nothing about ours; spans that share a token drop the example."""
+    """If it did not, its speed would say nothing about ours; spans that share a token drop the example."""
     text, mask = "I like green tea. It is hot.", ((Kind.WORD, 7, 12), (Kind.SENTENCE, 18, 28))
     store = store_of([text], [[[(int(kind), begin, end - begin) for kind, begin, end in mask]]], MaskingConfig())
     encoding = gpt2().plain.encode(text, add_special_tokens=False)

@@ -147,7 +147,7 @@ def test_a_folder_without_a_tokenizer_that_can_be_used_is_refused(tmp_path):
 
 
 def test_a_corpus_s_tokenizer_is_a_function_of_its_train_texts(corpus, write_documents, texts, tmp_path):
-    """Neither order nor a second call changes it; texts of other splits do not either; no text of train is an error."""
+    """Order, a second call and texts of other splits do not change it; a corpus without train texts is an error."""
     first = train_tokenizer(corpus)
     assert first.digest == train_tokenizer(corpus).digest
     train = [text for number, text in enumerate(texts) if number % 3 < 2]
@@ -162,7 +162,7 @@ def test_a_corpus_s_tokenizer_is_a_function_of_its_train_texts(corpus, write_doc
     ("train_bytes", "size"), [(0, 2048), (1_000_000, 2048), (4_000_000, 4096), (64_000_000, 16_000), (10**9, 16_000)]
 )
 def test_a_corpus_s_vocabulary_grows_with_it(train_bytes, size):
-    """It grows with the square root of the corpus's size, within bounds, in steps of 64."""
+    """The vocabulary grows with the square root of the corpus's size, within bounds, in steps of 64."""
     assert corpus_vocabulary_size(train_bytes) == size
 
 

@@ -58,7 +58,7 @@ def test_two_steps_and_their_best_models_are_kept(checkpoints):
 
 @pytest.mark.parametrize(("keep", "kept"), [(1, [50]), (3, [30, 40, 50]), (9, [10, 20, 30, 40, 50])])
 def test_as_many_last_steps_are_kept_as_one_wants(tmp_path, keep, kept):
-    """Only their best models are kept with them."""
+    """The best model of each kept step is kept with it, and no other."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", "work-1", "A1", keep=keep)
     for step in (10, 20, 30, 40, 50):
         best = step - step % 20
@@ -107,7 +107,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(checkpoints,
 
 
 def test_a_step_whose_best_model_is_damaged_is_not_used(checkpoints):
-    """It could be resumed, but its model could not be written at the end."""
+    """Training could resume from the step, but its best model could not be written at the end."""
     checkpoints.save(at_step(10))
     checkpoints.save_best(20, {"weight": torch.ones(1)})
     checkpoints.save(at_step(20, best_step=20))

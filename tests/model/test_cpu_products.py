@@ -40,7 +40,7 @@ def test_products_are_those_of_float64(processor, size):
 
 
 def test_a_sum_keeps_its_type_where_products_are_of_another():
-    """Or every block under autocast would round what all blocks before it added up."""
+    """If it did not, every block under autocast would round the sum of all blocks before it."""
     left, right, plus = torch.ones(2, 3), torch.ones(2, 3), torch.full((2, 2), 2.0**-12)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         summed = multiply_transposed(left, right, torch.zeros(2), plus_MN=plus)

@@ -75,7 +75,7 @@ def test_a_finished_model_is_loaded_for_evaluation(infilling_model, tmp_path):
 
 
 def test_a_model_without_infilling_tokens_cannot_be_scored(hub_folder):
-    """It must be trained first."""
+    """Such a model must be trained first."""
     with pytest.raises(InputError, match=r"50257 tokens lacks those of infilling, which make 50264"):
         load_model(hub_folder)
 

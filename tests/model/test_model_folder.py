@@ -49,7 +49,7 @@ def test_the_folder_holds_what_the_design_names_and_can_be_read_by_others(folder
 
 
 def test_the_same_model_gives_the_same_bytes(folder, infilling_model, tmp_path):
-    """So that a checksum says whether two trainings agree."""
+    """A checksum can therefore tell whether two trainings agree."""
     save_model(infilling_model, tmp_path / "again", "# A1\n")
     for path in folder.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name

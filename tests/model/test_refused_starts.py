@@ -255,7 +255,7 @@ def test_a_start_that_cannot_be_used_is_refused(start, make, message):
 
 
 def test_every_mistake_of_a_config_is_named_at_once(start):
-    """So that it is mended once."""
+    """The user can then correct all of them in one edit."""
     write_config(start, n_layer=0, n_head=0)
     with pytest.raises(InputError, match=r"n_layer: found 0; must be at least 1\n.*n_head: found 0"):
         check_folder(start)

@@ -35,7 +35,7 @@ def read(monkeypatch):
 
 
 def digest_again(folder):
-    """As another process finds it."""
+    """Compute the digest as another process would, without anything in memory."""
     start_folder._digest_tensors.cache_clear()
     return start_digest(str(folder))
 
@@ -55,7 +55,7 @@ def test_a_plan_reads_the_weights_once_and_a_run_each_time(start, read, tmp_path
 
 
 def test_a_file_that_changed_is_read_again(start, read):
-    """Also where its size and the time that it claims stayed as they were."""
+    """This holds even if its size and its modification time are unchanged."""
     known = (start / "model.safetensors").stat()
     with trusting_file_times():
         digest = digest_again(start)
@@ -82,7 +82,7 @@ def test_a_change_while_the_weights_are_read_is_not_taken_for_what_was_read(star
 
 
 def test_what_was_changed_just_now_is_not_remembered(start, read, monkeypatch):
-    """It may change again within the resolution of its times."""
+    """The file may change again within the resolution of its times."""
     monkeypatch.setattr(remembered_digests, "unix_seconds", lambda: (start / "model.safetensors").stat().st_ctime + 1)
     with trusting_file_times():
         digest_again(start)
@@ -108,7 +108,7 @@ def test_a_memory_that_is_damaged_or_cannot_be_written_costs_only_time(start, re
 
 
 def test_the_oldest_starts_are_forgotten(start, monkeypatch):
-    """Or the file would grow for ever."""
+    """If they were not, the file would grow for ever."""
     monkeypatch.setattr(remembered_digests, "_MOST_STARTS", 2)
     for seed in range(4):
         digest_again(write_start(start.with_name(f"start{seed}"), make_weights(seed=seed)))

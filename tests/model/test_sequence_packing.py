@@ -116,7 +116,7 @@ def test_without_a_saving_examples_keep_rows_of_their_own(lengths, least_saving)
 
 
 def test_a_large_random_batch_is_nearly_without_padding():
-    """Of EFCAMDAT-like lengths, 64 at once: under a tenth, where rows of one example would be three fifths padding."""
+    """Of 64 examples of EFCAMDAT-like lengths, under a tenth is padding; with one a row, three fifths would be."""
     lengths = np.clip(np.random.default_rng(0).lognormal(4.2, 0.45, size=64), 12, 256).astype(int)
     layout = plan_rows(lengths, Packing(widest=256), width=256, multiple=8)
     assert 1 - lengths.sum() / (layout.rows * layout.width) < 0.1

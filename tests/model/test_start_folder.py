@@ -64,7 +64,7 @@ def test_other_weights_in_the_same_folder_are_another_start(start):
 
 
 def test_the_size_of_a_model_from_scratch_is_no_part_of_a_pretrained_start(start):
-    """It is not used, so it makes nothing stale; the dropout is used."""
+    """The size is not used, so a change of it makes nothing stale; the dropout is used."""
     identities = [model_identity(ModelConfig(start=str(start), **fields)) for fields in ({}, {"size": "small"})]
     assert identities[0] == identities[1] != model_identity(ModelConfig(start=str(start), dropout=0.2))
 
@@ -91,13 +91,13 @@ def test_a_tokenizer_that_was_compared_before_is_known_by_its_content(start, tmp
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F64"])
 def test_every_type_of_floating_point_number_can_be_used(tmp_path, dtype):
-    """They are converted to float32."""
+    """Weights of other types are converted to float32."""
     folder = write_start(tmp_path, weights=make_weights(dtype))
     assert check_folder(folder).startswith(f"folder {folder}, digest ")
 
 
 def test_a_start_without_a_tokenizer_can_be_used_and_that_is_said(start):
-    """Only its number of tokens is known."""
+    """Only the number of its tokens is known."""
     assert check_folder(start).endswith("; no tokenizer in the folder, so its tokens are taken to be GPT-2's")
     write_tokenizer(start)
     assert "tokenizer" not in check_folder(start)
@@ -179,7 +179,7 @@ def test_a_hub_model_in_the_cache_is_checked_and_is_the_same_start_as_its_copy(h
 
 
 def test_a_hub_model_that_is_not_in_the_cache_is_not_downloaded_by_a_check_folder(hub):
-    """Nor is one of which the cache has the config alone; a run says what it could not download."""
+    """Nor is a model of which only the config is in the cache; a run names what it could not download."""
     assert check_folder("gpt2") == "hub model gpt2, to be downloaded at the start"
     folder = snapshot_of(hub, "gpt2")
     folder.mkdir(parents=True)

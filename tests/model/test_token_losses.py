@@ -71,7 +71,7 @@ def test_labels_are_the_inputs_shifted_by_one():
 
 
 def test_losses_and_gradients_are_those_of_cross_entropy(make_gpt2):
-    """Also where the labels do not fit one chunk, and with a weight for each label."""
+    """This holds even if the labels do not fit into one chunk, and with a weight for each label."""
     ids_BT, types_BT = random_batch(12, 30)
     labels = find_labels(ids_BT, types_BT)
     assert len(labels.ids_N) > 128, "must take more than one chunk"
@@ -233,7 +233,7 @@ def assert_scores_are(model, examples, expected):
 )
 @pytest.mark.parametrize("spread", [1.0, 300.0])
 def test_losses_and_gradients_of_logits_are_those_of_torch(function, spread):
-    """Also of logits so far apart that their powers would overflow or vanish; rounded to the asked type."""
+    """Logits may be so far apart that their powers overflow or vanish; results are rounded to the requested type."""
     logits_CV = torch.from_numpy(np.random.default_rng(1).normal(scale=spread, size=(7, 90)).astype(np.float32))
     labels_C = torch.arange(7) * 11
     wanted_CV = logits_CV.clone().requires_grad_()

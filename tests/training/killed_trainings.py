@@ -143,7 +143,7 @@ def train_until_told(job: TrainingJob) -> None:
 
 
 def check_agreement(rank: int, world_size: int) -> None:
-    """What one worker knows, all do."""
+    """Check that all workers know what one of them knows."""
     group = DistributedGroup(rank=rank, world_size=world_size, device=torch.device("cpu"))
     assert group.all_reduce_min(5 + rank) == 5
     assert group.broadcast(7 + rank) == 7
@@ -152,7 +152,7 @@ def check_agreement(rank: int, world_size: int) -> None:
 
 
 def engine_with_gradient_pass(trial: str, model: GPT2LMHeadModel, *how: Any) -> Engine:
-    """As on a GPU."""
+    """Make an engine that computes gradients as on a GPU."""
     engine = make_engine(trial, model, *how)
     engine.gradient_pass = GradientPass(model, engine.kernels, engine.device, engine.autocast)
     return engine

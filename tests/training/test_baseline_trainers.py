@@ -109,7 +109,7 @@ def test_rows_are_padded_to_the_longest_of_their_batch():
 
 
 def test_batches_of_like_length_hold_every_example_once():
-    """As `group_by_length` forms them: sorted within windows of 50 batches."""
+    """Batches are formed like those of `group_by_length`: sorted within windows of 50 batches."""
     lengths = np.random.default_rng(0).integers(1, 200, size=40).tolist()
     order = hf_trainer._order(lengths, 4, is_grouped=True)
     assert sorted(order) == list(range(40))
@@ -137,7 +137,7 @@ def test_a_trainer_that_cannot_be_timed_is_refused_at_once(monkeypatch, names, d
 
 
 def test_trainers_are_named_with_commas_between(monkeypatch):
-    """None by default."""
+    """By default no trainer is named."""
     monkeypatch.setattr(baseline_trainers, "find_spec", lambda name: object())
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     assert find_baselines("original, hf-liger", GPU) == ["original", "hf-liger"]

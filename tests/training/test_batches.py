@@ -15,7 +15,7 @@ def make_order(batch_size=4, window_batches=8, seed=0):
 
 @pytest.mark.parametrize(("batch_size", "window_batches"), [(4, 8), (7, 3), (1, 1), (103, 2), (500, 64)])
 def test_every_example_comes_once_an_epoch(batch_size, window_batches):
-    """None is dropped at the end of an epoch, and the next one has another order."""
+    """No example is dropped at the end of an epoch, and the next epoch has another order."""
     order = make_order(batch_size, window_batches)
     steps = order.batches_per_epoch
     assert steps == -(-len(EXAMPLES) // batch_size)
@@ -84,7 +84,7 @@ def test_more_workers_than_examples_leave_some_without():
 
 
 def test_validation_examples_are_the_same_for_every_seed():
-    """Or losses of two seeds, and of a search's samples, could not be compared."""
+    """If they differed, losses of two seeds, and of a search's samples, could not be compared."""
     chosen = choose_validation(EXAMPLES, 10, ["A1"])
     assert len(set(chosen)) == 10
     assert np.array_equal(chosen, choose_validation(EXAMPLES, 10, ["A1"]))

@@ -17,7 +17,7 @@ from raysweep.training.synthetic import synthetic_examples
 
 
 def run(options, capsys):
-    """What the command prints."""
+    """Run the command; returns what it prints."""
     with pytest.raises(SystemExit, match="0"):
         main(options)
     return json.loads(capsys.readouterr().out)
@@ -61,7 +61,7 @@ def test_the_command_prints_json(capsys):
 
 
 def test_hours_are_forecast_from_the_profile_and_the_speed(tmp_path, capsys, monkeypatch):
-    """Of the plan's own model; its 225,000 steps of 8 are read from experiments.yaml, not written down here."""
+    """The plan's own model is forecast; its 225,000 steps of 8 are read from experiments.yaml, not repeated here."""
     assert examples_of_profile(ROOT / "experiments.yaml") == 225_000 * 8
     assert examples_of_profile(tmp_path / "no such file.yaml") is None
     (tmp_path / "other.yaml").write_text("default: a\nprofiles: {a: {trials: {A1: {levels: [A1]}}}}")

@@ -24,7 +24,7 @@ def card_of(job, precision="fp32_onednn", *, has_tf32=False):
 
 
 def test_a_card_has_data_settings_scores_and_a_note_on_licences(make_job):
-    """What a reader needs who found the folder on a disk: numbers with their units, and no path of ours."""
+    """A reader who finds the folder on a disk needs numbers with their units, and no path of our machine."""
     job = make_job(learning_rate=3e-4, warmup_steps=7, accumulation=2, weight_decay=0.01, schedule="cosine")
     card = card_of(job)
     assert card.startswith("---\nlibrary_name: transformers\n")

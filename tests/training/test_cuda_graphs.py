@@ -95,7 +95,7 @@ def test_gradients_of_an_earlier_pass_are_kept(train_steps):
 
 @pytest.mark.parametrize(("examples_of", "replays"), [(two_shapes, 1), (two_shapes, 2), (a_third_part_later, 9)])
 def test_a_replay_that_differs_is_not_used(train_steps, caplog, examples_of, replays):
-    """Neither a step's first one, nor one of a later micro-batch, whose step already holds replayed gradients."""
+    """This holds for the first replay of a step, and for a later one, whose step already holds replayed gradients."""
     expected, weights, _ = train_steps(8, graphs=False, examples_of=examples_of)
     with caplog.at_level(logging.WARNING):
         losses, found, graphs = train_steps(8, error=1.0, sound=replays - 1, examples_of=examples_of)

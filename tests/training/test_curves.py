@@ -34,7 +34,7 @@ def read_curves(folder):
 
 
 def read_hyperparameters(folder):
-    """What TensorBoard's HParams tab is told."""
+    """Read what TensorBoard's HParams tab would show."""
     values = [value for event in _read_events(folder) for value in event.summary.value]
     return [
         HParamsPluginData.FromString(value.metadata.plugin_data.content)
@@ -152,7 +152,7 @@ def test_a_gpus_peak_is_found_by_its_name(name, teraflops):
 
 
 def test_throughput_describes_the_steps_since_the_last_evaluation(build_small_model):
-    """Not the whole training."""
+    """Throughput is not averaged over the whole training."""
     group, model = DistributedGroup(device=torch.device("cpu")), build_small_model()
     progress = Progress(tokens=1000, share_tokens=1000, share_positions=2000)
     progress.seconds["step"] = 100.0

@@ -74,7 +74,7 @@ def test_the_model_keeps_its_own_float32_weights(engine_for):
 
 
 def test_gradients_are_written_where_they_were(engine_for):
-    """As the recordings of CUDA graphs need it: in the same memory, whatever was there; or added to what was there."""
+    """CUDA graphs need the same memory: gradients there are overwritten, or added to."""
     engine = engine_for("bf16")
     rows = engine.assemble(np.arange(4), BOTH)[0].to(CPU)
     weights = torch.tensor([0.5, 0.2, 0.1, 0.0])
@@ -111,7 +111,7 @@ def test_a_pass_that_runs_out_of_memory_leaves_nothing_behind(engine_for):
 
 
 def test_a_batch_without_labels_has_gradients_of_zero(engine_for):
-    """Also where a recording left others."""
+    """This holds even if a recording left other gradients there."""
     engine = engine_for()
     rows = engine.assemble(np.arange(4), BOTH)[0].to(CPU)
     run_step(engine)

@@ -108,7 +108,7 @@ def test_only_a_gpu_is_tried_and_only_if_nobody_said_a_size(
 
 
 def test_the_share_counts_what_others_left(monkeypatch):
-    """Of 80 GB another process has 40; our 4 GB in use and 36 free are what we can have, and 20 were our peak."""
+    """Of 80 GB another process has 40; we can have the 4 GB that we use and the 36 that are free; our peak was 20."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (36, 80))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 20)

@@ -111,7 +111,7 @@ def test_the_model_kept_is_the_best_not_the_last(make_job):
 
 
 def test_the_same_job_gives_the_same_bytes(make_job, tmp_path):
-    """They do not depend on the folder."""
+    """The bytes do not depend on the folder."""
     first, second = make_job(), make_job(fields={"folder": tmp_path / "other place"})
     train(first, device="cpu")
     train(second, device="cpu")
@@ -253,7 +253,7 @@ def test_the_papers_other_tasks_can_be_trained_and_scored(make_job, store, setti
 
 
 def test_the_model_cards_example_runs(make_job, monkeypatch, capsys):
-    """What it tells a reader to type gives an answer, in the folder where it lies."""
+    """The card's example gives an answer when it is run in the card's folder."""
     job = make_job(steps=2)
     train(job, device="cpu")
     folder = TrialFolder(job.folder).model
