@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 EXAMPLES_VERSION = 2
-SCORES_VERSION = 5
+SCORES_VERSION = 6
 """Versions of the examples and of the scores; increased if the same settings give other examples or perplexities."""
 
 

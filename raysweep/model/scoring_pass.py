@@ -16,14 +16,15 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import GPT2LMHeadModel
 
 from raysweep.model.cpu_products import multiply_transposed
-from raysweep.model.token_losses import MicroBatch, losses_of_states
+from raysweep.model.label_losses import losses_of_states
+from raysweep.model.token_losses import MicroBatch
 
 
 def score_batch(model: GPT2LMHeadModel, batch: MicroBatch) -> Tensor:
     """Compute each label's loss in nats (N,), float64; call it without gradients, and with one example per row."""
     assert batch.owners_BT is None, "packed rows need a mask"
     states_ND = states_of_labels(model, batch.ids_BT, batch.positions_N)
-    return losses_of_states(states_ND, model.lm_head.weight, batch.labels_N)
+    return losses_of_states(states_ND, model.lm_head.weight, batch.labels_N, always_shift=False)
 
 
 def states_of_labels(model: GPT2LMHeadModel, ids_BT: Tensor, positions_N: Tensor) -> Tensor:

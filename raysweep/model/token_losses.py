@@ -1,16 +1,14 @@
-"""Computes losses in nats per label from hidden states, for training and for scoring.
+"""Computes losses in nats per label from hidden states, with their gradients, for training.
 
 About one position in eight is padding or never predicted, and the output layer is most of a small model: with GPT-2's
 vocabulary there are 50,264 logits per position.  Therefore the hidden states that predict a label are gathered first,
 and the output layer runs over them in chunks.  The full table of logits never exists.
 
-`token_losses` computes the losses and their gradients in one pass, for a training step; `score_labels` computes only
-the losses, for validation (for scores see `scoring_pass`).
+`token_losses` computes the losses and their gradients in one pass; without gradients see `label_losses`.
 
-Axes: B examples, T tokens, N labels, D width, V vocabulary, C labels in a chunk, K columns in a block.
+Axes: B examples, T tokens, N labels, D width, V vocabulary, C labels in a chunk.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from raysweep.masking.vocabulary import TargetType
-from raysweep.model.cpu_products import is_onednn_training, multiply_transposed
+from raysweep.model.cpu_products import is_onednn_training
 from raysweep.model.gpt2 import hidden_states
 from raysweep.model.onednn_output_layer import losses_and_gradients_in_blocks
 
@@ -42,10 +40,6 @@ _CHUNK_LABELS = {"cpu": 128, "cuda": 4096}
 """Labels per chunk: 25 MB of float32 logits fit into a CPU's cache; 800 MB keep a GPU busy."""
 _CHUNK_LABELS_BF16 = {"cpu": 256}
 """Larger chunks save passes over the float32 gradient of the output layer, which take longer than bfloat16 products."""
-_BLOCKS = {"cpu": (1024, 512), "cuda": (4096, 65536)}
-"""Labels and columns of a block of logits without gradients: 2 MB on a CPU, 800 MB on a GPU."""
-
-_LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,52 +171,6 @@ def label_states(
     return states_BTD.flatten(0, 1).index_select(0, batch.positions_N)
 
 
-def score_labels(model: GPT2LMHeadModel, batch: MicroBatch) -> Tensor:
-    """Compute each label's loss in nats (N,), float64, without gradients; in `torch.autocast` as `token_losses`."""
-    return losses_of_states(label_states(model, batch, PLAIN), model.lm_head.weight, batch.labels_N)
-
-
-def losses_of_states(states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> Tensor:
-    """Compute each label's loss in nats (N,), float64, from the inputs of the output layer."""
-    device = states_ND.device.type
-    states_ND, weight_VD = (values.to(_product_type(device)) for values in (states_ND, weight_VD))
-    rows, columns = _BLOCKS.get(device, _BLOCKS["cpu"])
-    with torch.autocast(device, enabled=False):
-        chunks = zip(torch.split(states_ND, rows), torch.split(labels_N, rows), strict=True)
-        return torch.cat([_chunk_losses(states_CD, weight_VD, labels_C, columns) for states_CD, labels_C in chunks])
-
-
-def _product_type(device: str) -> torch.dtype:
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-
-
-def _chunk_losses(states_CD: Tensor, weight_VD: Tensor, labels_C: Tensor, columns: int) -> Tensor:
-    """Compute ln Σ exp(logit − the label's logit), whose sum is never below 1.
-
-    Uses powers of 2 instead of e, because `torch.exp2` takes a quarter of the time of `torch.exp` on a CPU.
-    """
-    label_logits_C1 = (states_CD.float() * weight_VD[labels_C].float()).sum(1, keepdim=True)
-    totals_C = torch.zeros(len(labels_C), device=states_CD.device)
-    is_exact = states_CD.dtype == torch.float32
-    # Scale before the product, D numbers per label instead of V, except in bfloat16, which would be rounded once more.
-    scaled_CD = states_CD * _LOG2_E if is_exact else states_CD
-    shifts_C1 = label_logits_C1 * _LOG2_E if is_exact else label_logits_C1
-    for block_KD in torch.split(weight_VD, columns):
-        logits_CK = _score_product(scaled_CD, block_KD).sub_(shifts_C1)
-        totals_C += (logits_CK if is_exact else logits_CK.mul_(_LOG2_E)).exp2_().sum(1)
-    losses_C = totals_C.double().log()
-    # The sum overflows float32 if a label is 88 nats below another token.
-    is_far_C = ~totals_C.isfinite()
-    if is_far_C.any():
-        logits_FV = _product(states_CD[is_far_C], weight_VD.T).double()
-        losses_C[is_far_C] = logits_FV.logsumexp(1) - label_logits_C1[is_far_C, 0]
-    return losses_C
-
-
-def _score_product(left_CD: Tensor, right_KD: Tensor) -> Tensor:
-    return multiply_transposed(left_CD, right_KD) if left_CD.dtype == torch.float32 else _product(left_CD, right_KD.T)
-
-
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Disable TF32 and gradients inside the block; TF32 keeps only about three digits of a logit."""
@@ -296,7 +244,7 @@ def losses_and_gradients(
         replace: overwrite `weight_gradient_VD` instead of adding to it.
     """
     device = states_ND.device.type
-    dtype = _product_type(device)
+    dtype = product_type(device)
     states_ND, product_weight_VD = states_ND.to(dtype), weight_VD.to(dtype)
     size, chunk = len(labels_N), _chunk_labels(states_ND)
     losses_N = torch.empty(size, dtype=torch.float32, device=states_ND.device)
@@ -308,11 +256,11 @@ def losses_and_gradients(
     with torch.autocast(device, enabled=False):
         for start in range(0, size, chunk):
             part = slice(start, start + chunk)
-            logits_CV = _product(states_ND[part], product_weight_VD.T, buffer_CV)
+            logits_CV = float32_product(states_ND[part], product_weight_VD.T, buffer_CV)
             losses_N[part], errors_CV = cross_entropy(logits_CV, labels_N[part, None], dtype)
             # Scaling by the labels' weights here touches rows of D numbers; scaling the errors would touch V.
             weights_C1 = weights_N[part, None]
-            states_gradient_ND[part] = _product(errors_CV, product_weight_VD) * weights_C1
+            states_gradient_ND[part] = float32_product(errors_CV, product_weight_VD) * weights_C1
             weighted_CD = (states_ND[part] * weights_C1).to(dtype)
             _put_product(errors_CV.T, weighted_CD, weight_gradient_VD, replace=replace and start == 0)
     return losses_N, states_gradient_ND
@@ -326,7 +274,7 @@ def _put_product(left_VC: Tensor, right_CD: Tensor, target_VD: Tensor, *, replac
         torch.mm(left_VC, right_CD, out_dtype=torch.float32, out=target_VD)
     else:
         # On a CPU the product is rounded to bfloat16 anyway, so it is added without a float32 copy.
-        product_VD = left_VC @ right_CD if left_VC.is_cpu else _product(left_VC, right_CD)
+        product_VD = left_VC @ right_CD if left_VC.is_cpu else float32_product(left_VC, right_CD)
         target_VD.copy_(product_VD) if replace else target_VD.add_(product_VD)
 
 
@@ -336,7 +284,12 @@ def _chunk_labels(states_ND: Tensor) -> int:
     return chunk if states_ND.dtype == torch.float32 else _CHUNK_LABELS_BF16.get(device, chunk)
 
 
-def _product(left: Tensor, right: Tensor, buffer: Tensor | None = None) -> Tensor:
+def product_type(device: str) -> torch.dtype:
+    """Tell the type that `torch.autocast` gives matrix products, float32 outside it."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+
+
+def float32_product(left: Tensor, right: Tensor, buffer: Tensor | None = None) -> Tensor:
     """Compute a matrix product in float32 for factors of any type; bfloat16 logits of GPT-2 are off by up to 0.25.
 
     Args:

@@ -29,8 +29,9 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from raysweep.config.training_settings import TrainingConfig
 from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.model.gpt2 import quiet_transformers
+from raysweep.model.label_losses import score_labels
 from raysweep.model.sequence_packing import alone
-from raysweep.model.token_losses import find_labels, score_labels
+from raysweep.model.token_losses import find_labels
 from raysweep.training.hardware import DeviceStopwatch
 
 IGNORED = -100

@@ -20,6 +20,7 @@ from transformers import GPT2LMHeadModel
 from raysweep.errors import MemoryShortageError
 from raysweep.masking.example_store import Examples, ExampleStore
 from raysweep.model.cpu_products import onednn_training
+from raysweep.model.label_losses import score_labels
 from raysweep.model.sequence_packing import Packing, Rows, alone, pack, plan_rows, send
 from raysweep.model.token_losses import (
     PARTS,
@@ -27,7 +28,6 @@ from raysweep.model.token_losses import (
     Kernels,
     MicroBatch,
     part_sums,
-    score_labels,
     to_parts,
     token_losses,
 )

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from raysweep.model import token_losses as token_losses_module
+from raysweep.model import label_losses
 from raysweep.model.gpt2 import load_model
+from raysweep.model.label_losses import losses_of_states, score_labels
 from raysweep.model.sequence_packing import alone
 from raysweep.model.token_losses import (
     PARTS,
@@ -21,7 +22,6 @@ from raysweep.model.token_losses import (
     find_labels,
     full_precision,
     part_sums,
-    score_labels,
     token_losses,
 )
 from tests.gpt2_tokens import VOCABULARY_SIZE
@@ -95,11 +95,28 @@ def test_losses_and_gradients_are_those_of_cross_entropy(make_gpt2):
 def test_scores_are_those_of_cross_entropy(make_gpt2, monkeypatch, block):
     """To 1e-5 nats, in blocks of any size: blocks are a matter of speed alone."""
     if block is not None:
-        monkeypatch.setitem(token_losses_module._BLOCKS, "cpu", block)
+        monkeypatch.setitem(label_losses._BLOCKS, "cpu", block)
     model, (ids_BT, types_BT) = make_gpt2().eval(), random_batch(2, 6)
     labels = find_labels(ids_BT, types_BT)
     expected_N = losses_by_torch(model, ids_BT, labels)
     torch.testing.assert_close(scores_of(model, ids_BT, labels), expected_N, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("label_logit", "others"),
+    [(0.0, 3.0), (39.0, 20.0), (-39.0, -45.0), (0.0, 100.0), (-39.0, 48.0), (-60.0, -61.0), (-110.0, -105.0)],
+)
+def test_scores_without_a_shift_are_those_of_cross_entropy(label_logit, others):
+    """Wherever the logits lie: sums of powers that would leave float32 without the shift are recognised."""
+    generator = torch.Generator().manual_seed(0)
+    weight_VD = torch.randn(3000, 2, generator=generator)
+    weight_VD[:, 0], labels_N = others, torch.tensor([7, 9])
+    weight_VD[labels_N, 0] = label_logit
+    states_ND = torch.tensor([[1.0, 0.1], [1.0, -0.2]])
+    expected_N = cross_entropy(states_ND.double() @ weight_VD.T.double(), labels_N, reduction="none")
+    with full_precision():
+        found_N = losses_of_states(states_ND, weight_VD, labels_N, always_shift=False)
+    torch.testing.assert_close(found_N, expected_N, rtol=0, atol=2e-5)
 
 
 def test_huge_logits_have_scores(make_gpt2):
