@@ -201,15 +201,19 @@ def is_preempted(error: BaseException) -> bool:
     return bool(_look_up(PrivateName.IS_PREEMPTED)(error))
 
 
-def forget_results(trial: Any) -> None:
-    """Free what Tune keeps of an ended trial's results, which no scheduler of ours compares: 19 kB a trial.
+def forget_ended_trials(controller: Any) -> None:
+    """Remove ended trials from Tune's controller, which keeps some 25 kB of each and looks at all of them in each step.
 
-    Public: none; Tune's `Trial` keeps running means of every number, and a copy of the config in the last result.
+    The newest trial stays: Tune looks for the trials of an experiment that has none in a file.
+
+    Public: none; `get_trials` gives the list, but Tune has ended trials in sets too.
     """
-    # A Ray that keeps them elsewhere keeps them: an error here would be told as the loss of the trial's worker.
-    for name in ("metric_analysis", "metric_n_steps"):
-        getattr(trial.run_metadata, name, {}).clear()
-    trial.last_result.pop("config", None)
+    ended = {trial for trial in controller.get_trials()[:-1] if trial.is_finished()}
+    for name in ("_trials", "_live_trials", "_stopped_trials", "_failed_trials", "_trials_to_cache"):
+        # A Ray that keeps them elsewhere keeps them: memory grows, and the sweep goes on.
+        trials = getattr(controller, name, [])
+        for trial in ended.intersection(trials):
+            trials.remove(trial)
 
 
 def title_process(title: str) -> None:

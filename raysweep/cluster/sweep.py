@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from raysweep.cluster.functions import first_line
-from raysweep.cluster.ray_internals import forget_results
 from raysweep.cluster.session import Session
 from raysweep.cluster.sweep_metrics import SweepMetrics, run_of
 from raysweep.cluster.train_worker import TRAIN, Work
 from raysweep.cluster.trial_driver import bundles, drive
-from raysweep.cluster.tune_searcher import EndTraining, SweepSearcher
+from raysweep.cluster.tune_searcher import EndTraining, ForgetfulScheduler, SweepSearcher
 from raysweep.pipeline.search_rounds import SweepTraining
 from raysweep.pipeline.sweep_watch import SweepWatch, open_sweep
 from raysweep.pipeline.tasks import Listener, TrainTask
@@ -123,6 +123,7 @@ def _tuner(watch: SweepWatch, config: Any, storage: Path, end: EndTraining) -> t
         tune.with_resources(drive, lambda config: bundles(config["work"])),
         tune_config=tune.TuneConfig(
             search_alg=SweepSearcher(watch.state, config, end),
+            scheduler=ForgetfulScheduler(),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_file_name,
@@ -132,7 +133,7 @@ def _tuner(watch: SweepWatch, config: Any, storage: Path, end: EndTraining) -> t
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(storage),
             verbose=0,
-            callbacks=[_Callback(watch, end, SweepMetrics(run_of(storage.parent)))],
+            callbacks=[_Callback(watch, end, SweepMetrics(run_of(storage.parent))), _NoProgress()],
             # The sweep's state decides what is tried again, and how often.
             failure_config=tune.FailureConfig(max_failures=0),
         ),
@@ -176,9 +177,6 @@ class _Callback(tune.Callback):
         self._tell_evaluations(trial)
         self._metrics.end_trial(trial.config["name"])
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-        forget_results(trial)
-
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         written = trial.config["work"].failure
         self._tell_evaluations(trial)
@@ -199,6 +197,16 @@ class _Callback(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks beside its own state; the sweep's state holds the terminal.
         return {}
+
+
+class _NoProgress(TrialProgressCallback):
+    """Replaces the callback that Tune adds, which prints nothing at this verbosity, but keeps every trial."""
+
+    def log_result(self, trial: Any, result: Any, error: bool = False) -> None:
+        """Keep nothing of a trial that reports or fails."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Keep nothing of a trial that ends."""
 
 
 def _loss(trial: Any) -> Failed:

@@ -29,6 +29,8 @@ GAUGES = {
 """By name: what it is, and its tags beside `run`."""
 TOLD_AFTER_END_S = 180.0
 """How long the last values of an ended training are told; Prometheus asks every 15 s to 60 s."""
+MOST_TOLD_AFTER_END = 32
+"""How many ended trainings are reported at most, the latest ones; Ray's client keeps each series in memory."""
 _OF_AN_EVALUATION = {
     "tokens_per_second": "raysweep_tokens_per_second",
     "mfu": "raysweep_mfu",
@@ -73,6 +75,8 @@ class SweepMetrics:
     def end_trial(self, trial: str) -> None:
         """The training has ended; another attempt may follow."""
         self._told_until[trial] = self._clock() + TOLD_AFTER_END_S
+        if len(self._told_until) > MOST_TOLD_AFTER_END:
+            self._forget(next(iter(self._told_until)))
 
     def begin_trial(self, trial: str) -> None:
         """Another attempt of the training runs: its last values stay, however long its next evaluation takes."""
@@ -82,11 +86,14 @@ class SweepMetrics:
         """Tell everything again: Ray forgets, after seconds, what is not told again."""
         now = self._clock()
         for trial in [trial for trial, until in self._told_until.items() if until < now]:
-            del self._told_until[trial]
-            self._told.pop(trial, None)
+            self._forget(trial)
         for series in self._told.values():
             for (name, tags), value in series.items():
                 self._gauges[name].set(value, tags=dict(tags))
+
+    def _forget(self, trial: str) -> None:
+        del self._told_until[trial]
+        self._told.pop(trial, None)
 
     def _set(self, name: str, value: float, **tags: str) -> None:
         trial = tags.get("trial", "")

@@ -1,4 +1,4 @@
-"""What Tune asks for its next trial: the state of the sweep.
+"""What Tune asks for its next trial, the state of the sweep, and how it forgets the trials that have ended.
 
 Only a `Searcher` can hold a trial back in Ray 2.60; a `TrialScheduler` sees trials that exist already.
 Returning None means "not now": Tune asks again when something ends.  FINISHED ends the sweep for
@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from raysweep.cluster.ray_internals import forget_ended_trials
 from raysweep.pipeline.search_rounds import SweepTraining
 from raysweep.pipeline.sweep_state import SweepState
 from raysweep.scheduling.outcomes import Outcome, outcome_from_json
@@ -45,7 +47,7 @@ class SweepSearcher(Searcher):
         """The trial is over; `sweep` tells the state of a lost process (`error`), because it knows the cause."""
         if not error:
             assert result is not None, "a driver reports before it ends"
-            self._end(self._names[trial_id], outcome_from_json(result["outcome"]))
+            self._end(self._names.pop(trial_id), outcome_from_json(result["outcome"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Write the file that Tune wants; a later run goes by the records."""
@@ -58,3 +60,27 @@ class SweepSearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles the searcher beside its own state; the sweep's state holds the terminal.
         return {}
+
+
+class ForgetfulScheduler(FIFOScheduler):
+    """Starts trials in the order in which they were suggested, as Tune does by default, and forgets ended ones."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._controller: Any = None
+        """Tune's, from the end of a trial to the next step: a trial is still in use when its end is told."""
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ARG002 - Ray's names
+        """The trial is over."""
+        self._controller = tune_controller
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002 - Ray's names
+        """The trial's process was lost."""
+        self._controller = tune_controller
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The first that waits."""
+        if self._controller is not None:
+            forget_ended_trials(self._controller)
+            self._controller = None
+        return super().choose_trial_to_run(tune_controller)

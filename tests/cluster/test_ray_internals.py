@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -153,16 +154,22 @@ def test_a_cluster_that_does_not_drain_a_node_says_why(ours, monkeypatch):
         ours.drain_node("h:1", "0" * 56, "spot", within_s=1.0)
 
 
-def test_an_ended_trials_results_are_forgotten_and_its_outcome_is_kept(ours):
-    """Tune keeps them for schedulers that compare trials; of a thousand trials they are 19 MB."""
+def test_ended_trials_are_forgotten_but_for_the_newest(ours):
+    """Tune keeps some 25 kB of each, and looks at all of them in every step."""
     from ray.tune.experiment import Trial
 
-    trial = Trial("made up", stub=True)
-    trial.update_last_result({"outcome": "done", "config": {"work": "large"}, "loss": 2.0, "trial_id": trial.trial_id})
-    assert trial.metric_analysis["loss"]["max"] == 2.0
-    ours.forget_results(trial)
-    assert (trial.last_result["outcome"], trial.metric_analysis) == ("done", {})
-    assert "config" not in trial.last_result
-    assert trial.run_metadata.metric_n_steps == {}
-    del trial.run_metadata.metric_n_steps
-    ours.forget_results(trial)  # of a Ray that keeps them elsewhere
+    ended, failed, running, newest = trials = [Trial("made up", stub=True) for _ in range(4)]
+    for trial, status in zip(trials, (Trial.TERMINATED, Trial.ERROR, Trial.RUNNING, Trial.TERMINATED), strict=True):
+        trial.set_status(status)
+    controller = SimpleNamespace(
+        get_trials=lambda: trials,
+        _trials=trials,
+        _live_trials={failed, running},
+        _stopped_trials={ended, newest},
+        _trials_to_cache=set(trials),
+    )
+    ours.forget_ended_trials(controller)  # which keeps its failed trials elsewhere, as another Ray may
+    assert trials == [running, newest]
+    assert controller._live_trials == {running}
+    assert controller._stopped_trials == {newest}
+    assert controller._trials_to_cache == {running, newest}

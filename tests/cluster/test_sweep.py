@@ -1,5 +1,6 @@
 """One sweep on a real Ray with every kind of failure, and what is on disk after it."""
 
+import gc
 import json
 import time
 import urllib.request
@@ -12,11 +13,31 @@ import pytest
 from raysweep.config.training_settings import SearchConfig
 from raysweep.scheduling.records import State, read_record
 from tests.cluster.fake_trainings import starts_of
-from tests.sweep_tasks import make_task
+from tests.sweep_tasks import Remembering, make_task
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 SEARCH = SearchConfig(samples=2, space={"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}})
+
+
+class CountingTrials(Remembering):
+    """Counts the trials of Tune that are in memory whenever one of ours ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.trials = []
+
+    def advance(self, *progress):
+        from ray.tune.experiment import Trial
+
+        super().advance(*progress)
+        gc.collect()
+        self.trials.append(sum(type(each) is Trial for each in gc.get_objects()))
+
+
+@pytest.fixture(scope="module")
+def listener():
+    return CountingTrials()
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +157,11 @@ def test_a_person_sees_every_start_evaluation_and_end(sweep, listener):
     assert listener.progress[-1] == ("train", 9, 9, "trials")
 
 
+def test_trials_that_ended_are_forgotten(sweep, listener):
+    """Tune kept them: some 25 MB of a thousand.  Two run here at a time, two wait, and some have just ended."""
+    assert 0 < max(listener.trials) <= 6
+
+
 def test_trials_that_could_never_start_are_refused_before_anything_starts(session, run, listener):
     """The message has the numbers and the fix."""
     from raysweep.cluster.sweep import run_sweep
@@ -241,3 +267,22 @@ def test_a_training_that_runs_again_is_told_however_late_its_next_evaluation(mon
     told.clear()
     metrics.repeat()
     assert "B1" in told
+
+
+def test_only_the_latest_of_many_ended_trainings_are_told(monkeypatch, run):
+    """The numbers of a thousand, told again and again for minutes, took more memory than all else of the sweep."""
+    from raysweep.cluster import sweep_metrics
+    from raysweep.training.job import Evaluation
+
+    told = set()
+    gauge = SimpleNamespace(set=lambda value, tags: told.add(tags["trial"]))
+    monkeypatch.setattr(sweep_metrics, "Gauge", lambda *_, **__: gauge)
+    metrics = sweep_metrics.SweepMetrics("paper", lambda: 0.0)
+    names = [f"t{number}" for number in range(sweep_metrics.MOST_TOLD_AFTER_END + 5)]
+    for name in names:
+        metrics.tell_evaluation(name, run.trial(name), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+    for name in names[1:]:
+        metrics.end_trial(name)
+    told.clear()
+    metrics.repeat()
+    assert told == {names[0], *names[5:]}  # the first still runs
