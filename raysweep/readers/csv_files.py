@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from raysweep.errors import InputError
+from raysweep.readers.arrow_input import arrow_input
 from raysweep.readers.csv_records import BadRecord, Scan, scan_records
 from raysweep.readers.raw_columns import (
     CELL,
@@ -237,7 +238,7 @@ def _read_table(
     # Columns are named by position and the header is read as a row, so unusual column names cause no errors.
     places = [str(header.index(name)) for name in wanted]
     table = pyarrow.csv.read_csv(
-        pa.BufferReader(data),
+        arrow_input(data),
         read_options=pyarrow.csv.ReadOptions(
             # pyarrow refuses a record that does not fit into a block.
             block_size=max(BLOCK_BYTES, longest + 2),

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from raysweep.errors import InputError
+from raysweep.readers.arrow_input import arrow_input
 from raysweep.readers.raw_columns import CELL, MalformedRow, RawColumns, ReadOptions, Roles, check_columns, show_cell
 from raysweep.storage.printable import SHOWN_CHARACTERS, shown
 
@@ -79,7 +80,7 @@ def _read_fast(
     types = {name: pa.int64() if name in numbers else pa.string() for name in names}
     try:
         table = pyarrow.json.read_json(
-            pa.BufferReader(data),
+            arrow_input(data),
             read_options=pyarrow.json.ReadOptions(block_size=block),
             parse_options=pyarrow.json.ParseOptions(
                 explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore"

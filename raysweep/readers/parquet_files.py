@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.errors import InputError
+from raysweep.readers.arrow_input import arrow_input
 from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns
 
 
@@ -16,7 +17,7 @@ def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
         InputError: it is damaged, encrypted or empty, a column is missing, or holds lists or objects.
     """
     try:
-        with pq.ParquetFile(pa.BufferReader(data)) as file:
+        with pq.ParquetFile(arrow_input(data)) as file:
             header = tuple(file.schema_arrow.names)
             if file.metadata.num_rows == 0:
                 raise InputError(f"{name}: has columns and no rows")
