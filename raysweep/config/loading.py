@@ -19,7 +19,7 @@ from raysweep.config.corpora_checks import find_corpus_problems
 from raysweep.config.error_messages import UNKNOWN, did_you_mean, error_messages, show
 from raysweep.config.safe_yaml import parse_yaml
 from raysweep.config.schema import Config, ConfigFile
-from raysweep.config.search_checks import EXAMPLES_SEEN, find_search_problems, find_warmup_problems
+from raysweep.config.search_checks import EXAMPLES_SEEN, find_search_problems, find_warmup_problems, has_shared_warmup
 from raysweep.config.secrets import find_unread_variables, recorded_notify
 from raysweep.config.training_settings import TrainingConfig, TrialConfig
 from raysweep.config.trial_names import (
@@ -144,6 +144,10 @@ def dump_config(config: Config) -> str:
 def _check_relations(config: Config) -> list[tuple[str, str]]:
     """Check names, levels and parents of trials and other relations between fields; returns paths and messages."""
     problems = [problem for name, trial in config.trials.items() for problem in _check_trial(config, name, trial)]
+    shared = [(trial.steps, name) for name, trial in config.trials.items() if has_shared_warmup(trial, config.training)]
+    if shared and min(shared)[0] <= config.training.warmup_steps:
+        must = f"must be below the steps of trial '{min(shared)[1]}' ({min(shared)[0]})"
+        problems.append(("training.warmup_steps", f"found {config.training.warmup_steps}; {must}"))
     for level in (config.data.sample.level_shares or {}) if config.data.path is None else ():
         if level not in config.data.levels:
             problems.append((f"data.sample.level_shares.{level}", "no such level in data.levels"))
@@ -192,7 +196,7 @@ def _check_matched_examples(config: Config) -> Iterator[tuple[str, str]]:
 def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[str, str]]:
     path = f"trials.{name}"
     wrong = find_search_problems(path, trial.search, trial) if trial.search else []
-    problems = wrong or find_warmup_problems(path, trial)
+    problems = wrong or find_warmup_problems(path, trial, config.training)
     for level in trial.levels:
         if level not in config.data.levels:
             known = ", ".join(config.data.levels)

@@ -29,8 +29,16 @@ def find_search_problems(path: str, search: SearchConfig, trial: TrialConfig) ->
     return problems or [*_find_precision_problems(path, search), *_find_idle_asha(path, search, trial)]
 
 
-def find_warmup_problems(path: str, trial: TrialConfig) -> Problems:
-    """The most warm-up against the fewest steps, of what is fixed or searched."""
+def has_shared_warmup(trial: TrialConfig, training: TrainingConfig) -> bool:
+    """Whether a trial has fixed steps and the warm-up of `training:`, where a mistake is then said once for all."""
+    space = trial.search.space if trial.search else {}
+    return trial.warmup_steps == training.warmup_steps and not space.keys() & {"steps", "warmup_steps"}
+
+
+def find_warmup_problems(path: str, trial: TrialConfig, training: TrainingConfig) -> Problems:
+    """The most warm-up against the fewest steps, of what is fixed or searched; nothing for a shared warm-up."""
+    if has_shared_warmup(trial, training):
+        return []
     space = trial.search.space if trial.search else {}
     warmup, steps = max(tried_values(trial, "warmup_steps")), min(tried_values(trial, "steps"))
     if warmup < steps:

@@ -133,6 +133,7 @@ BROKEN_SETTINGS = {
     "trials.A1.search={space: {precision: {choices: [fp32_onednn, bf16]}, compile: {choices: [false, true]}}}": (
         "--set trials.A1.search.space: precision fp32_onednn cannot be compiled; set compile: false, or precision: fp32"
     ),
+    "training.warmup_steps=60": ("--set training.warmup_steps: found 60; must be below the steps of trial 'A1' (40)"),
     "trials.A1={levels: [A1], warmup_steps: 20, search: {space: {steps: {low: 20, high: 40}}}}": (
         "--set trials.A1.search.space.steps: found 20; must be above the trial's warmup_steps (20)"
     ),
