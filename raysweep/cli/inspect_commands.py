@@ -151,7 +151,7 @@ def preview(
 
 
 @app.command()
-@with_settings(overrides=False, fetches="small")
+@with_settings(overrides=False, reads_config=False, fetches="small")
 def logs(
     settings: Settings,
     trial: Annotated[str, typer.Argument(help="A trial, or a sample of a search (A2/samples/03).")],
@@ -159,10 +159,13 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", help="Print new lines until the run ends.")] = False,
 ) -> None:
     """Print the log of a trial's worker."""
+    from raysweep.config.loading import read_resolved_config
     from raysweep.pipeline import logs as log_files
     from raysweep.scheduling.trials import expand_trials
 
-    log = log_files.find_log(settings.folder, trial, list(expand_trials(settings.config)))
+    # The run may be of another profile, or have trials that --set gave it.
+    config = read_resolved_config(settings.folder) if settings.folder.config.exists() else settings.config
+    log = log_files.find_log(settings.folder, trial, list(expand_trials(config)))
     last_lines, offset = log_files.read_end(log, lines)
     for line in last_lines:
         say(line)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from raysweep.config.loading import dump_config, parse_config
+from raysweep.storage.run_folder import RunFolder
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = [
     "run", "plan", "check", "sample", "prepare", "mask", "train", "evaluate", "report", "infill", "status", "doctor",
@@ -93,6 +96,17 @@ def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):
         assert done.returncode == 2
         assert message in done.stderr
     assert raysweep("clean", "--storage", str(tmp_path)).returncode == 0
+
+
+def test_the_log_of_a_run_needs_no_config_but_its_own(tmp_path):
+    """The command after a failed trial names the run alone; the config of that run may be another file or profile."""
+    run = RunFolder(tmp_path / "runs" / "pilot")
+    trials = {"mine": {"levels": ["A1"]}}
+    run.trial("mine").root.mkdir(parents=True)
+    run.trial("mine").log.write_text("step 1\n")
+    run.config.write_text(dump_config(parse_config({"data": {"levels": ["A1"]}, "trials": trials})))
+    done = raysweep("logs", "mine", "--name", "pilot", "--storage", str(tmp_path / "runs"), "--config", "none.yaml")
+    assert (done.returncode, done.stdout) == (0, "step 1\n")
 
 
 def test_infill_without_a_model_says_where_one_lies(tmp_path):
