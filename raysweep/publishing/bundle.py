@@ -45,6 +45,8 @@ def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | 
         DamagedError: a table cannot be read.
         InputError: there is no report, it does not follow from the run, or a learner's text would be published.
     """
+    if out.is_dir():
+        raise InputError(f"--out: found '{out}', a folder; name a file, such as {out / 'evidence.zip'}")
     if not folder.evidence.exists():
         raise InputError(f"{folder.evidence}: not there; do {run_command(folder)} first")
     config = read_resolved_config(folder)

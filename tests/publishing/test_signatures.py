@@ -83,6 +83,15 @@ def files_of(path):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+def test_a_bundle_is_no_folder(signed, tmp_path, monkeypatch, capsys):
+    """The zip was made, and could then not take the folder's place: an error with a traceback."""
+    run = ("--name", "pilot", "--storage", signed.parent)
+    assert command(monkeypatch, "bundle", *run, "--out", tmp_path)[0] == 2
+    assert (
+        f"--out: found '{tmp_path}', a folder; name a file, such as {tmp_path}/evidence.zip" in capsys.readouterr().err
+    )
+
+
 def test_a_signed_bundle_verifies_with_its_key_and_no_other(signed, keys, other_key, monkeypatch, capsys):
     """The exit code is 0 with the right key or without a key, and 1 with another key."""
     fingerprint = read_public_key(keys[1]).fingerprint
