@@ -39,8 +39,6 @@ from raysweep.scheduling.trial_graph import TrialGraph
 from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import Evaluation
 
-_ENDED = (State.DONE, State.FAILED, State.BLOCKED)
-
 
 class SweepState:
     """Tracks which trainings wait, run and have ended, and writes their records."""
@@ -70,7 +68,7 @@ class SweepState:
         }
         self._graph = TrialGraph([node for task in tasks for node in nodes_of(task)])
         self._trainings: dict[str, SweepTraining] = {}
-        self._records: dict[str, TrialRecord] = {}
+        self._records: dict[str, TrialRecord] = {}  # of trainings that have begun and not ended
         self._made_from: dict[str, dict[str, str]] = {}
         """Digests of each trial's inputs, set when the trial is released."""
         self.halted = ""
@@ -162,10 +160,9 @@ class SweepState:
     def mark_stopped(self, reason: str) -> None:
         """Record every training that has begun and not ended as stopped, because the sweep ends early."""
         for name, record in self._records.items():
-            if self._graph.state(name) not in (*_ENDED, State.STOPPED):
-                # The disk may be full; without this record the next run still notices that the process is gone.
-                with suppress(OSError):
-                    records.end(self._folder(name), record, State.STOPPED, reason=reason)
+            # The disk may be full; without this record the next run still notices that the process is gone.
+            with suppress(OSError):
+                records.end(self._folder(name), record, State.STOPPED, reason=reason)
 
     def _next(self) -> str | None:
         running, requests = self._graph.running(), self._running()
@@ -263,7 +260,10 @@ class SweepState:
     def _close(self, training: SweepTraining, state: State, **how: Any) -> None:
         # If the driver could not be started, the training has no record yet.
         record = self._records.get(training.name) or self._begin(training)
-        self._records[training.name] = records.end(training.folder, record, state, **how)
+        record = records.end(training.folder, record, state, **how)
+        del self._records[training.name]
+        if state is State.PENDING:
+            self._records[training.name] = record
 
     def _finish(self, training: SweepTraining, result: Mapping[str, Any]) -> None:
         name = training.name
@@ -346,5 +346,5 @@ class SweepState:
         return f"{self._trainings[name].job.settings.steps:,}"
 
     def _report_progress(self) -> None:
-        ended = sum(self._graph.state(name) in _ENDED for name in self._tasks)
+        ended = sum(self._graph.state(name) in {State.DONE, State.FAILED, State.BLOCKED} for name in self._tasks)
         self._listener.advance("train", ended, len(self._tasks), "trials")
