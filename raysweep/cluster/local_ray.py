@@ -7,7 +7,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import ray
 
 from raysweep.cluster import reaper
 from raysweep.cluster.private_files import mark_in_use, protect_token, session_parent
-from raysweep.cluster.ray_internals import find_raylet, listen_on_loopback
+from raysweep.cluster.ray_internals import find_raylet, listening_on_loopback, restore_environment
 from raysweep.errors import ResourceError
 from raysweep.storage.printable import shorten_quotes
 
@@ -42,6 +42,8 @@ class LocalRay:
     reaper: subprocess.Popen[bytes]
     release: Callable[[], None]
     """Lets a later session delete this session's folder."""
+    environment: Mapping[str, str | None]
+    """The environment variables that its start changed, with their values before; None if unset."""
 
     def close(self) -> None:
         """Shut down Ray with all its processes."""
@@ -56,6 +58,7 @@ class LocalRay:
         assert self.reaper.stdin is not None
         self.reaper.stdin.close()
         self.reaper.wait()
+        restore_environment(self.environment)
         self.release()
 
 
@@ -67,12 +70,12 @@ def start_ray(
     Raises:
         ResourceError: its token or its folder cannot be created, or its dashboard does not start.
     """
+    before = dict(os.environ)
     protect_token(AUTH_TOKEN, create=True)
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
-    listen_on_loopback(True)
     with session_parent() as parent:
-        with _dashboard_errors():
+        with _dashboard_errors(), listening_on_loopback(True):
             context: Any = ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -86,7 +89,8 @@ def start_ray(
             )
         session = Path(context.address_info["session_dir"])
         release = mark_in_use(session)
-    return LocalRay(context=context, reaper=_start_reaper(), release=release)
+    changed = {name: before.get(name) for name, value in os.environ.items() if value != before.get(name)}
+    return LocalRay(context=context, reaper=_start_reaper(), release=release, environment=changed)
 
 
 @contextmanager

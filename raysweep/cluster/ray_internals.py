@@ -7,7 +7,8 @@ every name up before a run starts: a Ray that moved one is refused at once, not 
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
@@ -72,17 +73,36 @@ def leave_sigterm_alone() -> None:
     setattr(sys.modules[module], name, lambda handler: None)  # noqa: ARG005 - as Ray calls it
 
 
-def listen_on_loopback(is_wanted: bool) -> None:
-    """Let the Ray that is started next, and all its processes, have the address 127.0.0.1 and listen there only.
+@contextmanager
+def listening_on_loopback(is_wanted: bool) -> Iterator[None]:
+    """Let the Ray that is started within, and all its processes, have the address 127.0.0.1 and listen there only.
+
+    The environment is as before afterwards: a process that starts a cluster of several nodes must not inherit it.
 
     Public: `ray.init(_node_ip_address="127.0.0.1")` is replaced by the machine's outer address, on which, with
     all others, Ray then listens; the environment variable is read when Ray is imported, which has happened.
     """
-    _look_up(PrivateName.HAS_OUTER_ADDRESS)
+    before = _look_up(PrivateName.HAS_OUTER_ADDRESS)
     module, _, name = PrivateName.HAS_OUTER_ADDRESS.partition(":")
     setattr(sys.modules[module], name, not is_wanted)
     # For the processes that Ray starts.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if is_wanted else "1"
+    variable, value = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0" if is_wanted else "1"
+    value_before = os.environ.get(variable)
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        setattr(sys.modules[module], name, before)
+        restore_environment({variable: value_before})
+
+
+def restore_environment(values: Mapping[str, str | None]) -> None:
+    """Set this process's environment variables to these values; None removes one."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def serve_on_loopback() -> None:

@@ -25,7 +25,7 @@ from raysweep.cluster.ray_internals import (
     check_private_names,
     enable_token_authentication,
     leave_sigterm_alone,
-    listen_on_loopback,
+    listening_on_loopback,
 )
 from raysweep.cluster.ray_watch import RayWatch, SilentServers, find_ended_server, servers_of_cluster
 from raysweep.config.resource_settings import ResourcesConfig
@@ -247,9 +247,9 @@ def _join(address: str, whose: str) -> Any:
         # Suppress Ray's warning that the cluster requires a token, which is intended.
         logging.getLogger("ray").setLevel(logging.ERROR)
         protect_token(AUTH_TOKEN, create=False)
-        listen_on_loopback(False)
         enable_token_authentication()
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with listening_on_loopback(False):
+            return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ResourceError(
             f"{whose}: found '{address}'; {first_line(str(error))}. "

@@ -75,6 +75,28 @@ def test_what_only_scores_starts_no_dashboard(monkeypatch, tmp_path):
     assert asked == [False, True]
 
 
+START_AND_END = """
+import os
+from raysweep.cluster.local_ray import start_ray
+before = dict(os.environ)
+for _ in range(2):
+    ray = start_ray(1, 0, None, with_dashboard=False)
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
+    assert ray.context.address_info["node_ip_address"] == "127.0.0.1"
+    ray.close()
+    assert dict(os.environ) == before
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_local_ray_leaves_the_environment_as_it_was(monkeypatch):
+    """A process that inherited its addresses could not start a cluster of two nodes, and `breakpoint` stayed Ray's."""
+    for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE", "PYTHONBREAKPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    subprocess.run([sys.executable, "-c", START_AND_END], check=True, cwd=ROOT)
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, output, tmp_path):

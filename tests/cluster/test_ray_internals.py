@@ -15,7 +15,7 @@ USES = {
     "make_lean_trainer, callbacks": ("DEFAULT_CALLBACKS", lambda ours: ours.make_lean_trainer(print)),
     "make_lean_trainer, datasets": ("DATASETS_CALLBACK", lambda ours: ours.make_lean_trainer(print)),
     "node_is_draining": ("TRAIN_CONTEXT", lambda ours: ours.node_is_draining()),
-    "listen_on_loopback": ("HAS_OUTER_ADDRESS", lambda ours: ours.listen_on_loopback(True)),
+    "listening_on_loopback": ("HAS_OUTER_ADDRESS", lambda ours: ours.listening_on_loopback(True).__enter__()),
     "serve_on_loopback": ("SERVE_GRPC_PORT", lambda ours: ours.serve_on_loopback()),
     "find_dead_servers": ("NODE_OF_THIS_PROCESS", lambda ours: ours.find_dead_servers()),
     "find_raylet": ("NODE_OF_THIS_PROCESS", lambda ours: ours.find_raylet()),
