@@ -41,6 +41,9 @@ _MENDING = {
     errno.EACCES: (2, "give yourself the right to it, or name another place"),
     errno.EPERM: (2, "give yourself the right to it, or name another place"),
     errno.EROFS: (2, "mount it writable, or name another place"),
+    errno.EISDIR: (2, "a folder is there; name a file"),
+    errno.ENOTDIR: (2, "a part of this path is a file; name another place"),
+    errno.EEXIST: (2, "it is there already; name another place"),
     errno.ENAMETOOLONG: (2, "name a shorter path"),
     errno.ELOOP: (2, "a symbolic link leads back to itself; name the place itself"),
 }
@@ -91,7 +94,8 @@ def end_with(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, OSError) and error.filename and error.errno in _MENDING:
         code, mending = _MENDING[error.errno]
-        say(f"error: {error.filename}: {error.strerror}; {mending}", to_stderr=True)
+        place = error.filename2 or error.filename
+        say(f"error: {place}: {error.strerror}; {mending}", to_stderr=True)
         return code
     what = f"error: unexpected {type(error).__name__}: {shorten_line(shorten_quotes(str(error)), 80)}"
     say(f"{what}; {_keep_traceback(error)}. This is a fault in raysweep; please report it", to_stderr=True)

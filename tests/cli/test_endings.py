@@ -54,6 +54,21 @@ def raises(error):
             1,
             "error: x: No space left on device; make room; the ",
         ),
+        (
+            OSError(errno.EISDIR, "Is a directory", ".a.part", None, "a"),
+            2,
+            "error: a: Is a directory; a folder is there",
+        ),
+        (
+            OSError(errno.EEXIST, "File exists", "a.csv"),
+            2,
+            "error: a.csv: File exists; it is there already; name another",
+        ),
+        (
+            OSError(errno.ENOTDIR, "Not a directory", "a/b"),
+            2,
+            "error: a/b: Not a directory; a part of this path is a file",
+        ),
         (OSError(errno.EROFS, "Read-only file system", "x"), 2, "error: x: Read-only file system; mount it writable"),
         (OSError(errno.EMFILE, "Too many open files", "x"), 1, "error: x: Too many open files; raise the limit"),
         (typer.Exit(3), 3, ""),
