@@ -1,6 +1,6 @@
 """Refuses a search that may draw what its trial could not have: wrong values, and values that do not go together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -26,6 +26,7 @@ def find_search_problems(path: str, search: SearchConfig, trial: TrialConfig) ->
             except ValidationError as error:
                 message = error_messages(error.errors())[0][1]
                 problems.append((f"{path}.search.space.{name}", message))
+    problems = problems or list(_find_whole_ranges(path, search, fixed))
     return problems or [*_find_precision_problems(path, search), *_find_idle_asha(path, search, trial)]
 
 
@@ -57,6 +58,23 @@ def tried_values(trial: TrialConfig, name: str) -> tuple[Any, ...]:
     if tried is None:
         return (getattr(trial, name),)
     return tried.choices or (tried.low, tried.high)
+
+
+def _find_whole_ranges(path: str, search: SearchConfig, fixed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Refuse whole numbers as the bounds of a setting that takes fractions: no fraction would be drawn."""
+    for name, tried in search.space.items():
+        low, high = tried.low, tried.high
+        if not isinstance(low, int) or not isinstance(high, int):
+            continue
+        try:
+            TrainingConfig.model_validate({**fixed, name: (low + high) / 2 + 0.25})
+        except ValidationError:
+            continue  # it takes whole numbers alone
+        found = f"found the bounds {low} and {high}, between which only whole numbers are drawn"
+        yield (
+            f"{path}.search.space.{name}",
+            f"{found}; write {low:.1f} and {high:.1f}, or list whole numbers in choices",
+        )
 
 
 def _find_precision_problems(path: str, search: SearchConfig) -> Iterator[tuple[str, str]]:

@@ -133,6 +133,10 @@ BROKEN_SETTINGS = {
     "trials.A1.search={space: {precision: {choices: [fp32_onednn, bf16]}, compile: {choices: [false, true]}}}": (
         "--set trials.A1.search.space: precision fp32_onednn cannot be compiled; set compile: false, or precision: fp32"
     ),
+    "trials.A1.search={space: {weight_decay: {low: 0, high: 1}, batch_size: {low: 4, high: 8}}}": (
+        "--set trials.A1.search.space.weight_decay: found the bounds 0 and 1, between which only whole numbers are "
+        "drawn; write 0.0 and 1.0, or list whole numbers in choices"
+    ),
     "training.warmup_steps=60": ("--set training.warmup_steps: found 60; must be below the steps of trial 'A1' (40)"),
     "trials.A1={levels: [A1], warmup_steps: 20, search: {space: {steps: {low: 20, high: 40}}}}": (
         "--set trials.A1.search.space.steps: found 20; must be above the trial's warmup_steps (20)"
@@ -179,7 +183,7 @@ def test_a_control_that_matches_examples_needs_their_number(write, searching):
     load_config(
         write(GOOD),
         None,
-        [*other, "trials.B2.search.space.clip_norm={low: 1, high: 2}", "controls.compute_matched=true"],
+        [*other, "trials.B2.search.space.clip_norm={low: 1.0, high: 2.0}", "controls.compute_matched=true"],
     )
     assert problems_of(write(GOOD), *search, "controls.compute_matched=true", "controls.exposure_matched=true") == [
         f"--set controls.{kind}: cannot see as many examples as trial '{searching}' does, which searches steps and "
