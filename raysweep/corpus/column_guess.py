@@ -17,7 +17,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "text": (
         "text", "full_text", "essay", "essay_text", "content", "body", "answer", "response", "document", "writing",
-        "sentence", "texte", "testo", "texto", "essay_content", "transcript", "inhalt", "aufsatz",
+        "sentence", "texte", "testo", "texto", "essay_content", "transcript", "inhalt", "aufsatz", "antwort",
+        "reponse", "respuesta", "risposta",
     ),
     "writing_id": (
         "writing_id", "id", "text_id", "textid", "doc_id", "document_id", "essay_id", "public_essay_id", "uid", "docid",

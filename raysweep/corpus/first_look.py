@@ -126,7 +126,7 @@ def _not_recognised(roles: Sequence[str], header: Sequence[str], table: pa.Table
         hint += ", or, if a title stands above the row of names, delete it"
     return (
         f"no column is recognised as the {' and as the '.join(roles)}. Found {describe_header(named)}. "
-        f"Name yours in data.columns{hint}"
+        f"Name yours in data.columns, such as --set data.columns.{roles[0]}=COLUMN{hint}"
     )
 
 

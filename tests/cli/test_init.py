@@ -279,8 +279,8 @@ def test_levels_are_known_in_the_spellings_that_people_use(command, tmp_path, sp
 def test_columns_are_known_in_other_languages_and_the_unused_are_told_why(command, tmp_path):
     """A column of writers that is not recognised lets their texts into two splits."""
     rows = [(n, f"S{n // 2}", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1"), 60))]
-    (tmp_path / "a.csv").write_bytes(delimited(";", rows, ("Nr", "Schüler", "Niveau", "Text")))
-    assert "columns: id = Nr, level = Niveau, text = Text, learner = Schüler\n" in command("init", "a.csv").output
+    (tmp_path / "a.csv").write_bytes(delimited(";", rows, ("Nr", "Schüler", "Niveau", "Antwort")))
+    assert "columns: id = Nr, level = Niveau, text = Antwort, learner = Schüler\n" in command("init", "a.csv").output
     names = ("train", "dev", "test", "", "extra")
     rows = [(n // 9, names[n % 5], *row[2:]) for n, row in enumerate(rows)]
     (tmp_path / "b.csv").write_bytes(delimited(",", rows, ("id", "split", "level", "text")))
@@ -335,8 +335,8 @@ def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path)
         (delimited(",", [("a", "b", f"x{n}", "Some long text of a learner here.") for n in range(90)]), (),
          "the column 'cefr_level' has 90 different values, which are no levels"),
         (b"a,b\n1,2\n", (),
-         "no column is recognised as the level and as the text. Found the columns 'a', 'b'. Name yours in data.columns "
-         "(here: --set data.columns.ROLE=COLUMN)"),
+         "no column is recognised as the level and as the text. Found the columns 'a', 'b'. Name yours in "
+         "data.columns, such as --set data.columns.level=COLUMN"),
         (delimited(",", rows_of(("A1", "B1"))), ("--set", "seed=1"), "--set seed: init takes settings of data alone"),
         (delimited(",", rows_of(("A1", "B1"))).replace(b"w1,", b"w1,caf\xe9"), ("--set", "data.encoding=ascii"),
          "found the byte 0xE9, which is not ascii"),
@@ -344,12 +344,14 @@ def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path)
          "is not UTF-8. If the whole file has another encoding, say so in data.encoding, such as cp1252\n100% of all "
          "rows are set aside: 80 not UTF-8 (here: --set data.encoding=…)"),
         (delimited(",", [("My corpus", "", "", ""), *rows_of(("A1", "B1"))], ("Texts of 2024", "", "", "")), (),
-         "Found the columns 'Texts of 2024'. Name yours in data.columns, or, if a title stands above the row of names, "
+         "Found the columns 'Texts of 2024'. Name yours in data.columns, such as --set "
+         "data.columns.level=COLUMN, or, if a title stands above the row of names, "
          "delete it"),
         (json_lines([({"l1": "Thai"}, "A1", {"text": row[3]}) for row in rows_of(("A1",))], ("meta", "cefr", "essay")),
          (), "column 'essay': found an object; must be text or a number. Flatten the records"),
         (json_lines([(n, {"cefr": "A1"}, {"x": row[3]}) for n, row in enumerate(rows_of(("A1",)))], ("i", "m", "c")),
-         (), "Found the columns 'i', 'm', 'c'. Name yours in data.columns; 'm', 'c' hold lists or objects, so flatten"),
+         (), "Found the columns 'i', 'm', 'c'. Name yours in data.columns, such as --set "
+         "data.columns.level=COLUMN; 'm', 'c' hold lists or objects, so flatten"),
         (b'[1, "A1", "A text."]\n[2, "B1", "A text."]\n', (), "its list holds no records; must be a list of objects"),
     ],
 )  # fmt: skip

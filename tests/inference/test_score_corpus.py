@@ -520,7 +520,7 @@ def test_rows_without_a_text_are_set_aside_and_listed(score, tmp_path):
         (["texts.csv", "--set", "data.quotes=odd"], ConfigError, "--set data.quotes: found 'odd'"),
         (["none.csv"], InputError, "found 'none.csv', no such file"),
         (["empty.csv"], InputError, "none of its 1 rows holds a text (1 empty text)"),
-        (["columns.csv"], InputError, "no column is recognised as the text"),
+        (["columns.csv"], InputError, "Name yours in data.columns, such as --set data.columns.text=COLUMN"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(score, tmp_path, words, error, message):
