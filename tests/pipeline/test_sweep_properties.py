@@ -4,6 +4,7 @@ import dataclasses
 import json
 import random
 import tempfile
+from itertools import count
 from pathlib import Path
 from unittest import mock
 
@@ -135,7 +136,7 @@ def test_every_sweep_ends_with_final_records_and_keeps_its_promises(
             requests=dict.fromkeys(graph, request),
             capacity=capacity,
             listener=Remembering(),
-            retries=Retries(max_failures),
+            retries=Retries(max_failures, count(step=3600).__next__),  # an hour passes between two looks
             fail_fast=fail_fast,
         )
         for training in carry_out(state, rng, trainings, lost=0.2):
