@@ -130,7 +130,7 @@ def _keep_traceback(error: Exception) -> str:
 
 
 def _output_is_closed() -> bool:
-    """Whether the reader of our output (head, less) has closed it."""
+    """Return whether the reader of our output (head, less) has closed it."""
     output = select.poll()
     output.register(_STDOUT, 0)
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in output.poll(0))

@@ -212,7 +212,7 @@ def _ask_order(survey: Survey, *, is_agreed: bool) -> tuple[str, ...]:
 
 
 def _is_asked() -> bool:
-    """Whether a person can answer a question here."""
+    """Return whether a person can answer a question here."""
     return sys.stdin.isatty()
 
 

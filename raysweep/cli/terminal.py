@@ -42,7 +42,7 @@ class PrintableConsole(Console):
 
 
 def is_watched(keyboard: TextIO, screen: TextIO) -> bool:
-    """Whether a person sees this terminal; `ray exec` gives a command one even if its output goes to a file.
+    """Return whether a person sees this terminal; `ray exec` gives a command one even if its output goes to a file.
 
     Such a terminal has no size if there is no keyboard at its other end.  With one (`ray exec … > log`) it has a size
     but does not answer a request for the cursor's position; only a terminal made by ssh is asked.  A file is never a
@@ -55,7 +55,7 @@ def is_watched(keyboard: TextIO, screen: TextIO) -> bool:
 
 
 def _may_ask(keyboard: TextIO) -> bool:
-    """Whether this is a terminal and not a background job, which would be stopped for reading from it."""
+    """Return whether this is a terminal and not a background job, which would be stopped for reading from it."""
     if not keyboard.isatty():
         return False
     try:

@@ -9,7 +9,7 @@ _M_ARENA_MAX = -8
 
 
 def share_arenas() -> bool:
-    """With glibc, create no more malloc arenas in this process; called before Ray starts its threads.
+    """Stop glibc from creating more malloc arenas in this process; call this before Ray starts its threads.
 
     glibc gives each thread that finds the other arenas busy an arena of its own, up to eight per core.  Ray's threads
     pass messages to each other, so memory freed by one thread belongs to the arena of another, and each arena grows.

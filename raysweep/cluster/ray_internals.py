@@ -1,7 +1,7 @@
 """The private names of Ray that raysweep uses.  No other file may mention one.
 
 Each function says which public interface was tried and why it is not enough.  `check_private_names` looks
-every name up before a run starts: a Ray that moved one is refused at once, not hours into a sweep.
+up every name before a run starts, so that a Ray that moved one is refused at once, not hours into a sweep.
 """
 
 import os
@@ -54,19 +54,19 @@ def check_private_names() -> None:
 
 
 def enable_token_authentication() -> None:
-    """Present the token in ~/.ray/auth_token, if there is one, to a cluster that is joined by its address.
+    """Present the token in ~/.ray/auth_token, if there is one, when joining a cluster by its address.
 
-    Public: RAY_AUTH_MODE=token is read when Ray is imported, which has happened; `ray.init` looks for a
-    token by itself for the address 'auto' only, and is refused by the cluster for any other.
+    Public: RAY_AUTH_MODE=token is read when Ray is imported, which has already happened; `ray.init` looks for a
+    token by itself only for the address 'auto', and is refused by the cluster for any other.
     """
     _look_up(PrivateName.ENABLE_TOKEN)(warn_if_disabled=False)
 
 
 def leave_sigterm_alone() -> None:
-    """Keep this process's handler of SIGTERM while Ray starts and works.
+    """Keep this process's SIGTERM handler while Ray starts and works.
 
-    Public: none; Ray sets its own in every main thread.  While Ray starts they end the process with 15 or 1, before
-    records are written, and one of them waits for servers that may not be there yet.
+    Public: none; Ray sets its own handlers in every main thread.  During Ray's start they end the process with 15 or 1
+    before records are written, and one of them waits for servers that may not exist yet.
     """
     _look_up(PrivateName.SET_SIGTERM_HANDLER)
     module, _, name = PrivateName.SET_SIGTERM_HANDLER.partition(":")
@@ -106,10 +106,11 @@ def restore_environment(values: Mapping[str, str | None]) -> None:
 
 
 def serve_on_loopback() -> None:
-    """Let the replica of Ray Serve that this process becomes open its gRPC server on the loopback interface only.
+    """Make this process, a future replica of Ray Serve, open its gRPC server on the loopback interface only.
 
-    Public: none.  By default it listens on every interface, asks for no token, and unpickles what it is sent: whoever
-    reaches it runs code.  Requests reach a replica by Ray's own calls instead, which ask for the token.
+    Public: none.  By default it listens on every interface, requires no token, and unpickles what it receives, so
+    anybody who can reach it can run code.  Requests reach a replica by Ray's own calls instead, which require the
+    token.
     """
     add_port = _look_up(SERVE_GRPC_PORT)
     module, _, name = SERVE_GRPC_PORT.partition(":")
@@ -117,7 +118,7 @@ def serve_on_loopback() -> None:
 
 
 def find_dead_servers() -> list[str]:
-    """Which of the GCS and the raylet that this process started have ended.
+    """List which of the GCS and the raylet that this process started have ended.
 
     Public: none; `ray.nodes()` asks the GCS, and waits for one that is gone.
     """
@@ -125,7 +126,7 @@ def find_dead_servers() -> list[str]:
 
 
 def find_raylet() -> int:
-    """The process of the raylet that this process started.
+    """Return the process id of the raylet that this process started.
 
     Public: none.
     """
@@ -143,10 +144,10 @@ def _servers(name: str) -> list[Any]:
 
 
 def propagate_to_train(variable: str) -> None:
-    """Pass this process's environment variable on to the controller of Ray Train and the actors that it starts.
+    """Pass this process's environment variable on to Ray Train's controller and the actors that it starts.
 
-    Public: `RunConfig(worker_runtime_env=…)` reaches the workers only, and a `runtime_env` of `ray.init`
-    must be given before the cluster that it should name has an address.
+    Public: `RunConfig(worker_runtime_env=…)` reaches only the workers, and a `runtime_env` of `ray.init`
+    must be given before the cluster has the address that the variable would contain.
     """
     _look_up(PrivateName.PROPAGATED_VARIABLES).add(variable)
 
@@ -155,7 +156,7 @@ def make_lean_trainer(train_loop: Callable[[dict[str, Any]], Any], **settings: A
     """Make a Ray Train trainer that starts neither a process group nor a dataset manager.
 
     Public: `ray.train.torch.TorchTrainer` imports torch in the driver and the controller, some 3 s of CPU for every
-    trial, and every public trainer starts a process that serves Ray Datasets even where there are none.
+    trial, and every public trainer starts a process that serves Ray Datasets even if there are none.
     """
     trainer = _look_up(PrivateName.TRAINER)(train_loop, **settings)
     default_callbacks, datasets = _look_up(PrivateName.DEFAULT_CALLBACKS), _look_up(PrivateName.DATASETS_CALLBACK)
@@ -166,9 +167,9 @@ def make_lean_trainer(train_loop: Callable[[dict[str, Any]], Any], **settings: A
 
 
 def node_is_draining() -> bool:
-    """Tell a Train worker whether its group has been told that one of its nodes will be taken away.
+    """Whether a Train worker's group has been notified that one of its nodes will be taken away.
 
-    Public: `ray.train.get_preemption_info` waits until every worker calls it, and rank 0 alone asks here.
+    Public: `ray.train.get_preemption_info` waits until every worker calls it, but only rank 0 asks here.
     """
     context = _look_up(PrivateName.TRAIN_CONTEXT)()
     try:
@@ -178,14 +179,14 @@ def node_is_draining() -> bool:
 
 
 def drain_node(address: str, node: str, why: str, *, within_s: float) -> None:
-    """Tell the cluster that a node will be taken away; what runs there is told, and nothing new is placed there.
+    """Tell the cluster that a node will be taken away: what runs there is notified, and nothing new is placed there.
 
     Public: none; `ray drain-node` is a hidden command that does the same.
 
     Args:
         address: of the cluster's GCS.
-        node: its id.
-        within_s: how long it stays.
+        node: the node's id.
+        within_s: seconds until the node is gone.
 
     Raises:
         ResourceError: the cluster refuses.
@@ -200,21 +201,21 @@ def drain_node(address: str, node: str, why: str, *, within_s: float) -> None:
 def validate_cluster_file(values: Mapping[str, Any]) -> None:
     """Check the fields of a cluster.yaml against Ray's schema.
 
-    Public: `ray up` alone, which then starts the head.
+    Public: only `ray up`, which then starts the head.
 
     Raises:
-        ResourceError: a field is unknown, missing or of the wrong kind.
+        ResourceError: a field is unknown, missing or of the wrong type.
     """
     prepare, validate = _look_up(PrivateName.PREPARE_CLUSTER_FILE), _look_up(PrivateName.VALIDATE_CLUSTER_FILE)
     try:
         validate(prepare(dict(values)))
     except Exception as error:
-        # Of several kinds, Ray's and jsonschema's; each says in its first line what is wrong.
+        # Several types, Ray's and jsonschema's; the first line of each says what is wrong.
         raise ResourceError(first_line(str(error))) from error
 
 
 def is_preempted(error: BaseException) -> bool:
-    """Tell whether a worker was lost because its node was taken away.
+    """Whether a worker was lost because its node was taken away.
 
     Public: `RayActorError.preempted`, but Train wraps that error in a private class of its own.
     """
@@ -237,10 +238,10 @@ def forget_ended_trials(controller: Any) -> None:
 
 
 def title_process(title: str) -> None:
-    """Give this process a title of its own until its task ends, for `ps`, `top`, `nvidia-smi` and the Cluster tab.
+    """Set this process's title until its task ends, for `ps`, `top`, `nvidia-smi` and the Cluster tab.
 
     Public: none; an actor's name is fixed when it starts, before Tune gives it a trial.  The package setproctitle
-    would move the memory that Ray's own copy of it writes the next title to.
+    would move the memory into which Ray's own copy of it writes the next title.
     """
     _look_up(PrivateName.SET_PROCESS_TITLE)(title)
 

@@ -117,7 +117,7 @@ class Session(AbstractContextManager["Session"]):
         )
 
     def shares_workers(self, need: ResourceRequest) -> bool:
-        """Whether such trials are trained one after another in the same processes."""
+        """Return whether such trials are trained one after another in the same processes."""
         return shares_process(self.resources, need, is_staged=self.ticket is not None)
 
     def require(self, needs: Mapping[str, ResourceRequest]) -> None:

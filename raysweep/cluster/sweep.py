@@ -1,9 +1,9 @@
-"""The train stage under Tune: one fresh Tuner over what is left to do.
+"""Runs the train stage under Tune: one fresh Tuner over the trainings that are left.
 
 Tune starts a process for each training where its resources are free, waits for the autoscaler, reuses
-processes, and notices lost ones; what starts next and what follows a failure, `SweepState` decides.
+processes, and notices lost ones; `SweepState` decides what starts next and what follows a failure.
 A later run does not restore Tune's own state, which loses the children of a failed trial (Ray 2.60);
-it goes by the trials' records, which the `SweepState` keeps, and by each training's own checkpoints.
+it relies on the trials' records, which the `SweepState` writes, and on each training's own checkpoints.
 """
 
 import errno
@@ -38,7 +38,7 @@ from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.job import Evaluation
 
 _POLL_S = 0.5
-"""Time between two looks for new evaluations and at the budget."""
+"""Seconds between two checks for new evaluations and of the budget."""
 
 
 def run_sweep(
@@ -52,25 +52,25 @@ def run_sweep(
     budget: BudgetWatch | None = None,
     staging: Staging | None = None,
 ) -> None:
-    """Train every task whose parent gets done, and write each one's record.
+    """Train every task whose parent finishes, and write each task's record.
 
     Args:
-        storage: for Tune's and Train's own files.
-        train: the training function, 'module:function', called as `training.loop.train` is.
-        fail_fast: whether the first trial that fails stops the others, at a checkpoint.
-        budget: at its cap what runs stops, at a checkpoint.
+        storage: folder for Tune's and Train's own files.
+        train: the training function, 'module:function', called like `training.loop.train`.
+        fail_fast: whether the first failed trial stops the others, at a checkpoint.
+        budget: when its cap is reached, running trainings stop at a checkpoint.
         staging: of the run folder, if it is in object storage.
 
     Raises:
-        ResourceError: a trial asks for more than the cluster has.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; what ran has saved a checkpoint and is recorded as stopped.
-        LostRayError: the Ray that was started here is gone.
+        ResourceError: a trial requests more than the cluster has.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; running trainings have saved a checkpoint and are recorded as stopped.
+        LostRayError: the locally started Ray is gone.
     """
     requests = {task.job.trial: session.need(task.gpus, task.accelerator_type) for task in tasks}
     session.require(requests)
     notes = storage / "notes"
     shutil.rmtree(notes, ignore_errors=True)
-    # The sweep's state tells the person what failed, and where its log is.
+    # The sweep's state reports failures to the user, and where the log is.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with open_sweep(
         tasks,
@@ -93,7 +93,7 @@ def run_sweep(
             name, request = training.name, watch.state.request_of(training.name)
             attempts[name] += 1
             folders[name] = training.folder.root
-            # What the worker reads is where it looks before it starts, and no old request to stop.
+            # Before the worker starts, its files must be in place, and no old stop request.
             forget_stop(training.folder)
             storage_of_run.push()
             work = Work(
@@ -114,7 +114,7 @@ def run_sweep(
         try:
             _tuner(watch, config, storage / "tune", end).fit()
         finally:
-            # Tune may take the loss of Ray for an interruption.
+            # Tune may mistake the loss of Ray for an interruption.
             session.watch.raise_if_lost()
 
 
@@ -134,7 +134,7 @@ def _tuner(watch: SweepWatch, config: Any, storage: Path, end: EndTraining) -> t
             storage_path=str(storage),
             verbose=0,
             callbacks=[_Callback(watch, end, SweepMetrics(run_of(storage.parent))), _NoProgress()],
-            # The sweep's state decides what is tried again, and how often.
+            # The sweep's state decides what is retried, and how often.
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
@@ -146,12 +146,12 @@ def _file_name(trial: Any) -> str:
 
 
 class _Callback(tune.Callback):
-    """Tells the sweep's state of starts (before that a trial waits), evaluations and lost processes."""
+    """Passes starts (a trial waits before that), evaluations and lost processes on to the sweep's state."""
 
     def __init__(self, watch: SweepWatch, end: EndTraining, metrics: SweepMetrics) -> None:
         self._watch, self._state, self._end, self._metrics = watch, watch.state, end, metrics
         self._evaluations: Counter[str] = Counter()
-        """Evaluations told so far, by training."""
+        """Number of evaluations passed on so far, by training."""
         self._polled = 0.0
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002 - Ray's names

@@ -1,9 +1,9 @@
-"""What Prometheus can read of a sweep, through Ray's metrics, beside TensorBoard's curves.
+"""Exports metrics of a sweep to Prometheus, through Ray's metrics, in addition to TensorBoard's curves.
 
 `ray.util.metrics` exports each as `ray_raysweep_…` on the metrics port of the node that runs the sweep; the ports of
 all nodes are in `prom_metrics_service_discovery.json` in Ray's temporary folder (on a cluster: /tmp/ray).  Every
-series is tagged by run, those of a training by trial too, and those of a training end some minutes after it: telling
-what is over of a thousand trainings would take the sweep longer than their scheduling.
+series is tagged by run, those of a training also by trial.  The series of a training end some minutes after it:
+repeating those of a thousand ended trainings would take the sweep longer than scheduling them.
 """
 
 import time
@@ -26,9 +26,9 @@ GAUGES = {
     "raysweep_gpu_hours": ("GPU-hours of all attempts so far", ()),
     "raysweep_cost": ("what they cost at the config's prices", ()),
 }
-"""By name: what it is, and its tags beside `run`."""
+"""By name: description, and tags in addition to `run`."""
 TOLD_AFTER_END_S = 180.0
-"""How long the last values of an ended training are told; Prometheus asks every 15 s to 60 s."""
+"""Seconds for which the last values of an ended training are exported; Prometheus scrapes every 15 s to 60 s."""
 MOST_TOLD_AFTER_END = 32
 """How many ended trainings are reported at most, the latest ones; Ray's client keeps each series in memory."""
 _OF_AN_EVALUATION = {
@@ -52,7 +52,7 @@ class SweepMetrics:
         self._told_until: dict[str, float] = {}
 
     def tell_evaluation(self, trial: str, folder: TrialFolder, evaluation: Evaluation) -> None:
-        """The trial's model was evaluated; speed and memory are in its folder."""
+        """Export an evaluation of the trial's model; speed and memory are read from its folder."""
         for kind, loss in evaluation.losses.items():
             self._set("raysweep_valid_loss", loss, trial=trial, kind=kind)
         self._set("raysweep_step", evaluation.step, trial=trial)
@@ -62,28 +62,28 @@ class SweepMetrics:
                 self._set(name, lines[-1][field], trial=trial)
 
     def tell_states(self, counts: Mapping[str, int]) -> None:
-        """So many trials are in each state; those told before and not now are 0."""
+        """Export the number of trials in each state; states that no longer occur are set to 0."""
         self._states.update(counts)
         for state in self._states:
             self._set("raysweep_trials", counts.get(state, 0), state=state)
 
     def tell_spending(self, *, gpu_hours: float, cost: float) -> None:
-        """All attempts took this so far."""
+        """Export what all attempts have cost so far."""
         self._set("raysweep_gpu_hours", gpu_hours)
         self._set("raysweep_cost", cost)
 
     def end_trial(self, trial: str) -> None:
-        """The training has ended; another attempt may follow."""
+        """Record that the training has ended; another attempt may follow."""
         self._told_until[trial] = self._clock() + TOLD_AFTER_END_S
         if len(self._told_until) > MOST_TOLD_AFTER_END:
             self._forget(next(iter(self._told_until)))
 
     def begin_trial(self, trial: str) -> None:
-        """Another attempt of the training runs: its last values stay, however long its next evaluation takes."""
+        """Keep the training's last values while another attempt runs, however long its next evaluation takes."""
         self._told_until.pop(trial, None)
 
     def repeat(self) -> None:
-        """Tell everything again: Ray forgets, after seconds, what is not told again."""
+        """Export everything again, since Ray drops values that are not repeated within seconds."""
         now = self._clock()
         for trial in [trial for trial, until in self._told_until.items() if until < now]:
             self._forget(trial)
@@ -103,5 +103,5 @@ class SweepMetrics:
 
 
 def run_of(storage: Path) -> str:
-    """The run's name, from the folder of Ray's files in its folder."""
+    """Return the run's name, from the path of Ray's folder in the run folder."""
     return storage.parent.name

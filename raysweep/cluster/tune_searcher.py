@@ -22,12 +22,12 @@ EndTraining = Callable[[str, Outcome], None]
 
 
 class SweepSearcher(Searcher):
-    """Hands out what the sweep's state releases."""
+    """Passes on the trainings that the sweep's state releases."""
 
     def __init__(
         self, state: SweepState, config: Callable[[SweepTraining], dict[str, Any]], end: EndTraining | None = None
     ) -> None:
-        """Args: `end` is told how a training ended, instead of the state."""
+        """Args: `end` receives how a training ended, instead of the state."""
         super().__init__()
         self._state, self._end = state, end or state.end
         self._config = config
@@ -36,7 +36,7 @@ class SweepSearcher(Searcher):
     # Ray passes these arguments by keyword, so their names are fixed.
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
-        """A training's config; None while none may start; FINISHED when all is over."""
+        """Return a training's config; None while none may start; FINISHED when all are over."""
         training = self._state.release()
         if training is not None:
             self._names[trial_id] = training.name
@@ -44,17 +44,17 @@ class SweepSearcher(Searcher):
         return str(Searcher.FINISHED) if self._state.is_over else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The trial is over; `sweep` tells the state of a lost process (`error`), because it knows the cause."""
+        """Pass on the outcome; `sweep` reports lost processes (`error`) to the state, because it knows the cause."""
         if not error:
             assert result is not None, "a driver reports before it ends"
             self._end(self._names.pop(trial_id), outcome_from_json(result["outcome"]))
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the file that Tune wants; a later run goes by the records."""
+        """Write the file that Tune expects; a later run relies on the records."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
-        """Never used: a later run starts a fresh Tuner with what is left to do."""
+        """Never called: a later run starts a fresh Tuner with the trainings that are left."""
         raise NotImplementedError("a sweep is resumed from the trials' records")
 
     def __getstate__(self) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def headline_of(advice: Sequence[ScopeAdvice]) -> str:
 
 
 def supports_own_models(advice: Sequence[ScopeAdvice]) -> bool:
-    """Whether the advice is a separate model for each level."""
+    """Return whether the advice is a separate model for each level."""
     return all(level.way in ("specialised", "not tested") for level in advice[1:]) and advice[0].way == "specialised"
 
 

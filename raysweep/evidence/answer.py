@@ -88,7 +88,7 @@ def _other_weights(overall: Iterable[ClaimFinding]) -> list[str]:
 
 
 def _rests_on_one(finding: ClaimFinding) -> bool:
-    """Whether the ratio would be on the other side of the margin without its most influential learner."""
+    """Return whether the ratio would be on the other side of the margin without its most influential learner."""
     if finding.value is None or finding.without_one is None:
         return False
     return (finding.value > finding.margin) is not (finding.without_one > finding.margin)

@@ -121,7 +121,7 @@ class Breakdowns:
 
 
 def _ranks(values_D: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """(D,) ranks of the values, from 1; ties get the mean of their ranks."""
+    """Return the (D,) ranks of the values, from 1; ties get the mean of their ranks."""
     _, inverse, counts = np.unique(values_D, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2.0)[inverse])
 

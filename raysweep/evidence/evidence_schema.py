@@ -331,16 +331,16 @@ class Evidence(Section):
     config: dict[str, Any] = Field(description="the resolved profile, as experiments.schema.json describes it")
 
     def json_values(self) -> dict[str, Any]:
-        """The evidence as evidence.json holds it: dicts, lists, texts, numbers of nine digits; settings as they are."""
+        """Return the evidence as in evidence.json: dicts, lists, texts, numbers of nine digits; settings unchanged."""
         return {**rounded(self.exact_values()), "config": in_order(self.config)}
 
     def exact_values(self) -> dict[str, Any]:
-        """The same with all bits of every number that was computed."""
+        """Return the evidence with all bits of every computed number."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 @cache
 def evidence_schema() -> Mapping[str, Any]:
-    """The JSON Schema of evidence.json."""
+    """Return the JSON Schema of evidence.json."""
     schema = Evidence.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "raysweep evidence", **schema}

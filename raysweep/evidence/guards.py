@@ -174,7 +174,7 @@ def guard_findings(
     by_code = {hypothesis.code: hypothesis for hypothesis in hypotheses}
 
     def is_too_few(finding: Finding) -> bool:
-        """Whether there are too few learners, and nothing else is wrong."""
+        """Return whether there are too few learners, and nothing else is wrong."""
         if finding.verdict is not Verdict.NOT_TESTED:
             return False
         if finding.scope != OVERALL:

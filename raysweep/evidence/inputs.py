@@ -313,7 +313,7 @@ def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
 
 
 def _is_in_order(encoded: pa.DictionaryArray) -> bool:
-    """Whether every name of the dictionary occurs, in its order, as writers leave it."""
+    """Return whether every name of the dictionary occurs, in its order, as writers leave it."""
     if encoded.null_count or encoded.type != pa.dictionary(pa.int32(), pa.string()):
         return False
     codes, highest = as_array(encoded.indices), -1

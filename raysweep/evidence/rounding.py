@@ -58,7 +58,7 @@ def as_text(value: Any) -> str:
 
 
 def is_on_boundary(stated: Any, exact: Any) -> bool:
-    """Whether `stated` may be another machine's rounding of `exact`, different from the rounding here."""
+    """Return whether `stated` may be another machine's rounding of `exact`, different from the rounding here."""
     if not isinstance(stated, float) or not isinstance(exact, float):
         return False
     if abs(exact) < ACCURACY:  # a difference of equal sums is zero, or what rounding left of it

@@ -82,7 +82,7 @@ def _outcome(advice: Sequence[ScopeAdvice], varied: Sequence[ScopeAdvice]) -> Li
 
 
 def _contradict(before: WayName, after: WayName) -> bool:
-    """Whether neither of the two ways is a weaker form of the other."""
+    """Return whether neither of the two ways is a weaker form of the other."""
     if before == after or {before, after} & _NO_ADVICE:
         return False
     return not ({before, after} <= {"adapted", "transfer"} or {before, after} <= {"adapted", "specialised"})

@@ -45,7 +45,7 @@ class PrepareStage(Stage):
         return identities.corpus_identity(self.config, self._files)
 
     def outputs(self) -> list[Path]:
-        """The files of `corpus/` except ILM's text files, which no other stage reads."""
+        """Return the files of `corpus/` except ILM's text files, which no other stage reads."""
         return self.folder.corpus_outputs
 
     def refuse_inputs(self) -> None:
@@ -53,7 +53,7 @@ class PrepareStage(Stage):
         _ = self._files
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """The corpus, and ILM's text files if they are requested or exist."""
+        """Return the targets: the corpus, and ILM's text files if they are requested or exist."""
         targets = [self.own_target(self._settings(done), done)]
         has_ilm_texts = self.folder.ilm_texts.exists()
         if self.config.data.export_ilm or has_ilm_texts:
@@ -70,7 +70,7 @@ class PrepareStage(Stage):
         return targets
 
     def _settings(self, done: Mapping[str, StageRecord]) -> Mapping[str, Any]:
-        """The settings now; if the corpus was moved away, with its recorded digest, so that later stages can run."""
+        """Return the settings now; if the corpus was moved away, with its recorded digest, so that later stages run."""
         record = done.get(self.name)
         try:
             return self._identity
@@ -133,12 +133,12 @@ class MaskStage(Stage):
     is_costly = True
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """The example store."""
+        """Return the target of the example store."""
         made_from = identities.examples_made_from(done)
         return [self.own_target(identities.examples_identity(self.config), done, made_from=made_from)]
 
     def outputs(self) -> list[Path]:
-        """The shards, their records and the manifest."""
+        """Return the shards, their records and the manifest."""
         return [self.folder.examples]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:

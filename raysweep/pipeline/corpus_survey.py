@@ -57,5 +57,5 @@ def survey_corpus(config: Config) -> CorpusSurvey | None:
 
 
 def is_at_hand(config: Config) -> bool:
-    """Whether the corpus can be read without downloading anything."""
+    """Return whether the corpus can be read without downloading anything."""
     return not any(is_remote(given) for given in as_list(config.data.path or ()))

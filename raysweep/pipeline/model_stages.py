@@ -155,7 +155,7 @@ class EvaluateStage(Stage):
         self._corpora.refuse_inputs()
 
     def outputs(self) -> list[Path]:
-        """The tables that hold all models' scores."""
+        """Return the tables of all models' scores."""
         further = [self.folder.further(name) for name in self.config.corpora]
         return [
             *self.folder.evaluation_outputs,
@@ -241,7 +241,7 @@ class ReportStage(Stage):
     needs = ("evaluate",)
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """The report."""
+        """Return the target of the report."""
         released = released_trials(self.config, self.folder, self.trials)
         states = {trial.trial: f"{trial.state}: {trial.reason}" for trial in find_unfinished(self.folder, released)}
         return [
@@ -254,7 +254,7 @@ class ReportStage(Stage):
         ]
 
     def outputs(self) -> list[Path]:
-        """The folder `report/`."""
+        """Return the path of the folder `report/`."""
         return [self.folder.report]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:  # noqa: ARG002 - runs here

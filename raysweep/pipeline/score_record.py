@@ -40,7 +40,7 @@ def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool)
 
 
 def is_merged(scoring: TextScoring, identity: Mapping[str, Any]) -> bool:
-    """Whether a killed command left parts from which this output was being written, or had been written.
+    """Return whether a killed command left parts from which this output was being written, or had been written.
 
     Raises:
         DamagedError: the parts' record is damaged.

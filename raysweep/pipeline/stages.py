@@ -238,7 +238,7 @@ def _made_again(rests: Collection[str]) -> str:
 
 
 def _changed_with_parent(target: Target) -> bool:
-    """Whether only the parent's settings changed."""
+    """Return whether only the parent's settings changed."""
     assert target.record is not None
     fields = changed_fields(target.record.identity, target.identity)
     return all(field.startswith("parent:") for field in fields)

@@ -213,7 +213,7 @@ def describe_corpora(folder: RunFolder, corpora: Collection[str], trials: Collec
 
 
 def _is_scored(folder: RunFolder, scores: Path, model: str) -> bool:
-    """Whether there are scores of the current model; an unusable record counts as none."""
+    """Return whether there are scores of the current model; an unusable record counts as none."""
     if not scores.exists():
         return False
     trained = None if model == START_MODEL else read_record(folder.trial(model))

@@ -45,7 +45,7 @@ class Stopwatch:
         self.evaluations = 0
 
     def between_steps(self) -> str | None:
-        """The training's `should_stop`: record the step, and wait until this worker may train."""
+        """Act as the training's `should_stop`: record the step, and wait until this worker may train."""
         self._synchronize()
         now, phase = time.perf_counter(), self._phase()
         if self._began is not None:

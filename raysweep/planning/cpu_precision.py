@@ -135,7 +135,7 @@ def with_precision(config: Config, precision: NumberType | None) -> Config:
 
 
 def has_bf16(cpuinfo: Path) -> bool:
-    """Whether the processor multiplies bfloat16, by its flags; False if the system does not list them."""
+    """Return whether the processor multiplies bfloat16, by its flags; False if the system does not list them."""
     return not _FLAGS.isdisjoint(_flags(cpuinfo))
 
 

@@ -88,7 +88,7 @@ def vocabulary_size(config: Config, folder: RunFolder | None = None) -> int:
 
 
 def _was_trained_on_corpus(folder: RunFolder) -> bool:
-    """Whether the tokenizer of the run's examples is of the kind that the config requests now."""
+    """Return whether the tokenizer of the run's examples is of the kind that the config requests now."""
     try:
         mask = read_json(folder.record)["stages"].get("mask", {}) if folder.record.exists() else {}
     except InputError:

@@ -164,7 +164,7 @@ def _csv_fields(column: Column[Any], table: Table[Any]) -> list[list[Value]]:
 
 
 def to_tex(table: Table[Any]) -> str:
-    r"""A floating table in booktabs style; needs `\usepackage{booktabs}`."""
+    r"""Render a floating table in booktabs style, which needs `\usepackage{booktabs}`."""
     alignment = "".join("r" if column.is_number else "l" for column in table.columns)
     label = table.name.replace("_", "-")
     lines = [

@@ -28,7 +28,7 @@ def gpus_of_trial(resources: ResourcesConfig, own: float | None, *, gpus: float,
 
 
 def shares_process(resources: ResourcesConfig, need: "ResourceRequest", *, is_staged: bool = False) -> bool:
-    """Whether such trials are trained one after another in the same processes; see `trial_driver.drive`.
+    """Return whether such trials are trained one after another in the same processes; see `trial_driver.drive`.
 
     With 'auto' they are on a single machine: a GPU's first steps in a process take some 10 s, and torch and Ray Train
     30 s more.  On a cluster, where nodes may be lost, Ray Train reports more about failures.
@@ -88,7 +88,7 @@ class Capacity:
         return cls(cpus=cpus, gpus=gpus, kinds=kinds)
 
     def fits(self, requests: Iterable[ResourceRequest]) -> bool:
-        """Whether the trials can run at the same time."""
+        """Return whether the trials can run at the same time."""
         used = self.used_by(requests)
         of_kinds = all(count <= self.kinds.get(kind, 0.0) + _SLACK for kind, count in used.kinds.items())
         return of_kinds and used.cpus <= self.cpus + _SLACK and used.gpus <= self.gpus + _SLACK

@@ -32,9 +32,9 @@ class Retries:
         return decision
 
     def must_be_alone(self, name: str) -> bool:
-        """Whether the training ran out of memory beside others."""
+        """Return whether the training ran out of memory beside others."""
         return name in self._alone
 
     def is_due(self, name: str) -> bool:
-        """Whether the training may start again now."""
+        """Return whether the training may start again now."""
         return self._clock() >= self._not_before.get(name, 0.0)

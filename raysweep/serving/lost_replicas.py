@@ -69,5 +69,5 @@ class AskAgain:
 
 
 def is_ours(path: str) -> bool:
-    """Whether the path belongs to the web app rather than to another app of the same Serve instance."""
+    """Return whether the path belongs to the web app rather than to another app of the same Serve instance."""
     return path in _PATHS or path.startswith(_FOLDERS)

@@ -99,7 +99,7 @@ class ServedRun:
         return {**models, LEVELS: digest_text(dump_json(rules))}
 
     def has_same_report(self) -> bool:
-        """Whether the report in the run folder is still the one that belongs to these models."""
+        """Return whether the report in the run folder is still the one that belongs to these models."""
         return self.report_digest == _digest_of_report(self.run)
 
     def describe(self) -> Values:

@@ -298,7 +298,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the same request may succeed later."""
+    """Return whether the same request may succeed later."""
     if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
         return error.errno is None
     if type(error).__name__ in _FINAL:

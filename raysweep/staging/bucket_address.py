@@ -51,7 +51,7 @@ class BucketAddress:
 
 
 def is_bucket_uri(storage: str) -> bool:
-    """Whether `--storage` names object storage rather than a path."""
+    """Return whether `--storage` names object storage rather than a path."""
     return "://" in storage
 
 

@@ -187,7 +187,7 @@ def _put_first(bucket: Bucket, holder: LeaseHolder, stored: Stored | None) -> st
 
 
 def _is_refused(write: Callable[..., str], data: bytes) -> bool:
-    """Whether the store refuses a write whose condition is false."""
+    """Return whether the store refuses a write whose condition is false."""
     try:
         write(data=data)
     except TakenError:

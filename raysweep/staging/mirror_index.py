@@ -66,7 +66,7 @@ class MirrorIndex:
             self.files.pop(path, None)
 
     def is_sent(self, path: str, mark: FileMark) -> bool:
-        """Whether this version of the file is in the bucket."""
+        """Return whether this version of the file is in the bucket."""
         known = self.files.get(path)
         return known is not None and known.version != UNKNOWN and known.mark == mark
 

@@ -91,7 +91,7 @@ class StagedOutput:
 
 
 def _is_same(path: Path, size: int, modified: float) -> bool:
-    """Whether a file was fetched from an object of this size and time."""
+    """Return whether a file was fetched from an object of this size and time."""
     try:
         status = path.stat()
     except FileNotFoundError:

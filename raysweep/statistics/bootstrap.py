@@ -79,7 +79,7 @@ class Resamples:
         return _fold_of(self.models, self.folds)
 
     def fold_shares(self, models: tuple[str, ...]) -> Floats:
-        """(F,) share of each fold in the mean over these models, which must make up complete folds."""
+        """Return the (F,) share of each fold in the mean over these models, which must make up complete folds."""
         if models not in self._sets_of_shares:
             counts_F = np.bincount(self.fold_of[self.columns(models)], minlength=len(self.folds))
             assert (counts_F[counts_F > 0] == np.bincount(self.fold_of)[counts_F > 0]).all(), (
@@ -132,7 +132,7 @@ class Resamples:
         return _resample(tables, models or self.models, self.resamples, self.seed, self.clusters, folds)
 
     def has_interval(self, levels: Iterable[str]) -> bool:
-        """Whether each of these levels has enough learners for an interval."""
+        """Return whether each of these levels has enough learners for an interval."""
         return all(self.levels[level].has_interval for level in levels)
 
 

@@ -89,7 +89,7 @@ def calibrate_levels(
 
 
 def _half_of_learners(learners_D: Ints, seed: int) -> npt.NDArray[np.bool_]:
-    """(D,) true for the documents of a random half of the learners."""
+    """Return a (D,) mask that is true for the documents of a random half of the learners."""
     writers = np.unique(learners_D)
     first = generator_for(seed, "calibration").permutation(writers)[: len(writers) // 2]
     is_first_D: npt.NDArray[np.bool_] = np.isin(learners_D, first)

@@ -78,7 +78,7 @@ class Sources:
         )
 
     def deviations_with_seeds(self) -> Floats:
-        """(R,) deviations from the estimate, in the order of the resamples."""
+        """Return the (R,) deviations from the estimate, in the order of the resamples."""
         deviations = self.deviations
         for component in self.seeds:
             deviations = deviations + component.shifts
@@ -244,7 +244,7 @@ def document_variance(resamples: Resamples, parts: Sequence[Part]) -> float:
 
 
 def learner_influences(resamples: Resamples, parts: Sequence[Part]) -> Floats:
-    """(C,) contribution of each learner to the contrast."""
+    """Return the (C,) contribution of each learner to the contrast."""
     influence_C = np.zeros(resamples.clusters.count)
     for level in dict.fromkeys(part.level for part in parts):
         drawn = resamples.levels[level]

@@ -129,7 +129,7 @@ def spend(alphas: Floats, time: float) -> Floats:
 
 @lru_cache(maxsize=256)
 def _nominal_levels(seeds: int, most_seeds: int) -> Floats:
-    """(A,) nominal level of the look after this many seeds, for each total level."""
+    """Return the (A,) nominal level of the look after this many seeds, for each total level."""
     density_AZ = np.tile(np.exp(-(_Z**2) / 2.0) / np.sqrt(2.0 * np.pi), (len(_ALPHAS), 1))
     spent_A, boundary_A = np.zeros_like(_ALPHAS), np.full_like(_ALPHAS, np.inf)
     for look in range(LEAST_SEEDS, seeds + 1):

@@ -79,7 +79,7 @@ class LeakyDocuments:
         return measure(self._resamples, parts).ratio(confidence if has_interval else None)
 
     def _has_interval(self, places: Collection[str]) -> bool:
-        """Whether leaky and clean documents have enough writers in total, and more than one on each level."""
+        """Return whether leaky and clean documents have enough writers in total, and more than one on each level."""
         counts = {place: self._resamples.levels[place].clusters for place in places}
         leaky = [count for place, count in counts.items() if place.startswith(_leaky(""))]
         clean = [count for place, count in counts.items() if place.startswith(_clean(""))]

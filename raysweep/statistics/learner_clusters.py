@@ -67,7 +67,7 @@ class Clusters:
         return replace(self, code_of=code_of, strata=(*self.strata, (("further documents",), further)))
 
     def codes(self, documents: Ints) -> Ints:
-        """(D,) the cluster of each document."""
+        """Return the (D,) cluster of each document."""
         keys = (self.learner_of.get(document, document) for document in documents.tolist())
         return np.array([self.code_of[key] for key in keys], dtype=np.int64)
 

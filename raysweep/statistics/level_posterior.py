@@ -68,14 +68,14 @@ class ColdStart:
         return is_right_D
 
     def confusion(self) -> Ints:
-        """(K, K) counts of documents with visible text: true level by row, chosen level by column."""
+        """Return (K, K) counts of documents with visible text: true level by row, chosen level by column."""
         count = len(self.levels)
         cells = (self.truth * count + self.chosen)[self.is_seen]
         return np.bincount(cells, minlength=count**2).reshape(count, count).astype(np.int64)
 
 
 def log_posterior(visible_nats_DK: Floats, shares_K: Sequence[float]) -> Floats:
-    """(D, K) log probability of every level, given the nats of the visible text under its model."""
+    """Return the (D, K) log probability of every level, given the nats of the visible text under its model."""
     prior_K = np.log(np.asarray(shares_K, dtype=np.float64) / np.sum(shares_K))
     joint_DK = prior_K - visible_nats_DK
     posterior_DK: Floats = joint_DK - logsumexp(joint_DK, axis=1, keepdims=True)
@@ -83,7 +83,7 @@ def log_posterior(visible_nats_DK: Floats, shares_K: Sequence[float]) -> Floats:
 
 
 def mix(log_weights_DK: Floats, nats_DK: Floats) -> Floats:
-    """(D,) nats of the mixture: −ln Σ weight · exp(−nats)."""
+    """Return the (D,) nats of the mixture: −ln Σ weight · exp(−nats)."""
     mixed_D: Floats = -logsumexp(log_weights_DK - nats_DK, axis=1)
     return mixed_D
 

@@ -164,7 +164,7 @@ def read_losses(path: Path, levels: Sequence[str], *, only: str | None = None) -
 
 
 def document_values(losses: Mapping[str, LevelLosses], value_of: Mapping[int, Any]) -> dict[str, npt.NDArray[Any]]:
-    """(D,) a value for each document of each level."""
+    """Return (D,) values, one for each document of each level."""
     return {
         level: np.array([value_of[document] for document in of_level.documents.tolist()])
         for level, of_level in losses.items()
@@ -214,7 +214,7 @@ class _Rows:
                 yield batch.filter(pc.equal(batch["level"].cast(pa.string()), text_scalar(self.only)))
 
     def _may_have(self, group: int) -> bool:
-        """Whether the row group may contain rows of the level."""
+        """Return whether the row group may contain rows of the level."""
         if self.only is None:
             return True
         described = self.file.metadata.row_group(group)

@@ -126,7 +126,7 @@ def fit_mixed_model(
 
 
 def _log_ratios(table: LevelLosses, models: Sequence[str], roles: RoleModels, other: str) -> Floats:
-    """(D,) the general models' mean loss per token minus that of the other role's models."""
+    """Return (D,) the general models' mean loss per token minus that of the other role's models."""
 
     def mean_loss(role: str) -> Floats:
         columns = [models.index(model) for model in roles.of(role, table.level).values()]
@@ -136,7 +136,7 @@ def _log_ratios(table: LevelLosses, models: Sequence[str], roles: RoleModels, ot
 
 
 def _choose(documents: Ints, facts: DocumentFacts, seed: int) -> np.ndarray:
-    """(D,) mask of all documents, or of those by as many random learners as stay within the limit."""
+    """Return a (D,) mask of all documents, or of those by as many random learners as stay within the limit."""
     if len(documents) <= MOST_DOCUMENTS:
         return np.ones(len(documents), dtype=np.bool_)
     learners = _codes([facts.learner_of.get(document, str(document)) for document in documents.tolist()])

@@ -26,7 +26,7 @@ class RoleModels:
         object.__setattr__(self, "by_role", by_role)
 
     def is_planned(self, role: str) -> bool:
-        """Whether the config has a trial with this role, trained or not."""
+        """Return whether the config has a trial with this role, trained or not."""
         return bool(self.by_role.get(role)) or any(absent == role for absent, _ in self.absent)
 
     def of(self, role: str, level: str) -> Mapping[int, str]:

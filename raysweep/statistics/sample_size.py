@@ -140,7 +140,7 @@ def _spread_scale(freedom: float, count: int) -> Floats:
 
 @lru_cache(maxsize=4)
 def _normal_scores(count: int) -> Floats:
-    """(count,) evenly spread normal quantiles in ascending order, which is independent of the draws."""
+    """Return (count,) evenly spread normal quantiles in ascending order, independent of the draws."""
     scores: Floats = ndtri((np.arange(count) + 0.5) / count)
     scores.flags.writeable = False
     return scores

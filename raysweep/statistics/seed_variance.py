@@ -104,7 +104,7 @@ def estimate_seed_variance(
 
 @lru_cache(maxsize=64)
 def draw_order(count: int, seed: int, *purpose: str | int) -> Ints:
-    """(count,) a permutation drawn from the arguments; must not be modified.
+    """Return a (count,) permutation drawn from the arguments; must not be modified.
 
     With values drawn at random, the far tails of a t with one or two degrees of freedom would depend on chance.
     """
@@ -115,7 +115,7 @@ def draw_order(count: int, seed: int, *purpose: str | int) -> Ints:
 
 @lru_cache(maxsize=4)
 def _even_scores(count: int) -> Floats:
-    """(count,) evenly spread normal quantiles, ascending; must not be modified."""
+    """Return (count,) evenly spread normal quantiles, ascending; must not be modified."""
     scores: Floats = ndtri((np.arange(count) + 0.5) / count)
     scores.flags.writeable = False
     return scores
@@ -165,7 +165,7 @@ def seeds_of(parts: Sequence[Part]) -> list[tuple[int, ...]]:
 
 
 def gains_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
-    """(S,) contribution of each seed's models to the contrast."""
+    """Return the (S,) contribution of each seed's models to the contrast."""
     by_seed = np.zeros(len(seeds))
     for part in parts:
         if part.seeds == seeds:
@@ -175,7 +175,7 @@ def gains_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[i
 
 
 def influences_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Sequence[int]) -> Floats:
-    """(C, S) contribution of each learner to that of each seed's models."""
+    """Return the (C, S) contribution of each learner to that of each seed's models."""
     influence_CS = np.zeros((resamples.clusters.count, len(seeds)))
     for part in parts:
         if part.seeds == seeds:
@@ -186,7 +186,7 @@ def influences_by_seed(resamples: Resamples, parts: Sequence[Part], seeds: Seque
 
 
 def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: tuple[int, ...]) -> tuple[Floats, float]:
-    """(S,) `gains_by_seed`, and the variance between them that single learners explain, summed over learners.
+    """Return (S,) `gains_by_seed`, and the variance between them that single learners explain, summed over learners.
 
     Cached, because several claims use a level both by itself and among those alike.
     """

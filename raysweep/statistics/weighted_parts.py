@@ -74,7 +74,7 @@ class Part:
 
 
 def weigh_models(resamples: Resamples, parts: Sequence[Part]) -> Floats:
-    """(M,) weight of each model."""
+    """Return the (M,) weight of each model."""
     weights_M = np.zeros(len(resamples.models))
     for part in parts:
         weights_M[resamples.columns(part.names)] += part.weight / len(part.models)
@@ -82,7 +82,7 @@ def weigh_models(resamples: Resamples, parts: Sequence[Part]) -> Floats:
 
 
 def weigh_folds(resamples: Resamples, parts: Sequence[Part]) -> Floats:
-    """(F,) weight of each fold's mean; the parts must have all models of a fold or none."""
+    """Return the (F,) weight of each fold's mean; the parts must have all models of a fold or none."""
     weights_F = np.zeros(len(resamples.folds))
     for part in parts:
         weights_F += part.weight * resamples.fold_shares(part.names)
@@ -103,7 +103,7 @@ def weighted_sum(values: Floats, weights_M: Floats) -> Floats:
 
 @lru_cache(maxsize=64)
 def draw_t(freedom: float, count: int, seed: int, *purpose: str | int) -> Floats:
-    """(count,) values of Student's t, determined by the arguments; must not be modified."""
+    """Return (count,) values of Student's t, determined by the arguments; must not be modified."""
     draws: Floats = generator_for(seed, *purpose).standard_t(freedom, count)
     draws.flags.writeable = False
     return draws

@@ -42,7 +42,7 @@ class ClassificationFolder:
         return self.all_scores / corpus / f"{model}.json"
 
     def texts(self, corpus: str, number: int) -> Path:
-        """A part of the texts while it is scored; not an output."""
+        """Return the path of a part of the texts that is being scored; it is not an output."""
         return self.working / f"{corpus}-{number:05d}.parquet"
 
     @property

@@ -71,22 +71,22 @@ def commit_rank(path: str) -> int | None:
 
 
 def is_sealed_record(path: str) -> bool:
-    """Whether the file is a record that lists files with their digests."""
+    """Return whether the file is a record that lists files with their digests."""
     return _matches(path, (*_COMMITS[2], *_COMMITS[3]))
 
 
 def is_growing(path: str) -> bool:
-    """Whether a process keeps appending to the file or rewriting it."""
+    """Return whether a process keeps appending to the file or rewriting it."""
     return _matches(path, _GROWING)
 
 
 def is_in_checkpoint(path: str) -> bool:
-    """Whether the file belongs to a checkpoint."""
+    """Return whether the file belongs to a checkpoint."""
     return fnmatchcase(path, _CHECKPOINTS)
 
 
 def is_weights(path: str) -> bool:
-    """Whether the file holds weights or belongs to a checkpoint."""
+    """Return whether the file holds weights or belongs to a checkpoint."""
     return _matches(path, _WEIGHTS)
 
 
@@ -96,7 +96,7 @@ def is_large(path: str) -> bool:
 
 
 def is_working_file(path: str) -> bool:
-    """Whether the file matters only on this machine: locks, Ray's files, files being written."""
+    """Return whether the file matters only on this machine: locks, Ray's files, files being written."""
     if path in _LOCAL or path.startswith(_LOCAL_FOLDER):
         return True
     return any(part.startswith(".") and part.endswith((".part", ".old")) for part in path.split("/"))

@@ -70,7 +70,7 @@ def _grouping(corpus: Mapping[str, Any]) -> Block:
 
 
 def _is_leaking(evidence: Evidence) -> bool:
-    """Whether anything is in two splits that must not be."""
+    """Return whether anything is in two splits that must not be."""
     leakage = evidence.leakage or {}
     return any(leakage.get(f"{name}_in_two_splits") for name in ("ids", "learners", "texts", "near_duplicates"))
 
