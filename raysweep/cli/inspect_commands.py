@@ -24,7 +24,7 @@ def plan(
         str | None, typer.Option("--gpus", help="Also forecast these numbers of GPUs, such as 1,2,4,8.")
     ] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure this machine first (under a minute), and store the result.")
+        bool, typer.Option("--calibrate", help="Measure this machine first (about a minute), and store the result.")
     ] = False,
     force: ForceOption = None,
     power: Annotated[
