@@ -1,6 +1,5 @@
 """`raysweep init`: inspects a corpus, prints what it found, and writes an experiments.yaml that is ready to run."""
 
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,13 +9,14 @@ from typing import Any
 import typer
 import yaml
 
+from raysweep.cli.data_options import options_named
 from raysweep.cli.settings import DEFAULT_CONFIG
 from raysweep.config.data_settings import SplitConfig
 from raysweep.config.loading import check_file
 from raysweep.config.yaml_files import apply_overrides
 from raysweep.corpus.quarantine import count_by_reason
 from raysweep.corpus.survey import FEWEST_TEXTS, Survey, survey_corpus
-from raysweep.errors import ConfigError, InputError
+from raysweep.errors import ConfigError
 from raysweep.readers.locations import find_files
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.printable import say, shown
@@ -42,10 +42,8 @@ def init_corpus(
     path: Any = paths[0] if len(paths) == 1 else list(paths)
     settings = _given(overrides)
     files = find_files(path)
-    try:
+    with options_named({}):
         survey = survey_corpus(files, settings)
-    except InputError as error:
-        raise InputError(f"{error}{_as_option(str(error))}") from error
     for line in describe(survey, files):
         say(line)
     if not survey.is_order_known and "levels" not in settings:
@@ -171,14 +169,6 @@ profiles:
     evaluation: {{documents_per_level: 1000, examples_per_document: {_EXAMPLES}}}
     report: {{resamples: 10000}}
 """
-
-
-def _as_option(message: str) -> str:
-    """Say which option of `init` gives the setting that a message names."""
-    named = re.search(r"\bdata\.(\w+)", message)
-    if named is None or "--set" in message:
-        return ""
-    return f" (here: --set data.{'columns.ROLE=COLUMN' if named[1] == 'columns' else f'{named[1]}=…'})"
 
 
 def _given(overrides: Sequence[str]) -> dict[str, Any]:

@@ -194,11 +194,14 @@ def score(
 
     If it is stopped or killed, the same command resumes.
     """
+    from raysweep.cli.data_options import options_named
     from raysweep.cli.score_output import score_texts
 
     given = {"layout": layout, "format": format_, "columns.text": text_column, "columns.id": id_column}
     data = [*(set_ or ()), *(f"data.{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
-    with Settings(name=name, storage=storage, fetches="no checkpoints").fetched() as settings:
+    columns = {"--text-column": text_column, "--id-column": id_column}
+    run = Settings(name=name, storage=storage, fetches="no checkpoints")
+    with run.fetched() as settings, options_named(columns):
         score_texts(
             settings, corpus, out=out, data=data, models=model or (), with_tokens=tokens, inline=inline, force=force
         )
@@ -235,8 +238,10 @@ def classify(
 ) -> None:
     """Predict levels of texts from perplexities and baselines."""
     from raysweep.cli.classify_output import classify_texts
+    from raysweep.cli.data_options import options_named
 
-    with Settings(name=name, storage=storage, fetches="no checkpoints").fetched() as settings:
+    run = Settings(name=name, storage=storage, fetches="no checkpoints")
+    with run.fetched() as settings, options_named({}):
         classify_texts(
             settings,
             corpus,

@@ -326,6 +326,14 @@ def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path)
     }  # fmt: skip
 
 
+def test_a_file_called_data_csv_is_not_taken_for_a_setting(command, tmp_path):
+    """The option in the message was --set data.csv=… instead of that of the encoding."""
+    (tmp_path / "data.csv").write_bytes("id,level,text\n".encode("utf-16"))
+    told = str(command("init", "data.csv", "--yes").exception)
+    assert "data.csv: is UTF-16" in told
+    assert told.endswith("(here: --set data.encoding=…)")
+
+
 @pytest.mark.parametrize(
     ("content", "sets", "message"),
     [

@@ -520,6 +520,13 @@ def test_rows_without_a_text_are_set_aside_and_listed(score, tmp_path):
         (["texts.csv", "--set", "data.quotes=odd"], ConfigError, "--set data.quotes: found 'odd'"),
         (["none.csv"], InputError, "found 'none.csv', no such file"),
         (["empty.csv"], InputError, "none of its 1 rows holds a text (1 empty text)"),
+        (
+            ["columns.csv", "--text-column", "essay"],
+            InputError,
+            "no column 'essay'. Found the columns 'a', 'b'. Name yours in data.columns (here: --text-column COLUMN)",
+        ),
+        (["columns.csv", "--text-column", "a", "--id-column", "c"], InputError, "(here: --id-column COLUMN)"),
+        (["columns.csv", "--set", "data.columns.text=c"], InputError, "(here: --set data.columns.ROLE=COLUMN)"),
         (["columns.csv"], InputError, "Name yours in data.columns, such as --set data.columns.text=COLUMN"),
     ],
 )
