@@ -102,7 +102,7 @@ def check(
 
 
 @app.command()
-@with_settings(skip_empty=True, fetches="small")
+@with_settings(skip_empty=True, fetches="small", needs_run=True)
 def status(
     settings: Settings,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every second until the run ends.")] = False,
@@ -138,7 +138,7 @@ def doctor(settings: Settings, json: JsonOption = False) -> None:
 
 
 @app.command()
-@with_settings(fetches="no weights")
+@with_settings(fetches="no weights", needs_run=True)
 def preview(
     settings: Settings,
     level: Annotated[str | None, typer.Option("--level", help="Only this level.")] = None,
@@ -151,7 +151,7 @@ def preview(
 
 
 @app.command()
-@with_settings(overrides=False, reads_config=False, fetches="small")
+@with_settings(overrides=False, reads_config=False, fetches="small", needs_run=True)
 def logs(
     settings: Settings,
     trial: Annotated[str, typer.Argument(help="A trial, or a sample of a search (A2/samples/03).")],
@@ -192,7 +192,7 @@ def diff(
 
 
 @app.command()
-@with_settings(overrides=False, fetches="all")
+@with_settings(overrides=False, fetches="all", needs_run=True)
 def check_run(settings: Settings) -> None:
     """Compare every file of a run with its records."""
     from collections import Counter

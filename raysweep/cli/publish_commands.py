@@ -19,7 +19,7 @@ _SHOWN_PER_FILE = 5
 
 
 @app.command()
-@with_settings(overrides=False, reads_config=False, fetches="no checkpoints")
+@with_settings(overrides=False, reads_config=False, fetches="no checkpoints", needs_run=True)
 def bundle(
     settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="The zip to write.")] = Path("evidence.zip"),
@@ -72,7 +72,7 @@ def verify(
 
 
 @app.command()
-@with_settings(overrides=False, reads_config=False, fetches="no checkpoints")
+@with_settings(overrides=False, reads_config=False, fetches="no checkpoints", needs_run=True)
 def push(
     settings: Settings,
     model: Annotated[str, typer.Option("--model", metavar="TRIAL", help="The trial whose model is pushed.")],

@@ -82,14 +82,14 @@ def train(
 
 
 @app.command()
-@with_settings(allow_leaks=True, skip_empty=True, quiet=True)
+@with_settings(allow_leaks=True, skip_empty=True, quiet=True, needs_run=True)
 def evaluate(settings: Settings, force: ForceOption = None, inline: InlineOption = False) -> None:
     """Score every trained model on every level's test documents."""
     _do_stages(settings, ["evaluate"], force, inline=inline)
 
 
 @app.command()
-@with_settings(allow_leaks=True, skip_empty=True, quiet=True)
+@with_settings(allow_leaks=True, skip_empty=True, quiet=True, needs_run=True)
 def report(settings: Settings, force: ForceOption = None) -> None:
     """Write the report from the saved scores."""
     _do_stages(settings, ["report"], force, inline=True)

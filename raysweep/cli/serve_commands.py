@@ -27,7 +27,7 @@ TokenOption = Annotated[
 
 
 @app.command("try")
-@with_settings(overrides=False, reads_config=False, fetches="no checkpoints")
+@with_settings(overrides=False, reads_config=False, fetches="no checkpoints", needs_run=True)
 def try_models(
     settings: Settings,
     host: HostOption = "127.0.0.1",
@@ -73,7 +73,7 @@ def try_models(
 
 
 @app.command("serve")
-@with_settings(overrides=False, reads_config=False, fetches="no checkpoints")
+@with_settings(overrides=False, reads_config=False, fetches="no checkpoints", needs_run=True)
 def serve_models(
     settings: Settings,
     replicas: Annotated[

@@ -43,6 +43,8 @@ class Settings:
     """Levels that were found to have too few texts."""
     fetches: str = ""
     """What a command that only inspects a run fetches from object storage, as `staging.run_view.fetched` takes it."""
+    needs_run: bool = False
+    """Refuse the name of no run where there are other runs: it is probably misspelt."""
 
     @cached_property
     def _loaded(self) -> "tuple[str, Config]":
@@ -99,7 +101,25 @@ class Settings:
 
                 for name in {self.folder.name, *runs}:
                     stack.enter_context(fetched(self.address, name, self.fetches))
+            if self.needs_run:
+                self._refuse_misspelt_name()
             yield replace(self)
+
+    def _refuse_misspelt_name(self) -> None:
+        """Without any other run the command itself says how to make one."""
+        from raysweep.storage.run_folder import RunFolder
+
+        place = self.folder.root.parent
+        if self.address is not None or self.folder.root.is_dir() or not place.is_dir():
+            return
+        if not (others := sorted(path.name for path in place.iterdir() if RunFolder(path).record.is_file())):
+            return
+        from raysweep.config.error_messages import did_you_mean
+        from raysweep.errors import ConfigError
+
+        where = "" if self.storage == DEFAULT_STORAGE else f" --storage {shlex.quote(self.storage)}"
+        hint = did_you_mean(self.folder.name, others) or f"; `raysweep runs{where}` lists those there are"
+        raise ConfigError(f"--name: no run '{self.folder.name}' in {place}{hint}")
 
     def refuse_mistakes(self) -> None:
         """Read the config and the run's name, to raise whatever is wrong with them."""
@@ -175,6 +195,7 @@ def with_settings(
     quiet: bool = False,
     reads_config: bool = True,
     fetches: str = "",
+    needs_run: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options, which it receives as `Settings`, its first argument.
 
@@ -185,6 +206,7 @@ def with_settings(
         quiet: whether it has --quiet.
         reads_config: whether mistakes in the config end the command before it begins.
         fetches: for a command that only inspects a run, what it inspects; see `Settings.fetches`.
+        needs_run: whether it needs a run that is there; see `Settings.needs_run`.
     """
     asked = [(_SET, overrides), (_ALLOW_LEAKS, allow_leaks), (_SKIP_EMPTY, skip_empty), (_QUIET, quiet)]
     common = [*_COMMON, *(option for option, is_asked in asked if is_asked)]
@@ -204,6 +226,7 @@ def with_settings(
                 skips_empty=values.get("skip_empty", False),
                 is_quiet=values.get("quiet", False),
                 fetches=fetches,
+                needs_run=needs_run,
             )
             if reads_config:
                 settings.refuse_mistakes()

@@ -138,7 +138,7 @@ def infill(
             first_word=first_word, min_words=min_words, max_words=max_words, forbidden=tuple(forbid or ())
         ),
     }
-    settings = Settings(name=name, storage=storage, fetches="no checkpoints")
+    settings = Settings(name=name, storage=storage, fetches="no checkpoints", needs_run=True)
     with choose_models(settings, model, all_levels=all_levels) as chosen:
         import_quickly("raysweep.evaluation.infilling")
         if csv is None or out is None:
@@ -200,7 +200,7 @@ def score(
     given = {"layout": layout, "format": format_, "columns.text": text_column, "columns.id": id_column}
     data = [*(set_ or ()), *(f"data.{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
     columns = {"--text-column": text_column, "--id-column": id_column}
-    run = Settings(name=name, storage=storage, fetches="no checkpoints")
+    run = Settings(name=name, storage=storage, fetches="no checkpoints", needs_run=True)
     with run.fetched() as settings, options_named(columns):
         score_texts(
             settings, corpus, out=out, data=data, models=model or (), with_tokens=tokens, inline=inline, force=force
@@ -240,7 +240,7 @@ def classify(
     from raysweep.cli.classify_output import classify_texts
     from raysweep.cli.data_options import options_named
 
-    run = Settings(name=name, storage=storage, fetches="no checkpoints")
+    run = Settings(name=name, storage=storage, fetches="no checkpoints", needs_run=True)
     with run.fetched() as settings, options_named({}):
         classify_texts(
             settings,
@@ -256,7 +256,7 @@ def classify(
 
 
 @app.command("ilm-export")
-@with_settings(fetches="no weights")
+@with_settings(fetches="no weights", needs_run=True)
 def ilm_export(
     settings: Settings,
     out: Annotated[Path, typer.Option("--out", help="Folder for the pickles.")] = Path("ilm"),

@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from raysweep.cli.app import app
 from raysweep.config.loading import dump_config, parse_config
+from raysweep.errors import ConfigError
+from raysweep.storage.atomic_files import write_json
 from raysweep.storage.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +88,28 @@ def test_status_of_a_run_that_never_was_is_an_error(tmp_path):
     assert done.returncode == 2
     assert "no run 'pilto' in " in done.stderr
     assert f"`raysweep runs --storage {shlex.quote(str(tmp_path))}` lists those there are" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bundle"], ["push", "--model", "A1", "--to", "me/a", "--licence", "mit"], ["status"], ["logs", "A1"],
+        ["preview"], ["check-run"], ["report"], ["evaluate"], ["try"], ["serve"],
+        ["infill", "--model", "A1", "A [word]."], ["score", "texts.csv"], ["classify", "texts.csv"],
+    ],
+)  # fmt: skip
+def test_a_misspelt_run_is_told_with_the_nearest_name(tmp_path, monkeypatch, words):
+    """The message suggested to make a run of the misspelt name; without a near name, it lists the runs."""
+    (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
+    for name in ("pilot", "paper"):
+        write_json(RunFolder(tmp_path / "runs" / name).record, {"name": name})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments.yaml").write_text((ROOT / "experiments.yaml").read_text())
+    for name, hint in (("pilto", "; did you mean 'pilot'?"), ("x", "; known are paper, pilot")):
+        told = CliRunner().invoke(app, [*words, "--name", name])
+        assert isinstance(told.exception, ConfigError)
+        assert str(told.exception) == f"--name: no run '{name}' in {tmp_path / 'runs'}{hint}"
+        assert not (tmp_path / "runs" / name).exists()
 
 
 def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):
