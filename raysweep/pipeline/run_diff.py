@@ -59,9 +59,13 @@ def read_compared(name: str, *, folder: RunFolder) -> Compared:
     for root in (folder.trial(name).root, folder.root.parent / before / "trials" / after, Path(name).expanduser()):
         if (trial := TrialFolder(root)).record.exists() and root.name:
             return _trial(name, trial)
+    run_name, trial_name = (before, after) if after else (folder.root.name, name)
+    trial_of = f"a trial '{trial_name}' of the run '{run_name}' with a record"
+    if not (folder.root.parent / run_name).is_dir():
+        trial_of += f" (there is no run '{run_name}'; --name names the run of a trial)"
     raise ConfigError(
-        f"'{name}': found neither a run of this name in {folder.root.parent}, nor a trial of {folder.root.name} "
-        "with a record, nor a folder of either; give a run, a trial, or RUN/TRIAL"
+        f"'{name}': found neither a run of this name in {folder.root.parent}, nor {trial_of}, "
+        "nor a folder of either; give a run, a trial, or RUN/TRIAL"
     )
 
 

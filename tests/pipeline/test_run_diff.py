@@ -75,6 +75,17 @@ def test_a_name_that_is_neither_is_refused(pilot):
         differences(pilot, "C9", "A1")
 
 
+def test_the_run_of_a_trial_that_is_not_there_is_named(pilot):
+    """The message named the run of the profile, also for a trial of another run."""
+    for name, told in (
+        ("other/C9", "nor a trial 'C9' of the run 'other' with a record, nor a folder"),
+        ("C9", "nor a trial 'C9' of the run 'pilot' with a record, nor a folder"),
+        ("oter/A1", r"nor a trial 'A1' of the run 'oter' with a record \(there is no run 'oter'; --name names"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            differences(pilot, name, "A1")
+
+
 def test_runs_with_different_tokenizers_are_compared_in_bits_per_byte(tmp_path, capsys):
     """Their tokens differ, and so do their losses per token; the test also covers a tokenizer set in only one run."""
     for name, tokenizer, bits in (("old", None, 1.5), ("gpt2", "gpt2", 1.5), ("corpus", "corpus", 1.25)):
