@@ -81,9 +81,17 @@ class TrainStage(Stage):
         if precision is not None:
             say_if_unlike(self.config, precision, listener.say)
         for target in decisions.todo:
-            if target.name in self.extended and target.is_changed and target.name not in decisions.fresh:
+            if target.name not in self.extended or target.name in decisions.fresh:
+                continue
+            if target.is_changed:
                 listener.say(f"{target.name}: goes on with the training that is done ({changes_of(target)})")
                 extend_training(self.folder.trial(target.name), target)
+            else:
+                steps = self.trials[target.name].settings.steps
+                begun = "is not finished" if target.record is not None else "has not begun"
+                listener.say(
+                    f"{target.name}: --extend changes nothing, since its training {begun}; it goes to step {steps:,}"
+                )
         tasks = train_tasks(
             self.config,
             self.folder,

@@ -73,6 +73,14 @@ def test_an_extended_training_is_one_in_one_go(short, extend, tmp_path):
     assert read_record(run.folder.trial("A1")).attempts == 2
 
 
+def test_what_is_not_trained_yet_is_told_not_to_be_extended(extend):
+    """The option was ignored without a word."""
+    run = extend(changes(), executor=CountingExecutor(), extended=("A1",))
+    run.do("prepare", "mask", "train")
+    told = "A1: --extend changes nothing, since its training has not begun; it goes to step 4"
+    assert [line for line in run.listener.lines if "--extend" in line] == [told]
+
+
 def test_a_second_time_there_is_nothing_to_do(short, extend):
     """The very same command does nothing."""
     extend(changes(steps=8)).do()
