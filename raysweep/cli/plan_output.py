@@ -15,6 +15,7 @@ from raysweep.cli.seed_rows import count_words, label_of, rows_of
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole, amount, duration, plain_table, size
 from raysweep.config.schema import Config
+from raysweep.config.search_checks import tried_values
 from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
 from raysweep.pipeline.outlook import Outlook, foresee
 from raysweep.pipeline.plan_notes import describe_transfers
@@ -121,7 +122,7 @@ def print_plan(
         console.print()
         console.print(_span_table([makespan_json(here), *spans]))
     console.print()
-    for line in _closing_lines(everything, here, todo):
+    for line in [*_closing_lines(everything, here, todo), *_searched_steps_lines(trials)]:
         console.print(line, markup=False)
     if todo and settings.address is not None:
         console.print(describe_transfers(here.trials, folder), markup=False)
@@ -223,6 +224,16 @@ def _branches(rows: Mapping[str, Sequence[str]], trials: Mapping[str, Trial]) ->
             yield from below(row, before + ("   " if is_last else "│  "))
 
     return below(None, "")
+
+
+def _searched_steps_lines(trials: Mapping[str, Trial]) -> list[str]:
+    searches = {label_of(row, names): trials[names[0]].settings for row, names in rows_of(trials).items()}
+    return [
+        f"{label}: its steps are searched; the forecast takes every sample to have the most, "
+        f"{max(tried_values(settings, 'steps')):,}"
+        for label, settings in searches.items()
+        if settings.search is not None and "steps" in settings.search.space
+    ]
 
 
 def _reason_lines(outlook: Outlook, trials: Mapping[str, Trial]) -> list[str]:

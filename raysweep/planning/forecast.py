@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raysweep.config.schema import Config
+from raysweep.config.search_checks import tried_values
 from raysweep.config.training_settings import TrialConfig
 from raysweep.planning.rates import ROW_S, DataSize, Rates
 from raysweep.scheduling.order import lower_bound, remaining_path, share_of_gpus, simulate
@@ -80,14 +81,15 @@ class Makespan:
 def forecast_trial(
     trial: Trial, rates: Rates, data: DataSize, *, gpus: float, together: int, split_train: float
 ) -> TrialForecast:
-    """Forecast one trial.
+    """Forecast one trial; if its steps are searched, every sample is taken to have the most.
 
     Args:
         gpus: GPUs that it requests; each whole GPU is a worker that shares its steps.
         together: simultaneous trainings on the device, including this one.
         split_train: share of the documents that is trained on.
     """
-    settings, slow, share = trial.settings, rates.slow_down_of(together), share_of_gpus(gpus)
+    settings = trial.settings.model_copy(update={"steps": max(tried_values(trial.settings, "steps"))})
+    slow, share = rates.slow_down_of(together), share_of_gpus(gpus)
     search = settings.search
     samples = search.samples if search else 1
     trainings = samples * (share_of_steps(settings, search) if search else 1.0)

@@ -121,3 +121,11 @@ def test_check_notes_a_level_that_no_trial_trains_on(command):
     checked = command("check", "--set", 'trials={"A1": {"levels": ["A1"], "steps": 2}}')
     assert checked.exit_code == 0
     assert "note: no trial trains on C1 of data.levels" in checked.output
+
+
+def test_a_plan_says_which_steps_a_search_is_forecast_with(command):
+    """Its own steps stand in the config too, and are not those of its samples."""
+    space = "{samples: 2, space: {steps: {low: 2, high: 3000}}}"
+    told = command("plan", "--set", "trials.A1.warmup_steps=0", "--set", f"trials.A1.search={space}").stdout
+    assert "A1: its steps are searched; the forecast takes every sample to have the most, 3,000\n" in told
+    assert "6,000 steps in all" in told

@@ -114,3 +114,16 @@ def test_a_trainings_start_is_foretold_as_the_run_will_start_it(monkeypatch, tmp
     )
     overheads = forecast_run(config, expand_trials(config), RunFolder(tmp_path / "run")).rates.overheads
     assert (overheads.trial_start_s, overheads.first_trial_start_s) == expected
+
+
+@pytest.mark.parametrize("searched", [{"low": 100, "high": 4000}, {"choices": [4000, 100]}])
+def test_searched_steps_are_forecast_as_the_most_that_a_sample_may_have(tmp_path, searched):
+    """The forecast was that of the trial's own steps, which no sample has."""
+
+    def forecast(steps, space):
+        search = {"samples": 4, "asha": {}, "space": {"learning_rate": {"low": 1e-5, "high": 1e-3}, **space}}
+        trial = {"levels": ["A1"], "steps": steps, "warmup_steps": 0, "evaluate_every": 50, "search": search}
+        config = parse_config({"data": {"levels": ["A1"]}, "trials": {"A1": trial}})
+        return forecast_run(config, expand_trials(config), RunFolder(tmp_path / "run")).trials["A1"]
+
+    assert forecast(200, {"steps": searched}) == forecast(4000, {})
