@@ -3,13 +3,16 @@
 Logs, checkpoints and other files that change while a run works are not recorded; their place and name identify them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysweep.config.fingerprints import changed_fields
+from raysweep.config.loading import read_resolved_config
 from raysweep.errors import DamagedError, EarlierVersionError, InputError
 from raysweep.pipeline.run_record import read_run
-from raysweep.scheduling.records import read_record
+from raysweep.scheduling.records import State, read_record
+from raysweep.scheduling.trials import Trial, expand_trials, training_settings
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.digests import Outputs, find_damage, read_sealed
 from raysweep.storage.run_folder import RunFolder, TrialFolder
@@ -42,13 +45,15 @@ def check_files(folder: RunFolder) -> list[CheckedFile]:
     if not folder.root.is_dir():
         raise InputError(f"{folder.root}: there is no such run; see --name and --storage")
     checked: dict[str, CheckedFile] = {}
+    trials = expand_trials(read_resolved_config(folder)) if folder.config.exists() else {}
     for record in _records(folder):
         try:
             recorded = _read_outputs(folder, record)
         except (DamagedError, EarlierVersionError) as error:
             checked[_name(folder, record)] = _checked(folder, record, "changed", str(error).partition(": ")[2])
             continue
-        checked[_name(folder, record)] = _checked(folder, record, "ok")
+        why = _of_another_training(folder, record, trials)
+        checked[_name(folder, record)] = _checked(folder, record, "changed" if why else "ok", why)
         for root, outputs in recorded:
             bad = {damage.path: damage for damage in find_damage(root, outputs)}
             for path in (root / name for name in outputs):
@@ -81,6 +86,21 @@ def _read_outputs(folder: RunFolder, record: Path) -> list[tuple[Path, Outputs]]
         return [(record.parent, read_sealed(record, fix="score the texts again with --force classify")["outputs"])]
     trial = read_record(TrialFolder(record.parent))
     return [] if trial is None else [(record.parent, trial.outputs)]
+
+
+def _of_another_training(folder: RunFolder, record: Path, trials: Mapping[str, Trial]) -> str:
+    """Say whose record is in a trial's folder instead of its own; '' if it is its own, or no trial's."""
+    trial = read_record(TrialFolder(record.parent)) if record.name == TrialFolder(record.parent).record.name else None
+    if trial is None:
+        return ""
+    name = record.parent.relative_to(folder.trials).as_posix()
+    if trial.trial != name:
+        return f"is the record of trial '{trial.trial}'"
+    if name not in trials or trial.state is not State.DONE:
+        return ""
+    settings = training_settings(trials[name])
+    changes = changed_fields({key: trial.identity.get(key) for key in settings}, settings)
+    return f"was trained with other settings than {folder.config.name} has ({'; '.join(changes)})" if changes else ""
 
 
 def _what_it_is(folder: RunFolder, path: Path) -> str:

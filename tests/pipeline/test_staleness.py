@@ -1,15 +1,17 @@
 """What is made again when something it rests on has changed, and what is refused when a file is damaged: a table."""
 
 import random
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
+from raysweep.config.loading import read_resolved_config
 from raysweep.errors import ChangedError, ConfigError, DamagedError, EarlierVersionError, InputError
 from raysweep.pipeline import identities
 from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.run_record import read_run
-from raysweep.scheduling.records import read_record
+from raysweep.scheduling.records import read_record, write_record
 from raysweep.storage.digests import read_sealed
 from raysweep.storage.run_folder import RunFolder
 from tests.pipeline.conftest import TINY
@@ -183,6 +185,30 @@ def test_every_file_of_a_finished_run_is_as_recorded_until_one_is_not(folder):
         "trials/C1/trial.json": "changed",
         "evaluation/cells/start.json": "changed",
         "report/report.html": "missing",
+    }
+
+
+def test_trial_folders_that_changed_places_are_named(folder):
+    """Every file has its digest, but `run` would refuse the trials: each folder holds the other's model."""
+    first, second = folder.trial("A1").root, folder.trial("C1").root
+    first.rename(folder.trials / "aside")
+    second.rename(first)
+    (folder.trials / "aside").rename(second)
+    bad = {file.path: file.detail for file in check_files(folder) if file.is_bad}
+    assert bad == {
+        "trials/A1/trial.json": "is the record of trial 'C1'",
+        "trials/C1/trial.json": "is the record of trial 'A1'",
+    }
+
+
+def test_a_record_of_the_same_trial_in_another_run_is_named(folder):
+    """A trial's folder was copied from a run with other settings."""
+    record = read_record(folder.trial("A1"))
+    write_record(folder.trial("A1"), replace(record, identity={**record.identity, "steps": 5}))
+    bad = {file.path: file.detail for file in check_files(folder) if file.is_bad}
+    steps = read_resolved_config(folder).trials["A1"].steps
+    assert bad == {
+        "trials/A1/trial.json": f"was trained with other settings than config.yaml has (steps: 5 → {steps})"
     }
 
 
