@@ -56,8 +56,9 @@ class LikenessMeter:
         self._found: dict[str, Counter[str]] = {}
 
     def add(self, model: str, texts: Sequence[str]) -> None:
-        """Classify and count texts that a model filled."""
-        self._found.setdefault(model, Counter()).update(self._classifier.predict(texts)["level"])
+        """Classify and count texts that a model filled, except empty ones, which have no level."""
+        kept = [text for text in texts if text.strip()]
+        self._found.setdefault(model, Counter()).update(self._classifier.predict(kept)["level"])
 
     def describe(self, model: str, level: str | None) -> dict[str, float]:
         """Return the share of each level among the model's texts, and their likeness to documents of its level.

@@ -37,9 +37,9 @@ class LevelClassifier:
             ids: names of the texts, which determine their masks; see `TrainedModel.score`.
 
         Raises:
-            InputError: a text is not a string, or cannot be encoded in UTF-8.
+            InputError: a text is not a string, is empty, or cannot be encoded in UTF-8.
         """
-        checked = read_texts(texts, ids)
+        checked = read_texts(texts, ids, may_be_empty=False)
         columns = []
         for model in self.models.values():
             scores = model.score_texts(checked.texts, checked.ids)

@@ -38,13 +38,13 @@ class LevelPredictor:
         """Compute the probability of each level for each text.
 
         The table has a row per text, in order: `text` (its number), `level` (the most likely one), and a column per
-        level.  For a text without a token to predict (an empty text, or a single token) only the shares matter.
+        level.  For a text of a single token, which is not predicted, only the shares matter.
 
         Raises:
-            InputError: a text is not a string, or cannot be encoded in UTF-8.
+            InputError: a text is not a string, is empty, or cannot be encoded in UTF-8.
             DamagedError: a model's files are missing or were changed.
         """
-        checked = read_texts(texts)
+        checked = read_texts(texts, may_be_empty=False)
         scores = [model.score_texts(checked.texts, checked.ids, infills=False) for model in self.models.values()]
         probabilities_DK = self.posterior(np.stack([score.nats for score in scores], axis=1))
         levels = np.array(list(self.models))

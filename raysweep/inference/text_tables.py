@@ -24,14 +24,18 @@ class CheckedTexts:
     ids: list[str]
 
 
-def read_texts(texts: str | Iterable[str], ids: Sequence[str] | None = None) -> CheckedTexts:
+def read_texts(
+    texts: str | Iterable[str], ids: Sequence[str] | None = None, *, may_be_empty: bool = True
+) -> CheckedTexts:
     """Check texts; a string is a single text.
 
     Args:
         ids: a name for each text; if None, the digest of the text.
+        may_be_empty: whether a text may be empty or of spaces alone.
 
     Raises:
-        InputError: a text is not a string, or cannot be encoded in UTF-8; or the numbers of ids and texts differ.
+        InputError: a text is not a string, is empty but may not be, or cannot be encoded in UTF-8; or the numbers of
+            ids and texts differ.
     """
     listed = [texts] if isinstance(texts, str) else list(texts)
     for number, text in enumerate(listed):
@@ -39,6 +43,8 @@ def read_texts(texts: str | Iterable[str], ids: Sequence[str] | None = None) -> 
             raise InputError(f"text {number}: found {type(text).__name__}; must be a string")
         if not text.isascii():
             _refuse_surrogates(text, number)
+        if not (may_be_empty or text.strip()):
+            raise InputError(f"text {number}: found {text[:20]!r}; it is empty and has no level. Leave it out")
     if ids is not None and len(ids) != len(listed):
         raise InputError(f"ids: found {len(ids):,} for {len(listed):,} texts; give one for each text, or none at all")
     return CheckedTexts(texts=listed, ids=list(map(str, ids)) if ids is not None else list(map(digest_text, listed)))

@@ -146,11 +146,12 @@ def test_tokens_add_up_to_their_text(run):
 
 
 def test_levels_follow_bayes_rule_with_the_run_s_shares_and_temperature(run):
-    """p(level | text) ∝ share × exp(−nats / T); an empty text leaves the shares."""
+    """p(level | text) ∝ share × exp(−nats / T); a text of a single token leaves the shares."""
+    texts = [text for text in TEXTS if text]
     (family,) = [each for each in run.evidence.cold_start if each.family == "specialised"]
     for predictor in (run.levels, dataclasses.replace(run.levels, temperature=20.0)):
-        found = predictor.predict(TEXTS)
-        nats = np.stack([run[family.experts[level]].score(TEXTS)["nats"] for level in family.levels], axis=1)
+        found = predictor.predict(texts)
+        nats = np.stack([run[family.experts[level]].score(texts)["nats"] for level in family.levels], axis=1)
         weights = np.array([family.shares[level] for level in family.levels]) * np.exp(-nats / predictor.temperature)
         expected = weights / weights.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(found[list(family.levels)], expected, atol=1e-9)
@@ -160,6 +161,15 @@ def test_levels_follow_bayes_rule_with_the_run_s_shares_and_temperature(run):
         run.level_predictor("best")
     with pytest.raises(InputError, match="by transfer models; they need the scores of two"):
         run.level_predictor("transfer")
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_text_has_no_level(run, text):
+    """The shares of the levels alone would give it the most frequent one, as if something were known about it."""
+    classifier = LevelClassifier(pipeline=None, levels=("A1", "C1"), models=run.levels.models)
+    for predict in (run.levels.predict, classifier.predict):
+        with pytest.raises(InputError, match=r"text 1: found '.*'; it is empty and has no level"):
+            predict(["I like apples.", text])
 
 
 def test_infill_is_the_one_infiller(run):

@@ -207,9 +207,7 @@ def test_a_record_of_the_same_trial_in_another_run_is_named(folder):
     write_record(folder.trial("A1"), replace(record, identity={**record.identity, "steps": 5}))
     bad = {file.path: file.detail for file in check_files(folder) if file.is_bad}
     steps = read_resolved_config(folder).trials["A1"].steps
-    assert bad == {
-        "trials/A1/trial.json": f"was trained with other settings than config.yaml has (steps: 5 → {steps})"
-    }
+    assert bad == {"trials/A1/trial.json": f"was trained with other settings than config.yaml has (steps: 5 → {steps})"}
 
 
 def test_a_run_that_does_not_exist_cannot_be_checked(tmp_path):
