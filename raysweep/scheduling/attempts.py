@@ -100,7 +100,8 @@ class _Walk:
     def _begin(self, event: Event) -> None:
         if self.phase != "over":
             # Its end is unknown: count it as running until its last write, at most until now.
-            self._lose(min(event["at"], event.get("last_written_at") or self.since))
+            written_at = event.get("last_written_at", event.get("last_sign"))  # the name in earlier versions
+            self._lose(min(event["at"], written_at or self.since))
         self.slots = float(event["slots"])
         self._enter("begin", event["at"])
 

@@ -68,6 +68,12 @@ def test_a_trial_on_half_a_gpu_counts_half():
     assert slot_seconds(half)["useful"] == 40
 
 
+def test_a_killed_attempt_of_an_earlier_version_counts_until_its_last_write():
+    """Earlier versions noted the last write as `last_sign`."""
+    again = {"what": "begin", "at": 1000, "slots": 1.0, "unit": "gpu", "last_sign": 200}
+    assert slot_seconds([begin(0), start(10), again, over(1000)])["wasted"] == 190
+
+
 def test_the_time_until_the_next_run_of_the_command_costs_nothing(tmp_path):
     """Between the kill, whose time nobody recorded, and the next command, no GPU was held."""
     folder = TrialFolder(tmp_path / "A1")
