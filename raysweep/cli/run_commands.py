@@ -43,7 +43,9 @@ def run(
     inline: InlineOption = False,
     fail_fast: FailFastOption = False,
     extend: ExtendOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan, like `raysweep plan`.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the plan, like `raysweep plan`; files are compared by size.")
+    ] = False,
 ) -> None:
     """Execute every stage that is not done, from prepare to report."""
     if dry_run:
