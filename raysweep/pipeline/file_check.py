@@ -67,20 +67,6 @@ def check_files(folder: RunFolder) -> list[CheckedFile]:
     return [checked[name] for name in sorted(checked)]
 
 
-def refuse_damage(folder: RunFolder) -> None:
-    """Refuse a run of which a recorded file is missing or was changed; reads all recorded files.
-
-    Raises:
-        InputError: there is no such run.
-        DamagedError: names the first such file.
-    """
-    if bad := [file for file in check_files(folder) if file.is_bad]:
-        raise DamagedError(
-            f"{folder.root / bad[0].path}: {bad[0].detail or bad[0].state}; {len(bad):,} damaged in all. `raysweep "
-            "check-run` lists them, and the run's command names what makes them again"
-        )
-
-
 def _records(folder: RunFolder) -> Iterator[Path]:
     found = [folder.record, *folder.trials.glob("*/trial.json"), *folder.trials.glob("*/samples/*/trial.json")]
     for place in (folder, *(folder.further(path.name) for path in folder.corpora.glob("*"))):
