@@ -35,7 +35,7 @@ def load(run: str | os.PathLike[str], *, device: str | None = None) -> "LoadedRu
 
     Raises:
         InputError: there is no run, or no such device.
-        ConfigError: the address is none of object storage.
+        ConfigError: the address is not one of object storage.
         StorageError: the object storage does not answer, or refuses.
     """
     from raysweep.errors import InputError
@@ -66,7 +66,7 @@ def load_model(model: str | os.PathLike[str], *, device: str | None = None) -> "
 
     Raises:
         InputError: there is no such model or device, or it is no GPT-2.
-        ConfigError: the address is none of object storage.
+        ConfigError: the address is not one of object storage.
         StorageError: the object storage does not answer, or refuses.
     """
     from raysweep.inference.loaded_run import open_model

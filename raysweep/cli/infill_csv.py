@@ -232,7 +232,7 @@ def _likeness_meter(chosen: ChosenModels, classifier: Path | None) -> "LikenessM
 
 
 def _is_other_text(template: Any, original: str) -> bool:
-    """Whether a text cannot be the one blank's answer: it repeats text around the blank, or has too many words."""
+    """Tell whether a text cannot be the one blank's answer: it repeats text around the blank, or has too many words."""
     from raysweep.evaluation.answer_words import words_of
     from raysweep.masking.vocabulary import Kind
 

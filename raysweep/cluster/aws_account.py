@@ -182,7 +182,7 @@ def worker_policy(bucket: str) -> dict[str, Any]:
 
 
 def head_policy(bucket: str, cluster: str, region: str) -> dict[str, Any]:
-    """Return the permissions of the head: also start workers with their profile, and tag and terminate instances."""
+    """Return the head's permissions: also start workers with their profile, tag and end this cluster's instances."""
     policy = worker_policy(bucket)
     here = {"aws:RequestedRegion": region}
     of_cluster = {"StringEquals": {**here, "ec2:ResourceTag/ray-cluster-name": cluster}}

@@ -30,7 +30,7 @@ def protect_token(path: Path, *, create: bool) -> None:
         create: True only where Ray would create a token; a joined cluster has its own.
 
     Raises:
-        ResourceError: the file cannot be written.
+        ResourceError: the file cannot be created, or its permissions cannot be read or changed.
     """
     if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or os.environ.get("RAY_AUTH_MODE") == "disabled":
         return
@@ -81,7 +81,7 @@ def session_parent() -> Iterator[Path]:
 
 
 def mark_in_use(session: Path) -> Callable[[], None]:
-    """Mark a session's folder as in use until this process ends, or calls the returned function."""
+    """Mark a session's folder as in use until this process ends, however it ends, or calls the returned function."""
     descriptor = os.open(session, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return lambda: os.close(descriptor)

@@ -31,7 +31,7 @@ class RayExecutor:
         """Args:
         fail_fast: whether the first failed trial stops the others, at a checkpoint.
         budget: the budget of trainings.
-        staging: of the run folder, if it is in object storage.
+        staging: the staging of the run folder, if it is in object storage.
         trains: as for `open_session`.
         """
         self._staging: Staging = staging or LocalStorage()

@@ -167,7 +167,7 @@ def make_lean_trainer(train_loop: Callable[[dict[str, Any]], Any], **settings: A
 
 
 def node_is_draining() -> bool:
-    """Whether a Train worker's group has been notified that one of its nodes will be taken away.
+    """Tell whether a Train worker's group has been notified that one of its nodes will be taken away.
 
     Public: `ray.train.get_preemption_info` waits until every worker calls it, but only rank 0 asks here.
     """
@@ -184,7 +184,7 @@ def drain_node(address: str, node: str, why: str, *, within_s: float) -> None:
     Public: none; `ray drain-node` is a hidden command that does the same.
 
     Args:
-        address: of the cluster's GCS.
+        address: address of the cluster's GCS.
         node: the node's id.
         within_s: seconds until the node is gone.
 
@@ -215,7 +215,7 @@ def validate_cluster_file(values: Mapping[str, Any]) -> None:
 
 
 def is_preempted(error: BaseException) -> bool:
-    """Whether a worker was lost because its node was taken away.
+    """Tell whether a worker was lost because its node was taken away.
 
     Public: `RayActorError.preempted`, but Train wraps that error in a private class of its own.
     """
@@ -225,7 +225,7 @@ def is_preempted(error: BaseException) -> bool:
 def forget_ended_trials(controller: Any) -> None:
     """Remove ended trials from Tune's controller, which keeps some 25 kB of each and looks at all of them in each step.
 
-    The newest trial stays: Tune looks for the trials of an experiment that has none in a file.
+    The newest trial stays, because Tune looks in a file for the trials of an experiment without any.
 
     Public: none; `get_trials` gives the list, but Tune has ended trials in sets too.
     """

@@ -102,7 +102,7 @@ class Scorers:
 
         Args:
             submit: starts a task on an actor, and returns its future.
-            per_new_node: number of waiting tasks for which a new node is requested.
+            per_new_node: more scorers than fit on the present nodes start only if each then has this many tasks.
 
         Raises:
             TrainingError: a task has lost too many actors, or too many in a row were lost before they were ready.

@@ -71,15 +71,15 @@ class ForgetfulScheduler(FIFOScheduler):
         """Tune's, from the end of a trial to the next step: a trial is still in use when its end is told."""
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:  # noqa: ARG002 - Ray's names
-        """The trial is over."""
+        """Note that the trial ended."""
         self._controller = tune_controller
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002 - Ray's names
-        """The trial's process was lost."""
+        """Note that the trial's process was lost."""
         self._controller = tune_controller
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The first that waits."""
+        """Return the first waiting trial, after forgetting the ended ones."""
         if self._controller is not None:
             forget_ended_trials(self._controller)
             self._controller = None

@@ -31,13 +31,13 @@ def find_search_problems(path: str, search: SearchConfig, trial: TrialConfig) ->
 
 
 def has_shared_warmup(trial: TrialConfig, training: TrainingConfig) -> bool:
-    """Whether a trial has fixed steps and the warm-up of `training:`, where a mistake is then said once for all."""
+    """Tell whether a trial has fixed steps and the warm-up of `training:`, whose mistakes are reported only once."""
     space = trial.search.space if trial.search else {}
     return trial.warmup_steps == training.warmup_steps and not space.keys() & {"steps", "warmup_steps"}
 
 
 def find_warmup_problems(path: str, trial: TrialConfig, training: TrainingConfig) -> Problems:
-    """The most warm-up against the fewest steps, of what is fixed or searched; nothing for a shared warm-up."""
+    """Compare the longest warm-up with the fewest steps, fixed or searched; [] for a shared warm-up."""
     if has_shared_warmup(trial, training):
         return []
     space = trial.search.space if trial.search else {}
@@ -53,7 +53,7 @@ def find_warmup_problems(path: str, trial: TrialConfig, training: TrainingConfig
 
 
 def tried_values(trial: TrialConfig, name: str) -> tuple[Any, ...]:
-    """What a setting may be in a trial: its value; if it is searched, all choices or the ends of its range."""
+    """Return a setting's value in a trial or, if it is searched, all its choices or the ends of its range."""
     tried = trial.search.space.get(name) if trial.search else None
     if tried is None:
         return (getattr(trial, name),)

@@ -1,4 +1,4 @@
-"""Keeps pairs of texts to be compared in a temporary file, ordered by the position of their words in theirs.
+"""Keeps pairs of texts to be compared in a temporary file, ordered by where their words lie in the file of words.
 
 Texts are divided into ranges of equal numbers of texts.  The pairs between two ranges form a *block* and are yielded
 together, so only the words of two ranges need to be in memory.  In the order in which pairs are found, each pair would

@@ -65,7 +65,7 @@ def guess_by_name(header: Sequence[str]) -> dict[str, str]:
 
 
 def guess_by_content(table: pa.Table, roles: Mapping[str, str]) -> dict[str, str]:
-    """Add the columns of the level and the text, if their names did not tell them.
+    """Add the columns of the level and the text, if their names did not identify them.
 
     The level is the column with few distinct values, most of them CEFR levels; the text is the column with the longest
     values.
@@ -87,13 +87,13 @@ def guess_by_content(table: pa.Table, roles: Mapping[str, str]) -> dict[str, str
 
 
 def cefr_level(spelling: str) -> str | None:
-    """The CEFR level that a spelling stands for, also with spaces, in full-width or in lookalike letters."""
+    """Return the CEFR level that a spelling means, also with spaces, full-width or lookalike letters; None if none."""
     folded = unicodedata.normalize("NFKC", spelling).casefold().translate(_LOOKALIKES)
     return _CEFR.get(re.sub(r"\s", "", folded))
 
 
 def is_no_value(cell: str) -> bool:
-    """Tell whether a cell only says that there is nothing: empty, without a letter or digit, or such as 'n/a'."""
+    """Tell whether a cell holds no value: it is empty, has no letter or digit, or is a word such as 'n/a'."""
     return not any(map(str.isalnum, cell)) or cell.casefold() in _NO_VALUES
 
 

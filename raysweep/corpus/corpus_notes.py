@@ -84,7 +84,7 @@ def _mask(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
 
 
 def find_signs(texts: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
-    """Find the texts that contain a byte of each of `_PATTERNS`, as bits: bit n stands for the n-th pattern."""
+    """Find for each text the `_PATTERNS` of which it contains a byte, as bits: bit n stands for the n-th pattern."""
     bits = np.zeros(256, dtype=np.uint8)
     for sign, some in enumerate(_PATTERNS):
         bits[list(some)] |= np.uint8(1 << sign)

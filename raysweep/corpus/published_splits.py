@@ -1,7 +1,8 @@
 """Uses the splits that were published with a corpus.
 
 The split names of most corpora are known (dev is valid); `data.split_names` adds others.  Documents stay in their
-published split; only if there are no validation documents, whole groups of training documents become validation.
+published split; only if there are no validation documents, some training documents become validation documents, in
+whole groups.
 """
 
 import re

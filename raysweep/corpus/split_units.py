@@ -1,6 +1,6 @@
 """The split unit, which a test document must not share with training: its learner (default), its prompt, or both.
 
-    learner   `splits.py` alone: the texts of a learner stay in one split
+    learner   `splits.py` alone: the documents of a learner, and those with the same text, stay in one split
     prompt    every prompt goes to one split, so that tests are on tasks that no model has seen
     both      learners and prompts are split independently, and a document is kept only if both are in the same
               split.  The other documents, more than half, are set aside

@@ -86,7 +86,7 @@ class Constraints:
         return max(limit, len(opening) + 1, _TOKENS_OF_A_WORD * self.min_words)
 
     def refused_tokens(self, ids: Sequence[int], opening: Sequence[int], vocabulary: Vocabulary) -> Tokens:
-        """Determine the tokens that must not follow, as booleans by id.
+        """Determine the tokens that must not follow, as booleans by id; none without constraints.
 
         Args:
             ids: the answer so far.

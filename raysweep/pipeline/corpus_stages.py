@@ -70,7 +70,7 @@ class PrepareStage(Stage):
         return targets
 
     def _settings(self, done: Mapping[str, StageRecord]) -> Mapping[str, Any]:
-        """Return the settings now; if the corpus was moved away, with its recorded digest, so that later stages run."""
+        """Return the current settings, with the recorded digest if the corpus was moved, so that later stages run."""
         record = done.get(self.name)
         try:
             return self._identity

@@ -48,7 +48,7 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 
 def is_locked(folder: RunFolder) -> bool:
-    """Whether a process holds the lock; for a run fetched from object storage, whether its lease there is valid."""
+    """Tell whether a process holds the lock; for a run fetched from object storage, whether its lease is valid."""
     if (lease := read_lease(folder.root / LEASE)) is not None:
         return lease[1]
     if not folder.lock.exists():

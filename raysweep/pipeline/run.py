@@ -284,7 +284,7 @@ class Run:
         return decide(targets, forced=forced, may_change=may_change)
 
     def _is_only_prepared(self, stage: Stage) -> bool:
-        """Whether nothing rests on the corpus yet, so that it may be made again with other settings without asking."""
+        """Tell whether nothing rests on the corpus yet, so that it may be made again with other settings."""
         is_first = stage.name == "prepare" and "mask" not in self.record.stages
         return is_first and not any(self.folder.trial(name).record.exists() for name in self.trials)
 

@@ -115,7 +115,7 @@ class StatusReader:
         """By trial that ended: the version of its record file, and its status, valid while the file is unchanged."""
 
     def read(self) -> list[TrialStatus]:
-        """Read the status of every trial that a claim needs; a running trial without a process counts as stopped."""
+        """Read each trial's status, except those no claim needs; a running trial with no process counts as stopped."""
         alive, spared = is_locked(self._folder), spared_trials(self._folder, self._trials)
         return [self._status_of(trial, alive) for name, trial in self._trials.items() if name not in spared]
 

@@ -240,7 +240,7 @@ def _sum_clusters(table: LevelLosses, codes: Ints, count: int, fold_of: Ints) ->
 
 
 def _fold_sums(values: Floats, fold_of: Ints) -> Floats:
-    """(…, F) sums of (…, M) values over the models of each fold."""
+    """Return the (…, F) sums of (…, M) values over the models of each fold."""
     by_fold = np.argsort(fold_of, kind="stable")
     sums: Floats = np.add.reduceat(values[:, by_fold], np.unique(fold_of[by_fold], return_index=True)[1], axis=1)
     return sums

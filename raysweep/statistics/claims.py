@@ -138,7 +138,7 @@ class Finding:
 
 
 def is_settled(finding: Finding) -> bool:
-    """Whether training more seeds for the claim is pointless: it is decided, untestable, or they would hardly help."""
+    """Tell whether more seeds are pointless for the claim: it is decided, untestable, or they would hardly help."""
     if finding.verdict is Verdict.NOT_TESTED:
         return True
     if not finding.looks:

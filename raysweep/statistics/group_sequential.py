@@ -149,7 +149,7 @@ def _nominal_levels(seeds: int, most_seeds: int) -> Floats:
 
 
 def _kernel(earlier: float) -> Floats:
-    """(Z, Z) density of a z-value given that of the preceding look, at `earlier` of its time, times the grid's step."""
+    """Return the (Z, Z) density of a z-value given the preceding look's, at `earlier` of its time, times the step."""
     moves_ZZ = (_Z[None, :] - _Z[:, None] * np.sqrt(earlier)) / np.sqrt(1.0 - earlier)
     kernel: Floats = np.exp(-(moves_ZZ**2) / 2.0) / np.sqrt(2.0 * np.pi * (1.0 - earlier)) * _STEP
     return kernel

@@ -241,7 +241,7 @@ def _weigh_by_share(
 def _decide(
     hypothesis: Hypothesis, test: _Tested, tail: float, open_to: tuple[int, int], scopes: int, *, predict: bool
 ) -> Finding:
-    """Decide the verdict; `open_to` counts the scopes, of `scopes`, not confirmed and those not refuted."""
+    """Decide the verdict; `open_to`: how many of the `scopes` scopes are not confirmed, and how many not refuted."""
     verdict = (
         Verdict.CONFIRMED if test.p_confirm <= tail else Verdict.REFUTED if test.p_refute <= tail else Verdict.UNDECIDED
     )

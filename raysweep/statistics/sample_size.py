@@ -133,7 +133,7 @@ def _freedom_now(pilot: Measured, more: Measured) -> float:
 
 
 def _spread_scale(freedom: float, count: int) -> Floats:
-    """(count,) equally likely true standard errors relative to the estimate: √(ν / χ²), by Wilson and Hilferty."""
+    """Return (count,) equally likely ratios of true standard error to estimate: √(ν / χ²), by Wilson and Hilferty."""
     part = 2.0 / (9.0 * freedom)
     return np.asarray(np.maximum(1.0 - part + _normal_scores(count) * np.sqrt(part), 0.05) ** -1.5)
 

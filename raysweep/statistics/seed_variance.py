@@ -73,7 +73,7 @@ def estimate_seed_variance(
     Args:
         alike: contrasts of other trainings with the same variance between seeds, their roles in the same order; those
             whose roles were not trained with the same seeds are left out.
-        document_variance: of the contrast, by resampling documents.
+        document_variance: the contrast's variance by resampling documents.
     """
     found = []
     beside = document_variance

@@ -1,6 +1,7 @@
 """Sensitivity analysis: tests the same claims after changing one choice at a time.
 
-The varied choices are
+The varied choices are:
+
     margin          H2's, from 5 to 15 %
     weighting       equal weights for documents instead of tokens
     metric          the other metrics: answers without their ends, the text around the blanks

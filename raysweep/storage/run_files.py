@@ -91,7 +91,7 @@ def is_weights(path: str) -> bool:
 
 
 def is_large(path: str) -> bool:
-    """Whether the file holds weights, texts, examples or tables of losses, which read-only commands do not need."""
+    """Tell whether the file holds weights, texts, examples or loss tables, which read-only commands do not need."""
     return _matches(path, _LARGE)
 
 

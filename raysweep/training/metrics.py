@@ -71,7 +71,7 @@ class MetricsLog:
     def write_evaluation(
         self, evaluation: Evaluation, training: Mapping[str, Any], throughput: Mapping[str, Any]
     ) -> None:
-        """Add a line to each of both files, which are on disk after `flush`, and points to TensorBoard's curves.
+        """Add a line to `metrics.jsonl` and `evaluations.jsonl`, on disk after `flush`, and points to TensorBoard.
 
         Args:
             training: the return value of `StepReporter.summarise`.

@@ -33,7 +33,7 @@ def fit_to_memory(
     lengths: npt.NDArray[np.int32],
     objective: Objective,
 ) -> None:
-    """Set the engine's micro-batch to the largest size that fits every worker's memory, on GPUs and if it is 'auto'.
+    """On a GPU, if `micro_batch` is 'auto', set it to the largest size that fits every worker's memory.
 
     Raises:
         MemoryShortageError: a single example does not fit.
