@@ -25,7 +25,7 @@ def describe_transfers(trials: Mapping[str, TrialForecast], folder: RunFolder) -
 
 def describe_long_steps(trials: Mapping[str, TrialForecast]) -> list[str]:
     """Warn of trials whose single step takes longer than a stop waits for a checkpoint."""
-    seconds = {name: trial.step_s / max(1, trial.steps * max(1, trial.samples)) for name, trial in trials.items()}
+    seconds = {name: trial.step_s / max(1, trial.steps) for name, trial in trials.items()}
     return [
         f"plan: a step of {name} takes about {step_s:,.0f} s, and Ctrl-C waits {GRACE_S:.0f} s for a checkpoint: "
         "stopping would lose the steps since the last one. Lower training.batch_size or training.accumulation"

@@ -234,3 +234,5 @@ def test_a_step_that_is_longer_than_a_stop_waits_is_told_before(done_run):
     long, short = replace(forecast, steps=10, step_s=450.0), replace(forecast, steps=10, step_s=250.0)
     (message,) = describe_long_steps({"all": long, "A1": short})
     assert message.startswith("plan: a step of all takes about 45 s, and Ctrl-C waits 30 s for a checkpoint")
+    # A search's forecast has the steps and the seconds of all its samples together.
+    assert describe_long_steps({"all": replace(long, samples=4, steps=40, step_s=1800.0)}) == [message]
