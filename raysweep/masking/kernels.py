@@ -5,23 +5,23 @@ each machine compiles it once.  Kernels hold no state and start no threads.
 """
 
 import hashlib
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numba
 
-Kernel = TypeVar("Kernel", bound=Callable[..., object])
+from raysweep.readers import compiled
+from raysweep.readers.compiled import Kernel
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile `function` to run without the GIL, cached on disk."""
+    """Compile `function` as `compiled.kernel` does, with a cache folder of these sources' version."""
     settings: Any = numba.config
     default = settings.CACHE_DIR
     settings.CACHE_DIR = str(_cache_folder(default))
     try:
-        return cast("Kernel", numba.njit(cache=True, nogil=True)(function))
+        return compiled.kernel(function)
     finally:
         settings.CACHE_DIR = default
 
