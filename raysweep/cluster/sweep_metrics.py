@@ -74,6 +74,10 @@ class SweepMetrics:
 
     def end_trial(self, trial: str) -> None:
         """Record that the training has ended; another attempt may follow."""
+        self._told_until.pop(trial, None)
+        if trial not in self._told:
+            return
+        # Last in the order, also if the training has ended before.
         self._told_until[trial] = self._clock() + TOLD_AFTER_END_S
         if len(self._told_until) > MOST_TOLD_AFTER_END:
             self._forget(next(iter(self._told_until)))

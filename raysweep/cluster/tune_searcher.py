@@ -45,9 +45,12 @@ class SweepSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Pass on the outcome; `sweep` reports lost processes (`error`) to the state, because it knows the cause."""
-        if not error:
-            assert result is not None, "a driver reports before it ends"
-            self._end(self._names.pop(trial_id), outcome_from_json(result["outcome"]))
+        if error:
+            # Nothing, if Tune calls this again after `end` itself failed.
+            self._names.pop(trial_id, None)
+            return
+        assert result is not None, "a driver reports before it ends"
+        self._end(self._names.pop(trial_id), outcome_from_json(result["outcome"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Write the file that Tune expects; a later run relies on the records."""

@@ -286,3 +286,37 @@ def test_only_the_latest_of_many_ended_trainings_are_told(monkeypatch, run):
     told.clear()
     metrics.repeat()
     assert told == {names[0], *names[5:]}  # the first still runs
+
+
+def test_a_training_that_reported_nothing_takes_no_place_and_one_that_ends_again_is_the_latest(monkeypatch, run):
+    """Trainings that failed before their first evaluation once pushed out the losses of those that were done."""
+    from raysweep.cluster import sweep_metrics
+    from raysweep.training.job import Evaluation
+
+    told = set()
+    gauge = SimpleNamespace(set=lambda value, tags: told.add(tags["trial"]))
+    monkeypatch.setattr(sweep_metrics, "Gauge", lambda *_, **__: gauge)
+    metrics = sweep_metrics.SweepMetrics("paper", lambda: 0.0)
+    names = [f"t{number}" for number in range(sweep_metrics.MOST_TOLD_AFTER_END + 1)]
+    for name in names:
+        metrics.tell_evaluation(name, run.trial(name), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+    for name in (*names[:-1], names[0]):
+        metrics.end_trial(name)
+    for number in range(sweep_metrics.MOST_TOLD_AFTER_END):
+        metrics.end_trial(f"silent{number}")
+    metrics.end_trial(names[-1])
+    told.clear()
+    metrics.repeat()
+    assert told == {*names} - {names[1]}
+
+
+def test_the_searcher_forgets_a_trial_whose_process_was_lost():
+    """Each lost attempt once left a name for the rest of the sweep; Tune may report the loss of an ended one."""
+    from raysweep.cluster.tune_searcher import SweepSearcher
+
+    state = SimpleNamespace(release=lambda: SimpleNamespace(name="B1"), is_over=False)
+    searcher = SweepSearcher(state, lambda training: {"name": training.name}, end=lambda *_: None)
+    searcher.suggest("1")
+    searcher.on_trial_complete("1", error=True)
+    assert searcher._names == {}
+    searcher.on_trial_complete("1", error=True)
