@@ -17,7 +17,7 @@ import ray
 
 from raysweep.cluster import reaper
 from raysweep.cluster.private_files import mark_in_use, protect_token, session_parent
-from raysweep.cluster.ray_internals import find_raylet, listening_on_loopback, restore_environment
+from raysweep.cluster.ray_internals import Change, find_raylet, listening_on_loopback, restore_environment
 from raysweep.errors import ResourceError
 from raysweep.storage.printable import shorten_quotes
 
@@ -42,8 +42,8 @@ class LocalRay:
     reaper: subprocess.Popen[bytes]
     release: Callable[[], None]
     """Lets a later session delete this session's folder."""
-    environment: Mapping[str, str | None]
-    """The environment variables that its start changed, with their values before; None if unset."""
+    environment: Mapping[str, Change]
+    """The environment variables that its start changed."""
 
     def close(self) -> None:
         """Shut down Ray with all its processes."""
@@ -56,10 +56,12 @@ class LocalRay:
     def leave(self) -> None:
         """Abandon a Ray that is lost; its remaining processes end by themselves."""
         assert self.reaper.stdin is not None
-        self.reaper.stdin.close()
-        self.reaper.wait()
-        restore_environment(self.environment)
-        self.release()
+        try:
+            self.reaper.stdin.close()
+            self.reaper.wait()
+        finally:
+            restore_environment(self.environment)
+            self.release()
 
 
 def start_ray(
@@ -71,9 +73,22 @@ def start_ray(
         ResourceError: its token or its folder cannot be created, or its dashboard does not start.
     """
     before = dict(os.environ)
-    protect_token(AUTH_TOKEN, create=True)
-    for name, value in _VARIABLES.items():
-        os.environ.setdefault(name, value)
+    try:
+        protect_token(AUTH_TOKEN, create=True)
+        for name, value in _VARIABLES.items():
+            os.environ.setdefault(name, value)
+        context, release = _init(cpus, gpus, resources, with_dashboard=with_dashboard)
+        reaper_process = _start_reaper()
+    except BaseException:
+        restore_environment(_changes_since(before))
+        raise
+    return LocalRay(context=context, reaper=reaper_process, release=release, environment=_changes_since(before))
+
+
+def _init(
+    cpus: int | None, gpus: int | None, resources: dict[str, float] | None, *, with_dashboard: bool
+) -> tuple[Any, Callable[[], None]]:
+    """Return the result of `ray.init`, and what lets a later session delete this session's folder."""
     with session_parent() as parent:
         with _dashboard_errors(), listening_on_loopback(True):
             context: Any = ray.init(
@@ -88,9 +103,12 @@ def start_ray(
                 _temp_dir=str(parent),
             )
         session = Path(context.address_info["session_dir"])
-        release = mark_in_use(session)
-    changed = {name: before.get(name) for name, value in os.environ.items() if value != before.get(name)}
-    return LocalRay(context=context, reaper=_start_reaper(), release=release, environment=changed)
+        return context, mark_in_use(session)
+
+
+def _changes_since(before: Mapping[str, str]) -> dict[str, Change]:
+    now = os.environ
+    return {name: Change(before.get(name), value) for name, value in now.items() if value != before.get(name)}
 
 
 @contextmanager

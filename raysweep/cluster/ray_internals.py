@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 
@@ -93,16 +93,25 @@ def listening_on_loopback(is_wanted: bool) -> Iterator[None]:
         yield
     finally:
         setattr(sys.modules[module], name, before)
-        restore_environment({variable: value_before})
+        restore_environment({variable: Change(value_before, value)})
 
 
-def restore_environment(values: Mapping[str, str | None]) -> None:
-    """Set this process's environment variables to these values; None removes one."""
-    for name, value in values.items():
-        if value is None:
+class Change(NamedTuple):
+    """The values of an environment variable before and after a change; None if it is unset."""
+
+    before: str | None
+    after: str | None
+
+
+def restore_environment(changes: Mapping[str, Change]) -> None:
+    """Undo changes of this process's environment variables, except of those that have been changed again since."""
+    for name, change in changes.items():
+        if os.environ.get(name) != change.after:
+            continue
+        if change.before is None:
             os.environ.pop(name, None)
         else:
-            os.environ[name] = value
+            os.environ[name] = change.before
 
 
 def serve_on_loopback() -> None:

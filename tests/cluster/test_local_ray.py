@@ -1,5 +1,7 @@
 """A Ray that is started here is only for this user, and a run never outlives it without a message."""
 
+import io
+import os
 import re
 import stat
 import subprocess
@@ -7,12 +9,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from raysweep.cluster.local_ray import start_ray
+from raysweep.cluster.local_ray import LocalRay, start_ray
 from raysweep.cluster.ray_executor import RayExecutor
+from raysweep.cluster.ray_internals import Change
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import ResourceError
 from raysweep.scheduling.records import State, read_record
@@ -56,6 +60,53 @@ def test_a_dashboard_that_does_not_start_is_told_in_one_line(monkeypatch, tmp_pa
     message = "no memory for the object store"
     with pytest.raises(Exception, match=r"^no memory for the object store$"):
         start_ray(1, 0, None)
+
+
+def test_a_failed_start_leaves_the_environment_as_it_was(monkeypatch, tmp_path):
+    """A process that then joined a cluster would have looked for its other nodes on the loopback interface."""
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("raysweep.cluster.local_ray.AUTH_TOKEN", tmp_path / "token")
+    seen = {}
+
+    def fail(**options):
+        seen.update(os.environ)
+        raise MemoryError
+
+    monkeypatch.setattr("ray.init", fail)
+    before = dict(os.environ)
+    with pytest.raises(MemoryError):
+        start_ray(1, 0, None)
+    assert seen["GLOO_SOCKET_IFNAME"] == "lo"
+    assert dict(os.environ) == before
+
+
+def test_a_variable_that_was_changed_again_keeps_its_value(monkeypatch):
+    """Only what the start of Ray has set is undone, even if its watching process cannot be awaited."""
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "PYTHONBREAKPOINT"):
+        monkeypatch.setenv(name, "lo")
+
+    def fail():
+        raise InterruptedError
+
+    released = []
+    local = LocalRay(
+        context=None,
+        reaper=SimpleNamespace(stdin=io.BytesIO(), wait=fail),
+        release=lambda: released.append(True),
+        environment={
+            "GLOO_SOCKET_IFNAME": Change(None, "lo"),
+            "NCCL_SOCKET_IFNAME": Change(None, "lo"),
+            "PYTHONBREAKPOINT": Change("pdb", "lo"),
+        },
+    )
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "eth0")
+    with pytest.raises(InterruptedError):
+        local.leave()
+    assert released
+    assert "GLOO_SOCKET_IFNAME" not in os.environ
+    assert os.environ["NCCL_SOCKET_IFNAME"] == "eth0"
+    assert os.environ["PYTHONBREAKPOINT"] == "pdb"
 
 
 def test_what_only_scores_starts_no_dashboard(monkeypatch, tmp_path):
