@@ -53,8 +53,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for file in files:
             # Some writers (safetensors) make private files; the user's umask decides the permissions instead.
             file.chmod(0o666 & ~_umask())
-        with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
-            list(pool.map(_sync, files))
+        try:
+            with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
+                list(pool.map(_sync, files))
+        except RuntimeError:
+            # Python starts no more threads once its main thread has ended, when another may still save a checkpoint.
+            for file in files:
+                _sync(file)
+        _sync(temporary)
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))

@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,6 +13,19 @@ from raysweep.errors import ConfigError, InputError
 from raysweep.staging.parallel_work import in_parallel
 from raysweep.storage.atomic_files import atomic_file, atomic_folder, read_json, write_json
 from raysweep.storage.named_folder import open_run_folder
+
+WRITE_LATE = """
+import sys, threading
+from pathlib import Path
+from raysweep.storage.atomic_files import atomic_folder
+
+def write():
+    threading.main_thread().join()
+    with atomic_folder(Path(sys.argv[1])) as beside:
+        (beside / "weights").write_text("late")
+
+threading.Thread(target=write).start()
+"""
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
@@ -51,6 +66,12 @@ def test_a_folder_is_replaced_whole(tmp_path):
             (beside / name).write_text(name)
     assert [path.name for path in target.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_written_by_a_thread_that_outlives_the_main_thread(tmp_path):
+    """A thread pool once refused the checkpoint with "cannot schedule new futures after interpreter shutdown"."""
+    subprocess.run([sys.executable, "-c", WRITE_LATE, str(tmp_path / "model")], check=True)
+    assert (tmp_path / "model" / "weights").read_text() == "late"
 
 
 def test_a_torn_record_names_itself(tmp_path):
