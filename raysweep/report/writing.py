@@ -40,6 +40,8 @@ def _write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]
     evidence = as_written(values)
     sections = report_sections(evidence, read_samples(folder, evidence) if config.report.show_texts else [])
     files = _render(evidence, sections)
+    # Before anything is deleted: a value that cannot be written leaves the old report.
+    text_of_evidence = as_text(values)
     folder.evidence.unlink(missing_ok=True)
     for part in (folder.tables, folder.figures):
         with atomic_folder(part) as beside:
@@ -51,7 +53,7 @@ def _write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]
                     (beside / f"{figure.name}.pdf").write_bytes(figure_pdf(figure))
     for path in (folder.report_html, folder.report_markdown, folder.evidence_schema):
         write_text(path, files[path.relative_to(folder.root).as_posix()])
-    write_text(folder.evidence, as_text(values))
+    write_text(folder.evidence, text_of_evidence)
     return values
 
 

@@ -7,11 +7,13 @@ import re
 
 import pytest
 
+from raysweep.evidence.evidence_schema import Evidence
+from raysweep.evidence.rounding import as_text
 from raysweep.report.layout import Folded, ReportSection
 from raysweep.report.markdown import render_markdown as render_sections
 from raysweep.report.svg import Interval
 from raysweep.report.tables import Table, escape_tex, estimates, to_csv, to_tex, without_empty_columns, words
-from raysweep.report.writing import _render, write_report
+from raysweep.report.writing import _render, as_written, write_report
 from tests.report.rendering import parse, render_markdown, render_page, tables_of
 from tests.simulated_run import make_run
 
@@ -93,6 +95,27 @@ def test_every_csv_is_rectangular(tmp_path):
         rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
         assert len({len(row) for row in rows}) == 1, path.name
         assert len(rows) > 1
+
+
+def test_evidence_that_cannot_be_written_leaves_the_old_report(tmp_path, monkeypatch):
+    """evidence.json was once deleted, and figures and tables replaced, before its text was made."""
+    run = make_run(tmp_path)
+    write_report(*run)
+    before = {path: path.stat().st_mtime_ns for path in run[0].evidence.parent.rglob("*")}
+
+    def fail(values):
+        raise ValueError("a lone surrogate")
+
+    monkeypatch.setattr("raysweep.report.writing.as_text", fail)
+    with pytest.raises(ValueError, match="a lone surrogate"):
+        write_report(*run)
+    assert {path: path.stat().st_mtime_ns for path in run[0].evidence.parent.rglob("*")} == before
+
+
+def test_the_report_is_made_from_exactly_what_evidence_json_holds(tmp_path):
+    """The text is not parsed again for that, so both ways must give the same records."""
+    values = write_report(*make_run(tmp_path))
+    assert Evidence.model_validate_json(as_text(values), strict=True) == as_written(values)
 
 
 def test_a_spreadsheet_runs_no_word_of_a_corpus(evidence):
