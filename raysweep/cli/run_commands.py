@@ -132,13 +132,16 @@ def _do_stages_with(
     from raysweep.cli.progress_view import view_for
     from raysweep.config.secrets import refuse_unset
     from raysweep.pipeline.lock import locked
-    from raysweep.pipeline.run import Run
+    from raysweep.pipeline.run import Run, refuse_missing
     from raysweep.planning.measured_overheads import measure_overheads_of_run
     from raysweep.staging.run_staging import staged_run
     from raysweep.storage.clock import unix_seconds
 
     began = unix_seconds()
     refuse_unset(settings.config.notify)
+    if settings.address is None and not settings.folder.root.exists():
+        # Before the lock, which creates the folder.
+        refuse_missing(stages, (), settings.command())
     trains = not stages or "train" in stages
     with (
         locked(settings.folder),

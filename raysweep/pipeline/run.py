@@ -44,6 +44,8 @@ from raysweep.storage.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
+_KINDS: tuple[type[Stage], ...] = (PrepareStage, MaskStage, TrainStage, EvaluateStage, ClassifyStage, ReportStage)
+
 
 class RunListener(Listener, Protocol):
     """A listener that also receives the start of each stage."""
@@ -91,7 +93,6 @@ class Run:
         for name in self.extended:
             if name not in self.trials:
                 raise ConfigError(f"--extend {name}: no such trial; known are {', '.join(self.trials)}")
-        kinds: list[type[Stage]] = [PrepareStage, MaskStage, TrainStage, EvaluateStage, ClassifyStage, ReportStage]
         self.stages = {
             kind.name: kind(
                 config=self.config,
@@ -102,7 +103,7 @@ class Run:
                 forecast=lambda: self.forecast,
                 push=self.staging.push,
             )
-            for kind in kinds
+            for kind in _KINDS
         }
 
     @cached_property
@@ -180,8 +181,7 @@ class Run:
         if "train" in stages:
             refuse_onednn_here(self.config, self.trials_to_do())
             self._refuse_over_budget()
-        for name in stages:
-            self._refuse_missing(self.stages[name], stages)
+        refuse_missing(stages, self.record.stages, self.command)
         known = True
         for name in STAGES[: max(STAGES.index(name) for name in stages) + 1]:
             stage, is_asked = self.stages[name], name in stages
@@ -198,11 +198,6 @@ class Run:
                 refuse_thin_levels(self.config, read_counts(self.folder))
         if {"mask", "train"}.intersection(stages) and self.trials_to_do():
             self.executor.check(self.listener)
-
-    def _refuse_missing(self, stage: Stage, stages: Sequence[str]) -> None:
-        for need in set(stage.needs).difference(self.record.stages, stages):
-            fix = this_command(self.command, stage=need)
-            raise ConfigError(f"stage '{stage.name}' needs '{need}', which is not done; do {fix} first")
 
     def _refuse_stale(self, stage: Stage, decisions: Decisions, *, asked: str) -> None:
         """Raise if a stage that was not requested has something to make again; unfinished trials are allowed."""
@@ -339,3 +334,11 @@ class Run:
             if name in done and done[name].identity["steps"] != self.trials[name].settings.steps
         ]
         return remaining_trials(self._released(), done, [*self.forced, *longer])
+
+
+def refuse_missing(stages: Collection[str], done: Collection[str], command: Sequence[str]) -> None:
+    """Raise ConfigError if a stage needs another one that is neither done nor among these stages."""
+    for kind in _KINDS:
+        for need in set(kind.needs if kind.name in stages else ()).difference(done, stages):
+            fix = this_command(command, stage=need)
+            raise ConfigError(f"stage '{kind.name}' needs '{need}', which is not done; do {fix} first")

@@ -31,6 +31,15 @@ def test_a_run_does_all_stages_once_and_ends_with_0(command):
     assert "Use --force A1" in str(error)
 
 
+@pytest.mark.parametrize(("stage", "need"), [("mask", "prepare"), ("train", "mask"), ("report", "evaluate")])
+def test_a_stage_of_a_run_that_does_not_exist_creates_nothing(command, tmp_path, stage, need):
+    """The lock, taken before the refusal, left a folder that looked like a run."""
+    refused = command(stage, "--name", "absent").exception
+    assert isinstance(refused, ConfigError)
+    assert f"stage '{stage}' needs '{need}', which is not done; do `python -m raysweep {need} " in str(refused)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_command_in_a_message_of_the_python_api_can_be_pasted(command, tmp_path):
     """It names the run's storage, config, profile and settings, which contain spaces."""
     (tmp_path / "my texts").mkdir()
