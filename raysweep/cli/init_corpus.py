@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,12 @@ from raysweep.config.data_settings import SplitConfig
 from raysweep.config.loading import check_file
 from raysweep.config.yaml_files import apply_overrides
 from raysweep.corpus.quarantine import count_by_reason
-from raysweep.corpus.survey import FEWEST_TEXTS, Survey, survey_corpus
+from raysweep.corpus.survey import FEWEST_TEXTS, FEWEST_WRITERS, Survey, survey_corpus
 from raysweep.errors import ConfigError
 from raysweep.readers.locations import find_files
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.printable import say, shown
 
-FEWEST_WRITERS = 10
-"""Independent writers of a level's test documents below which no hypothesis is tested (`statistics.bootstrap`)."""
 _PASSES = 3
 _EXAMPLES, _BATCH = 16, 8
 _FEWEST_STEPS, _MOST_STEPS = 500, 60_000
@@ -209,7 +208,9 @@ def _is_asked() -> bool:
 def _counted_as(survey: Survey) -> str:
     aliases = survey.data["level_aliases"]
     shown_ones = ", ".join(f"{shown(spelling, 30)} as {level}" for spelling, level in list(aliases.items())[:8])
-    return f"{shown_ones}{' …' if len(aliases) > 8 else ''}"
+    names = {unicodedata.name(letter, "").partition(" ")[0].title() for letter in "".join(aliases)}
+    scripts = " and ".join(script for script in ("Cyrillic", "Greek") if script in names)
+    return f"{shown_ones}{' …' if len(aliases) > 8 else ''}{f' ({scripts} letters)' if scripts else ''}"
 
 
 def _people(survey: Survey) -> str:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ from raysweep.errors import InputError
 NAMES: dict[str, tuple[str, ...]] = {
     "level": (
         "cefr_level", "cefr", "cefrlevel", "humannotator_cefr_level", "level", "niveau", "nivel", "livello", "uroven",
-        "niva", "stufe", "proficiency", "proficiency_level", "label", "band",
+        "niva", "stufe", "proficiency", "proficiency_level", "label", "band", "jlpt", "jlpt_level",
     ),
     "text": (
         "text", "full_text", "essay", "essay_text", "content", "body", "answer", "response", "document", "writing",
@@ -31,8 +31,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "learner": (
         "learner_id", "learner", "user_id", "userid", "public_user_id", "author_id", "author", "student_id", "student",
         "participant_id", "participant", "writer_id", "writer", "subject_id", "candidate", "candidate_id", "schuler",
-        "schuler_id", "schulerin", "lerner", "lerner_id", "teilnehmer", "proband", "apprenant", "id_apprenant", "eleve",
-        "etudiant", "estudiante", "alumno", "aprendiz", "studente", "apprendente", "uczen", "elev",
+        "schuler_id", "schulerin", "schueler", "schueler_id", "schuelerin", "lerner", "lerner_id",
+        "teilnehmer", "proband", "apprenant", "id_apprenant", "eleve", "etudiant", "estudiante",
+        "alumno", "aprendiz", "studente", "apprendente", "uczen", "elev",
     ),
     "prompt": (
         "prompt", "prompt_id", "prompt_name", "task", "task_id", "topic", "topic_id", "question", "assignment",
@@ -47,8 +48,11 @@ MOST_LEVELS = 30
 _CEFR = {spelling.casefold(): level for spelling, level in SUB_LEVELS.items()} | dict.fromkeys(
     ("pre-a1", "prea1", "<a1", "a0"), BELOW_A1
 )
-_LOOKALIKES = str.maketrans("авсαβ", "abcab")
-"""Small Cyrillic and Greek letters that are typed for A, B and C."""
+_LOOKALIKES = str.maketrans("авсαβγ", "abcabc")
+"""Small Cyrillic letters that look like A, B and C, and the first three Greek ones."""
+_CYRILLIC = str.maketrans("абв", "abc")
+"""The first three Cyrillic letters, which stand for A, B and C in Bulgarian; its В1 is C1."""
+_BLANKS = "?-–—./_ "
 _NO_VALUES = ("na", "nan", "none", "null", "n/a", "unknown")
 _SHORT = 24  # characters of a level
 
@@ -86,22 +90,27 @@ def guess_by_content(table: pa.Table, roles: Mapping[str, str]) -> dict[str, str
     return guessed
 
 
-def cefr_level(spelling: str) -> str | None:
-    """Return the CEFR level that a spelling means, also with spaces, full-width or lookalike letters; None if none."""
-    folded = unicodedata.normalize("NFKC", spelling).casefold().translate(_LOOKALIKES)
-    return _CEFR.get(re.sub(r"\s", "", folded))
+def cefr_levels(values: Iterable[str]) -> dict[str, str]:
+    """Find the values of a column that are CEFR levels, also with spaces, in full-width, Cyrillic or Greek letters.
+
+    The Cyrillic В is C if the column also has a Б, as in Bulgarian; otherwise it is taken for the Latin B.
+    """
+    folded = {v: re.sub(r"\s", "", unicodedata.normalize("NFKC", v).casefold()) for v in values}
+    letters = _CYRILLIC if any(re.match(r"б\d", plain) for plain in folded.values()) else _LOOKALIKES
+    return {v: _CEFR[known] for v, plain in folded.items() if (known := plain.translate(letters)) in _CEFR}
 
 
 def is_no_value(cell: str) -> bool:
-    """Tell whether a cell holds no value: it is empty, has no letter or digit, or is a word such as 'n/a'."""
-    return not any(map(str.isalnum, cell)) or cell.casefold() in _NO_VALUES
+    """Tell whether a cell holds no value: it is empty, a dash or a question mark, or a word such as 'n/a'."""
+    return not cell.strip(_BLANKS) or cell.casefold() in _NO_VALUES
 
 
-def refuse_no_header(name: str, header: tuple[str, ...], named: Mapping[str, str]) -> None:
-    """Raise if the first line is a row, or a comment."""
-    if "text" in named or "level" in named:
+def refuse_no_header(name: str, header: tuple[str, ...], kind: str) -> None:
+    """Raise if the first line of a table is a row, or a comment."""
+    named = guess_by_name(header)
+    if "text" in named or "level" in named or kind in ("json", "jsonl", "parquet", "xml"):
         return
-    is_row = any(cefr_level(cell) is not None or cell.rstrip().endswith((".", "!", "?")) for cell in header)
+    is_row = bool(cefr_levels(header)) or any(cell.rstrip().endswith((".", "!", "?")) for cell in header)
     if is_row or header[0].startswith("#"):
         what = "a comment" if header[0].startswith("#") else "a row"
         raise InputError(
@@ -115,9 +124,10 @@ def _level_share(column: pa.ChunkedArray) -> float:
     counts = pc.value_counts(column)
     if not 2 <= len(counts) <= MOST_LEVELS:
         return 0.0
-    values, numbers = counts.field("values").to_pylist(), counts.field("counts").to_pylist()
-    fits = (cefr_level(value.decode("utf-8", "replace")) is not None for value in values)
-    return float(sum(number for number, fit in zip(numbers, fits, strict=True) if fit) / max(1, sum(numbers)))
+    values = [value.decode("utf-8", "replace") for value in counts.field("values").to_pylist()]
+    numbers, levels = counts.field("counts").to_pylist(), cefr_levels(values)
+    fitting = sum(number for value, number in zip(values, numbers, strict=True) if value in levels)
+    return float(fitting / max(1, sum(numbers)))
 
 
 def _plain(name: str) -> str:

@@ -94,8 +94,10 @@ def guess_columns(
         roles |= {role: guessed[role] for role in missing if role in guessed}
         if still := sorted(missing - set(guessed)):
             raise InputError(f"{files[0]}: {_not_recognised(still, header, table)}")
-    if roles.get("id") is not None and not _is_key(files, given, roles["id"]):
-        del roles["id"]
+    if roles.get("id") is not None:
+        distinct, rows = count_values(files, given, roles["id"])
+        if distinct < rows:  # it cannot be the id
+            del roles["id"]
     return roles
 
 
@@ -130,12 +132,12 @@ def _not_recognised(roles: Sequence[str], header: Sequence[str], table: pa.Table
     )
 
 
-def _is_key(files: Sequence[Path], given: DataConfig, column: str) -> bool:
-    """Tell whether all values of a column are distinct, so that it can be the id."""
+def count_values(files: Sequence[Path], given: DataConfig, column: str) -> tuple[int, int]:
+    """Return the number of distinct values of a column, and of rows."""
     options = read_options(given, None, ColumnChooser(given.columns, None))
     cells = [
         read_file(file, _with_chooser(options, lambda *_: {"level": column}, None)).table[column]
         for file in open_files(files)
     ]
     values = pa.chunked_array([chunk for each in cells for chunk in each.chunks], pa.large_binary())
-    return bool(pc.count_distinct(values).as_py() == len(values))
+    return pc.count_distinct(values).as_py(), len(values)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
-from raysweep.corpus.column_guess import guess_by_name, refuse_no_header
+from raysweep.corpus.column_guess import refuse_no_header
 from raysweep.corpus.corpus_rows import Corpus, read_corpus
 from raysweep.corpus.first_look import guess_columns, named_layout, read_header
 from raysweep.corpus.layouts import LAYOUTS, recognise_layout
@@ -33,12 +33,12 @@ def settle_columns(files: Sequence[Path], data: DataConfig, *, needed: Sequence[
         InputError: a file cannot be used, or a needed column is not found.
     """
     layout_name = data.layout or named_layout(files)
-    header, _ = read_header(files, data, LAYOUTS[layout_name] if layout_name else None)
+    header, kind = read_header(files, data, LAYOUTS[layout_name] if layout_name else None)
     layout_name = layout_name or recognise_layout(header)
     columns = {role: name for role, name in data.columns.model_dump().items() if name is not None}
     if layout_name is None:
         if "text" not in columns:
-            refuse_no_header(files[0].name, header, guess_by_name(header))
+            refuse_no_header(files[0].name, header, kind)
             columns |= {"text": header[0]} if len(header) == 1 else {}
         columns |= guess_columns(files, data, header, columns, needed=needed)
     columns.pop("split", None)

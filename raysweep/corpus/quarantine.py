@@ -33,6 +33,9 @@ NEAR_TRAINING = "the same or almost the same as a text of train or valid"
 LEFT_OUT = "level left out"
 """Requested by `data.leave_out`, so it does not count as a bad row."""
 
+MOST_BAD = 0.2
+"""Above this share of bad rows, `init` refuses the file."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadRow:
@@ -78,6 +81,27 @@ def check_bad_rows(
         f"{what}: {len(bad):,} of {rows:,} rows are bad ({100 * share:.1f} %; {limit}): "
         f"{reasons}{f'. All of them are listed in {quarantine}' if quarantine else ''}"
     )
+
+
+def check_share(bad: Sequence[BadRow], rows: int, data: DataConfig) -> float:
+    """Return the share of bad rows.
+
+    Raises:
+        InputError: so many rows are bad that the file's format or a column must have been misjudged.
+    """
+    share = len(bad) / max(1, rows)
+    if share <= MOST_BAD:
+        return share
+    (reason, column), _ = Counter((row.reason, row.column) for row in bad).most_common(1)[0]
+    example = next(row for row in bad if (row.reason, row.column) == (reason, column))
+    role = next((role for role, name in data.columns.model_dump().items() if name == column), None)
+    fix = ""
+    if role in ("level", "text") and reason in (EMPTY_TEXT, MISSING):
+        fix = f", or name the right column with --set data.columns.{role}=COLUMN"
+    elif role is not None and reason == MISSING:
+        fix = f", or do without it: --set data.columns.{role}=null"
+    reasons = ", ".join(f"{count:,} {why}" for why, count in count_by_reason(bad).items())
+    raise InputError(f"{explain_bad_row(example, data)}{fix}\n{share:.0%} of all rows are set aside: {reasons}")
 
 
 def write_quarantine(path: Path, bad_rows: Sequence[BadRow]) -> None:

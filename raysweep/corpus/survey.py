@@ -14,29 +14,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from raysweep.config.data_settings import DataConfig, LayoutName, SplitConfig
+from raysweep.config.error_messages import error_messages
 from raysweep.corpus.cleaning import clean_text
-from raysweep.corpus.column_choice import ColumnChooser, read_options
+from raysweep.corpus.column_choice import NEEDED, ColumnChooser, read_options
 from raysweep.corpus.column_guess import guess_by_name, refuse_no_header
 from raysweep.corpus.corpus_notes import MARKUP_SIGNS, find_signs
 from raysweep.corpus.corpus_rows import Corpus, read_corpus
-from raysweep.corpus.first_look import guess_columns, named_layout, read_header
+from raysweep.corpus.first_look import count_values, guess_columns, named_layout, read_header
 from raysweep.corpus.language_guess import guess_language
 from raysweep.corpus.layouts import LAYOUTS, CorpusLayout, recognise_layout
 from raysweep.corpus.level_guess import GuessedLevels, guess_levels
 from raysweep.corpus.normalising import normalised_codes
-from raysweep.corpus.quarantine import (
-    EMPTY_TEXT,
-    LEFT_OUT,
-    MISSING,
-    UNKNOWN_SPLIT,
-    BadRow,
-    count_by_reason,
-    explain_bad_row,
-)
+from raysweep.corpus.quarantine import LEFT_OUT, UNKNOWN_SPLIT, BadRow, check_share
 from raysweep.corpus.splits import SPLITS
-from raysweep.errors import InputError
+from raysweep.errors import ConfigError, InputError
 from raysweep.readers.raw_columns import FILE
 from raysweep.readers.reading import open_files, read_file
 
@@ -49,9 +43,9 @@ TEST_TEXTS = 12
 """The share of test is raised until every level has so many test texts, or learners where they are known, as far as
 `MOST_TESTED` allows; fewer than ten decide nothing."""
 MOST_TESTED = 0.25
+FEWEST_WRITERS = 10
+"""Independent writers of a level's test documents below which no hypothesis is tested (`statistics.bootstrap`)."""
 LANGUAGE_SAMPLE = 300
-MOST_BAD = 0.2
-"""Above this share of bad rows, the file is broken or its format was misjudged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,26 +90,24 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
     header, kind = read_header(files, given, LAYOUTS.get(layout_name) if layout_name else None)
     layout_name = layout_name or recognise_layout(header)
     layout = LAYOUTS[layout_name] if layout_name is not None else None
-    if layout is None:
-        refuse_no_header(files[0].name, header, guess_by_name(header))
     columns = {role: name for role, name in given.columns.model_dump().items() if name is not None}
+    if layout is None and not set(columns.values()) & set(header):
+        refuse_no_header(files[0].name, header, kind)
     if layout is None:
-        columns = {**guess_columns(files, given, header, columns), **columns}
+        guessed_columns = guess_columns(files, given, header, columns)
+        off = {role for role, name in settings.get("columns", {}).items() if name is None} - {*NEEDED}
+        columns = {**{role: name for role, name in guessed_columns.items() if role not in off}, **columns}
     reasons_unused: dict[str, str] = {}
     named_id = guess_by_name(header).get("writing_id")
-    if layout is None and named_id is not None and named_id not in columns.values():
-        writer = (
-            ""
-            if "learner" in columns
-            else f"; if it names the writer: --set {shlex.quote(f'data.columns.learner={named_id}')}"
-        )
-        reasons_unused[named_id] = f"its values repeat{writer}"
+    if layout is None and named_id is not None and named_id not in columns.values() and "id" not in {*columns, *off}:
+        distinct, rows = count_values(files, given, named_id)
+        may_be_writer = "learner" not in {*columns, *off} and FEWEST_WRITERS <= distinct <= rows / 2
+        option = f"; if it names the writer: --set {shlex.quote(f'data.columns.learner={named_id}')}"
+        reasons_unused[named_id] = f"its values repeat{option if may_be_writer else ''}"
     data: dict[str, Any] = {**settings, "columns": columns}
     if layout_name is not None:
         data["layout"] = layout_name
-    guessed = _levels(files, _config(data), layout)
-    if order := order or settings.get("levels", ()):
-        guessed = GuessedLevels(names=tuple(order), aliases=guessed.aliases, others=guessed.others, is_order_known=True)
+    guessed = _levels(files, _config(data), layout, order or settings.get("levels", ()))
     split = columns.get("split") or (layout.splits if layout is not None else None)
     columns.pop("split", None)
     data |= {"levels": guessed.names, "level_aliases": {**guessed.aliases, **given.level_aliases}}
@@ -141,16 +133,28 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
 
 
 def _config(settings: Mapping[str, Any]) -> DataConfig:
-    """Validate settings like those of a config file, so that lists are accepted for tuples."""
-    return DataConfig.model_validate_json(json.dumps(settings))
+    """Validate settings like those of a config file, so that lists are accepted for tuples.
+
+    Raises:
+        ConfigError: with a line for each error.
+    """
+    try:
+        return DataConfig.model_validate_json(json.dumps(settings))
+    except ValidationError as error:
+        problems = error_messages(error.errors(), DataConfig)
+        lines = [f"--set data.{path}".rstrip(".") + f": {message}" for path, message in problems]
+        raise ConfigError(*lines) from error
 
 
-def _levels(files: Sequence[Path], data: DataConfig, layout: CorpusLayout | None) -> GuessedLevels:
+def _levels(
+    files: Sequence[Path], data: DataConfig, layout: CorpusLayout | None, order: Sequence[str]
+) -> GuessedLevels:
     chooser = ColumnChooser(data.columns, layout)
     options = read_options(data, layout, chooser)
     counts: dict[str, int] = {}
     bad: list[BadRow] = []
     rows = 0
+    sample: list[str] = []
     for file in open_files(files, layout.files if layout else None):
         raw = read_file(file, options)
         rows += raw.rows
@@ -160,26 +164,14 @@ def _levels(files: Sequence[Path], data: DataConfig, layout: CorpusLayout | None
         )
         for entry in pc.value_counts(raw.table[raw.roles["level"]]).to_pylist():
             value = entry["values"].decode("utf-8", "replace").strip()
-            counts[value] = counts.get(value, 0) + entry["counts"]
-    _check_share(bad, rows, data)
-    return guess_levels(counts, layout, column=chooser.roles["level"])
-
-
-def _check_share(bad: Sequence[BadRow], rows: int, data: DataConfig) -> float:
-    """Return the share of bad rows.
-
-    Raises:
-        InputError: so many rows are bad that the file's format must have been misjudged.
-    """
-    share = len(bad) / max(1, rows)
-    if share > MOST_BAD:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_by_reason(bad).items())
-        other = ", or name the right columns with --set data.columns.text=COLUMN"
-        raise InputError(
-            f"{explain_bad_row(bad[0], data)}{other if bad[0].reason in (EMPTY_TEXT, MISSING) else ''}\n"
-            f"{share:.0%} of all rows are set aside: {reasons}"
-        )
-    return share
+            value = data.level_aliases.get(value, value)
+            if value not in data.leave_out:
+                counts[value] = counts.get(value, 0) + entry["counts"]
+        texts = raw.table[raw.roles["text"]].slice(0, LANGUAGE_SAMPLE - len(sample)).to_pylist()
+        sample += [text.decode("utf-8", "replace") for text in texts]
+    check_share(bad, rows, data)
+    is_japanese = "ja" in (data.language, guess_language(sample))
+    return guess_levels(counts, layout, column=chooser.roles["level"], is_japanese=is_japanese, order=order)
 
 
 def _why_unusable(corpus: Corpus) -> str:
@@ -187,8 +179,11 @@ def _why_unusable(corpus: Corpus) -> str:
     assert corpus.splits is not None
     other = [bad.value for bad in corpus.bad_rows if bad.reason == UNKNOWN_SPLIT]
     if other:
-        values = ", ".join(list(dict.fromkeys(other))[:5])
-        return f"{len(other):,} rows hold {values}, which are no known splits; say what they are in data.split_names"
+        values = list(dict.fromkeys(other))[:5]
+        named = ", ".join(value for value in values if value != "''")
+        fix = f"say what {named} is in data.split_names" if named else "fill it in, or leave the column out"
+        rows = "1 row has" if len(other) == 1 else f"{len(other):,} rows have"
+        return f"{rows} no known split ({', '.join(values)}); {fix}"
     found = np.bincount(corpus.splits, minlength=len(SPLITS)) if len(corpus.splits) else np.zeros(len(SPLITS))
     missing = [split for split in ("train", "test") if not found[SPLITS.index(split)]]
     return f"no text is in {' or '.join(missing)}; say which value stands for it in data.split_names" if missing else ""
@@ -206,7 +201,7 @@ def _describe(
     given: DataConfig,
     reasons_unused: Mapping[str, str],
 ) -> Survey:
-    bad_share = _check_share([row for row in corpus.bad_rows if row.reason != LEFT_OUT], corpus.rows, _config(data))
+    bad_share = check_share([row for row in corpus.bad_rows if row.reason != LEFT_OUT], corpus.rows, _config(data))
     documents = corpus.documents
     found = dict(zip(*(pc.value_counts(documents["level"]).field(n).to_pylist() for n in (0, 1)), strict=True))
     counts = {level: int(found.get(level, 0)) for level in guessed.names}

@@ -261,7 +261,6 @@ def test_the_order_of_unknown_names_is_asked_for_or_said(command, tmp_path, monk
         (("A1", "?", "n/a", "-", "B1"), "A1 40, B1 40"),  # no values, however many they are
         (("Low", "low", "High", "HIGH"), "Low 80, High 80"),
         (("1,0", "1,5", "2,0"), "1.0 40, 1.5 40, 2.0 40"),
-        (("N1", "N2", "N5"), "N5 40, N2 40, N1 40"),  # of the JLPT, where N5 is the lowest
         (("\u4e0a\u7ea7", "\u4e2d\u7ea7", "\u521d\u7ea7"), "level1 40, level2 40, level3 40"),
     ],
 )  # fmt: skip
@@ -286,11 +285,74 @@ def test_columns_are_known_in_other_languages_and_the_unused_are_told_why(comman
     (tmp_path / "b.csv").write_bytes(delimited(",", rows, ("id", "split", "level", "text")))
     told = command("init", "b.csv", "--force").output
     assert (
-        "not used: id (its values repeat; if it names the writer: --set data.columns.learner=id), split (48 rows hold "
-        "'', 'extra', which are no known splits; say what they are in data.split_names)"
+        "not used: id (its values repeat; if it names the writer: --set data.columns.learner=id), split (48 rows have "
+        "no known split ('', 'extra'); say what 'extra' is in data.split_names)"
     ) in told
     asked = command("init", "b.csv", "--force", "--set", "data.columns.split=split")
-    assert "say what they are in data.split_names, or leave out data.columns.split" in str(asked.exception)
+    assert "say what 'extra' is in data.split_names, or leave out data.columns.split" in str(asked.exception)
+    rows = [(n, "" if n == 5 else names[n % 3], *row[2:]) for n, row in enumerate(rows)]
+    (tmp_path / "b.csv").write_bytes(delimited(",", rows, ("id", "split", "level", "text")))
+    told = command("init", "b.csv", "--force").output
+    assert "split (1 row has no known split (''); fill it in, or leave the column out)" in told
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "sets", "told"),
+    [
+        ("id", lambda n: n // 2, (), "id (its values repeat; if it names the writer: --set data.columns.learner=id)"),
+        ("id", lambda n: n % 9, (), "not used: id (its values repeat), uid\n"),
+        ("no", lambda n: "yes" if n % 2 else "no", (), "not used: no\n"),
+        ("id", lambda n: n, ("--set", "data.columns.id=uid"), "not used: id\n"),
+        ("id", lambda n: n // 2, ("--set", "data.columns.id=uid"), "not used: id\n"),
+    ],
+)
+def test_a_column_is_proposed_as_the_writer_only_if_it_can_be(command, tmp_path, column, values, sets, told):
+    """A wrong proposal puts all texts into two groups."""
+    rows = [(values(n), n, level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, (column, "uid", "level", "text")))
+    assert told in command("init", "a.csv", *sets).output
+
+
+def test_a_column_that_was_guessed_can_be_switched_off(command, tmp_path):
+    """A third of the learners are not known."""
+    rows = [(n, f"w{n}" if n % 3 else "", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "author", "level", "text")))
+    told = str(command("init", "a.csv").exception)
+    assert "column 'author': found no value" in told
+    assert "or do without it: --set data.columns.learner=null" in told
+    assert "data.columns.text" not in told
+    told = command("init", "a.csv", "--set", "data.columns.learner=null")
+    assert "not used: author\n" in told.output
+    assert command("prepare", "--profile", "quick").exit_code == 0
+
+
+def test_named_columns_need_no_usual_header(command, tmp_path):
+    """A header of questions is one, if the settings name its columns."""
+    rows = [(level, text) for _, _, level, text in rows_of(("A1", "B1"))]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("Which one?", "Your words.")))
+    assert "has no header" in str(command("init", "a.csv").exception)
+    sets = ("--set", "data.columns.level=Which one?", "--set", "data.columns.text=Your words.")
+    assert command("init", "a.csv", *sets).exit_code == 0
+
+
+def test_native_letters_and_sub_levels_pass_through_all_of_init(command, tmp_path):
+    """The alphabet is said, and levels that were named stay apart."""
+    rows = [(n, "\u0410\u0411\u0412"[n % 3] + "1", row[3]) for n, row in enumerate(rows_of(("A1", "B1", "C1")))]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "level", "text")))
+    told = command("init", "a.csv").output
+    assert "levels, lowest first: A1 40, B1 40, C1 40\n" in told
+    assert "\u0412\u0031' as C1 (Cyrillic letters)\n" in told
+    rows = [(n, ("A1", "A1+", "A2", "A2+")[n % 4], text) for n, _, text in rows]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "level", "text")))
+    told = command("init", "a.csv", "--force", "--set", "data.levels=[A1,A1+,A2,A2+]")
+    assert "levels, lowest first: A1 30, A1+ 30, A2 30, A2+ 30\n" in told.output
+    assert command("prepare", "--profile", "quick").exit_code == 0
+    rows = [(n, "\u0410\u0412\u0413"[n % 3] + "1", text) for n, _, text in rows]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "level", "text")))
+    told = command("init", "a.csv", "--force", "--set", "data.level_aliases={\u0413\u0031: C1}")
+    assert "levels, lowest first: A1 40, B1 40, C1 40\n" in told.output
+    told = command("init", "a.csv", "--force", "--set", "data.leave_out=[\u0413\u0031]")
+    assert "levels, lowest first: A1 40, B1 40\n" in told.output
 
 
 def test_few_writers_get_a_larger_share_of_tests_and_a_word(command, tmp_path):
@@ -360,6 +422,10 @@ def test_a_file_called_data_csv_is_not_taken_for_a_setting(command, tmp_path):
         (json_lines([(n, {"cefr": "A1"}, {"x": row[3]}) for n, row in enumerate(rows_of(("A1",)))], ("i", "m", "c")),
          (), "Found the columns 'i', 'm', 'c'. Name yours in data.columns, such as --set "
          "data.columns.level=COLUMN; 'm', 'c' hold lists or objects, so flatten"),
+        (delimited(",", rows_of(("A1", "B1"))), ("--set", "data.columns.writing_id=id"),
+         "--set data.columns.writing_id: unknown field 'writing_id'; known are id, l1, level"),
+        (delimited(",", rows_of(("A1", "B1"))), ("--set", "data.level_aliases={x: C9}"),
+         "--set data: level_aliases.x: 'C9' is not one of the levels A1, A2, B1, B2, C1"),
         (b'[1, "A1", "A text."]\n[2, "B1", "A text."]\n', (), "its list holds no records; must be a list of objects"),
     ],
 )  # fmt: skip

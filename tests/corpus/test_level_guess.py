@@ -1,0 +1,97 @@
+"""What the values of a level column are taken for."""
+
+import pytest
+
+from raysweep.corpus.column_guess import cefr_levels, is_no_value, refuse_no_header
+from raysweep.corpus.level_guess import guess_levels
+from raysweep.errors import InputError
+
+
+def guess(*values, column="level", **more):
+    return guess_levels(dict.fromkeys(values, 40), None, column=column, **more)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "level"),
+    [
+        ("\u0410\u0031", "A1"), ("\u0430\u0031", "A1"),  # Cyrillic А
+        ("\u0412\u0031", "B1"), ("\u0421\u0031", "C1"),  # Cyrillic В and С
+        ("\u0391\u0031", "A1"), ("\u0392\u0031", "B1"), ("\u0393\u0031", "C1"),  # Greek Α, Β and Γ
+        ("pre-A1", "Pre-A1"), ("PreA1", "Pre-A1"), ("<A1", "Pre-A1"), ("A0", "Pre-A1"),
+    ],
+)  # fmt: skip
+def test_each_spelling_of_a_cefr_level_is_known(spelling, level):
+    """They are what people type for it."""
+    assert cefr_levels([spelling]) == {spelling: level}
+
+
+def test_the_alphabet_is_chosen_for_the_whole_column():
+    """The Cyrillic В is the third letter where Б is the second, and otherwise looks like a B."""
+    bulgarian = ("\u0410\u0031", "\u0410\u0032", "\u0411\u0031", "\u0411\u0032", "\u0412\u0031", "\u0412\u0032")
+    assert list(cefr_levels(bulgarian).values()) == ["A1", "A2", "B1", "B2", "C1", "C2"]
+    assert guess(*bulgarian).names == ("A1", "A2", "B1", "B2", "C1", "C2")
+    assert list(cefr_levels(("\u0410\u0031", "\u0412\u0031", "\u0431\u0435\u0437")).values()) == ["A1", "B1"]
+    greek = tuple(letter + digit for letter in "\u0391\u0392\u0393" for digit in "12")
+    assert guess(*greek).names == ("A1", "A2", "B1", "B2", "C1", "C2")
+
+
+def test_what_may_be_a_level_in_another_alphabet_is_not_left_out_in_silence():
+    """Its texts would be lost."""
+    with pytest.raises(InputError, match=r"and \u0413\u0031, which may be levels.*data.level_aliases.*data.leave_out"):
+        guess("\u0410\u0031", "\u0412\u0031", "\u0413\u0031")
+    assert guess("A1", "B1", "X1").others == {"X1": 40}
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "is_known"),
+    [
+        (("A+", "A", "A-", "B+", "B", "B-"), ("A", "A+", "A-", "B", "B+", "B-"), False),
+        (("A+", "A-", "B+", "B-"), ("A+", "A-", "B+", "B-"), False),
+        (("-1", "0", "1", "2"), ("minus1", "0", "1", "2"), True),
+        (("HSK\u4e09\u7ea7", "HSK\u56db\u7ea7"), ("level1", "level2"), False),
+        (("b 1", "b-1", "low"), ("level1", "level2", "level3"), False),
+        (("*", "**", "***"), ("level1", "level2", "level3"), False),
+        (("none", "some", "much"), ("much", "none", "some"), False),
+        (("low", "high", "none"), ("low", "high"), True),
+        (("Anfaenger", "Fortgeschritten"), ("Anfaenger", "Fortgeschritten"), True),
+        (("N1", "N2", "N5"), ("N1", "N2", "N5"), False),
+    ],
+)
+def test_own_levels_keep_a_name_of_their_own(values, names, is_known):
+    """No level gets the name of another, and a doubtful order is asked for."""
+    guessed = guess(*values)
+    assert (guessed.names, guessed.is_order_known) == (names, is_known)
+    assert not {*guessed.aliases} & {*names}
+
+
+def test_levels_fall_only_where_they_are_of_the_jlpt():
+    """N5 is its lowest level; elsewhere, N1 may be."""
+    assert guess("N1", "N2", "N5", column="JLPT").names == ("N5", "N2", "N1")
+    assert guess("N1", "N2", "N5", is_japanese=True).names == ("N5", "N2", "N1")
+    assert guess("N1", "N2", "N5", is_japanese=True).is_order_known
+
+
+def test_sub_levels_that_the_user_names_are_kept_apart():
+    """Otherwise they count as their level."""
+    values = ("A1", "A1+", "A2", "A2+")
+    assert guess(*values).aliases == {"A1+": "A1", "A2+": "A2"}
+    assert guess(*values, order=values).aliases == {}
+    assert guess(*values, order=("A1", "A1+")).aliases == {}
+    assert guess("A1", "B1", "native", order=("A1", "B1", "native")).others == {}
+    with pytest.raises(InputError, match=r"B2\.1, B2\.2 were counted as B2; `--set 'data\.levels=\[B2\.1,B2\.2\]'`"):
+        guess("B2.1", "B2.2")
+    assert guess("B2.1", "B2.2", order=("B2.1", "B2.2")).names == ("B2.1", "B2.2")
+
+
+@pytest.mark.parametrize("cell", ["", "?", "-", "–", "n/a", "NaN", "None", "unknown"])
+def test_a_cell_that_says_nothing_is_no_value(cell):
+    """A star says something."""
+    assert is_no_value(cell)
+    assert not is_no_value("*")
+
+
+def test_a_json_file_has_no_header_to_be_missing():
+    """The advice is for tables."""
+    refuse_no_header("a.json", ("A1", "Hello."), "json")
+    with pytest.raises(InputError, match="its first line is a row"):
+        refuse_no_header("a.csv", ("A1", "Hello."), "csv")
