@@ -41,8 +41,9 @@ def losses_of_states(states_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, *, 
 
 
 def _chunk_losses(states_CD: Tensor, labels_C: Tensor, weight_VD: Tensor, columns: int, always_shift: bool) -> Tensor:
-    """Compute ln Σ exp(logit − the label's logit), whose sum is never below 1; unshifted, it is never below exp(−40).
+    """Compute ln Σ exp(logit − the label's logit), a sum of at least 1 up to rounding; unshifted, of at least exp(−40).
 
+    The last bits of a label's loss depend on its neighbours in the chunk: they decide about the shift of all.
     Uses powers of 2 instead of e, because `torch.exp2` takes a quarter of the time of `torch.exp` on a CPU.
     """
     label_logits_C1 = (states_CD.float() * weight_VD[labels_C].float()).sum(1, keepdim=True)
