@@ -68,7 +68,7 @@ class SweepState:
         }
         self._graph = TrialGraph([node for task in tasks for node in nodes_of(task)])
         self._trainings: dict[str, SweepTraining] = {}
-        self._records: dict[str, TrialRecord] = {}  # of trainings that have begun and not ended
+        self._records: dict[str, TrialRecord | None] = {}  # of trainings that have begun; None once they have ended
         self._made_from: dict[str, dict[str, str]] = {}
         """Digests of each trial's inputs, set when the trial is released."""
         self.halted = ""
@@ -162,7 +162,8 @@ class SweepState:
         for name, record in self._records.items():
             # The disk may be full; without this record the next run still notices that the process is gone.
             with suppress(OSError):
-                records.end(self._folder(name), record, State.STOPPED, reason=reason)
+                if record is not None:
+                    records.end(self._folder(name), record, State.STOPPED, reason=reason)
 
     def _next(self) -> str | None:
         running, requests = self._graph.running(), self._running()
@@ -258,16 +259,15 @@ class SweepState:
         return record
 
     def _close(self, training: SweepTraining, state: State, **how: Any) -> None:
-        # If the driver could not be started, the training has no record yet.
-        record = self._records.get(training.name) or self._begin(training)
-        record = records.end(training.folder, record, state, **how)
-        del self._records[training.name]
-        if state is State.PENDING:
-            self._records[training.name] = record
+        # A training whose driver could not be started has no record yet; one that is ended again keeps what is written.
+        record = self._records[training.name] if training.name in self._records else self._begin(training)
+        if record is not None:
+            record = records.end(training.folder, record, state, **how)
+            self._records[training.name] = record if state is State.PENDING else None
 
     def _finish(self, training: SweepTraining, result: Mapping[str, Any]) -> None:
         name = training.name
-        if name in self._records:
+        if self._records.get(name) is not None:
             self._close(training, State.DONE, result=result)
             self._listener.say(f"{name}: done, {result['steps']:,} steps, best at {result['best_step']:,}")
         self._graph.end(name, State.DONE)
@@ -292,7 +292,7 @@ class SweepState:
             self._graph.resume(sample_name(trial, other))
         for other, reason in stopped.items():
             name = sample_name(trial, other)
-            if name in self._records:
+            if self._records.get(name) is not None:
                 self._close(self._trainings[name], State.STOPPED, reason=reason)
             self._listener.say(f"{name}: {reason}")
             self._graph.drop(name)

@@ -118,6 +118,25 @@ def test_a_driver_that_never_started_is_a_failure_with_its_reason(run):
     assert state.is_over
 
 
+@pytest.mark.parametrize("first", [done(), Failed(message="out of memory"), Stopped(reason="budget", steps=2)])
+def test_a_training_that_is_ended_again_keeps_its_record(run, first):
+    """Tune ends it again if the terminal is gone; that once counted an attempt that never ran, and lost the result."""
+    state = open_state([make_task(run, "A1"), make_task(run, "x", parent="A1")])
+    released(state)
+    lines = state._listener.lines
+    state._listener.lines = None  # nothing can be said
+    with pytest.raises(AttributeError):
+        state.end("A1", first)
+    state._listener.lines = lines
+    before = read_record(run.trial("A1"))
+    state.end("A1", Failed(message="Input/output error"))
+    assert read_record(run.trial("A1")) == before
+    assert before.attempts == 1
+    assert state.is_over
+    state.mark_stopped("the sweep ended")
+    assert read_record(run.trial("A1")) == before
+
+
 def test_what_runs_when_the_sweep_stops_is_recorded_as_stopped(run):
     """Waiting trials have no record, since they were never begun."""
     state = open_state([make_task(run, "A1"), make_task(run, "B1")], cpus=1)
