@@ -65,8 +65,6 @@ _VARIABLES = {
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     # Tune's handler of Ctrl-C loses unsaved work; see `pipeline.signals`.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # Tune's newer reporter prints a banner even when verbose is 0.
-    "RAY_AIR_NEW_OUTPUT": "0",
 }
 _VARIABLES_JOINED = {
     # A new node may take minutes; requesting it again every minute would only fill the log.

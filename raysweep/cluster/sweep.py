@@ -119,6 +119,8 @@ def run_sweep(
 
 
 def _tuner(watch: SweepWatch, config: Any, storage: Path, end: EndTraining) -> tune.Tuner:
+    # Whatever the user has set: Tune's newer reporter prints a banner even when verbose is 0, and drops `_NoProgress`.
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     return tune.Tuner(
         tune.with_resources(drive, lambda config: bundles(config["work"])),
         tune_config=tune.TuneConfig(

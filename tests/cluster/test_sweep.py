@@ -310,6 +310,17 @@ def test_a_training_that_reported_nothing_takes_no_place_and_one_that_ends_again
     assert told == {*names} - {names[1]}
 
 
+def test_tune_s_newer_reporter_stays_off_whatever_the_user_set(monkeypatch, tmp_path):
+    """It prints a banner and keeps every trial."""
+    from ray.tune.experimental.output import get_air_verbosity
+
+    from raysweep.cluster import sweep
+
+    monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "1")
+    sweep._tuner(SimpleNamespace(state=None), None, tmp_path / "ray" / "tune", lambda *_: None)
+    assert get_air_verbosity(0) is None
+
+
 def test_the_searcher_forgets_a_trial_whose_process_was_lost():
     """Each lost attempt once left a name for the rest of the sweep; Tune may report the loss of an ended one."""
     from raysweep.cluster.tune_searcher import SweepSearcher
