@@ -120,7 +120,7 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
         if why := _why_unusable(corpus):
             if given.columns.split:
                 raise InputError(f"{corpus.files[0]}, column {split!r}: {why}, or leave out data.columns.split")
-            reasons_unused[split] = why
+            reasons_unused[split] = f"{why}, or leave the column out"
             corpus = read_corpus(files, _config(data))
         else:
             columns["split"] = split
@@ -181,7 +181,7 @@ def _why_unusable(corpus: Corpus) -> str:
     if other:
         values = list(dict.fromkeys(other))[:5]
         named = ", ".join(value for value in values if value != "''")
-        fix = f"say what {named} is in data.split_names" if named else "fill it in, or leave the column out"
+        fix = f"say what {named} is in data.split_names" if named else "fill it in"
         rows = "1 row has" if len(other) == 1 else f"{len(other):,} rows have"
         return f"{rows} no known split ({', '.join(values)}); {fix}"
     found = np.bincount(corpus.splits, minlength=len(SPLITS)) if len(corpus.splits) else np.zeros(len(SPLITS))

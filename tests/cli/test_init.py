@@ -286,7 +286,7 @@ def test_columns_are_known_in_other_languages_and_the_unused_are_told_why(comman
     told = command("init", "b.csv", "--force").output
     assert (
         "not used: id (its values repeat; if it names the writer: --set data.columns.learner=id), split (48 rows have "
-        "no known split ('', 'extra'); say what 'extra' is in data.split_names)"
+        "no known split ('', 'extra'); say what 'extra' is in data.split_names, or leave the column out)"
     ) in told
     asked = command("init", "b.csv", "--force", "--set", "data.columns.split=split")
     assert "say what 'extra' is in data.split_names, or leave out data.columns.split" in str(asked.exception)
@@ -294,6 +294,10 @@ def test_columns_are_known_in_other_languages_and_the_unused_are_told_why(comman
     (tmp_path / "b.csv").write_bytes(delimited(",", rows, ("id", "split", "level", "text")))
     told = command("init", "b.csv", "--force").output
     assert "split (1 row has no known split (''); fill it in, or leave the column out)" in told
+    asked = command("init", "b.csv", "--force", "--set", "data.columns.split=split")
+    assert str(asked.exception).endswith(
+        "fill it in, or leave out data.columns.split (here: --set data.columns.ROLE=COLUMN)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -333,6 +337,16 @@ def test_named_columns_need_no_usual_header(command, tmp_path):
     assert "has no header" in str(command("init", "a.csv").exception)
     sets = ("--set", "data.columns.level=Which one?", "--set", "data.columns.text=Your words.")
     assert command("init", "a.csv", *sets).exit_code == 0
+
+
+def test_levels_of_japanese_texts_are_those_of_the_jlpt(command, tmp_path):
+    """N5 is its lowest level."""
+    text = (
+        "\u308f\u305f\u3057\u306f\u304d\u3087\u3046{}\u304c\u3063\u3053\u3046\u3078\u3044\u304d\u307e\u3057\u305f\u3002"
+    )
+    rows = [(n, ("N1", "N5")[n % 2], text.format(n) * 2) for n in range(80)]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "level", "text")))
+    assert "levels, lowest first: N5 40, N1 40\n" in command("init", "a.csv").output
 
 
 def test_native_letters_and_sub_levels_pass_through_all_of_init(command, tmp_path):
