@@ -6,7 +6,7 @@ else.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,10 @@ from raysweep.config.corpora_checks import find_corpus_problems
 from raysweep.config.error_messages import UNKNOWN, did_you_mean, error_messages, show
 from raysweep.config.safe_yaml import parse_yaml
 from raysweep.config.schema import Config, ConfigFile
-from raysweep.config.search_checks import EXAMPLES_SEEN, find_search_problems, find_warmup_problems, has_shared_warmup
+from raysweep.config.search_checks import find_training_problems
 from raysweep.config.secrets import find_unread_variables, recorded_notify
 from raysweep.config.training_settings import TrainingConfig, TrialConfig
-from raysweep.config.trial_names import (
-    ONE_FOR_ALL,
-    entry_on,
-    find_wrong_names,
-    general_entry,
-    is_taken,
-    planned_controls,
-)
+from raysweep.config.trial_names import find_wrong_names, is_taken, planned_controls
 from raysweep.config.trial_plan import expand_plan, with_plan
 from raysweep.config.yaml_files import SET_PLACE, apply_overrides, read_file
 from raysweep.errors import ConfigError, InputError
@@ -100,13 +93,27 @@ def read_resolved_config(folder: RunFolder) -> Config:
     if not folder.config.exists():
         raise InputError(f"{folder.config}: not there; is '{folder.name}' the name of a run? See --storage")
     try:
-        return parse_config(parse_yaml(folder.config.read_text(encoding="utf-8")), place=folder.config.name)
+        values = parse_yaml(folder.config.read_text(encoding="utf-8"))
+        return parse_config(values, place=folder.config.name, is_recorded=True)
     except ValueError as error:
         raise InputError(f"{folder.config}: {error}") from error
 
 
-def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str] = (), joint: str = ": ") -> Config:
+def parse_config(
+    values: Any,
+    *,
+    place: str = "config",
+    set_paths: Sequence[str] = (),
+    joint: str = ": ",
+    is_recorded: bool = False,
+) -> Config:
     """Validate a profile given as plain values.
+
+    Args:
+        place: the file, for messages.
+        set_paths: paths that `--set` gave.
+        joint: what separates the place from a path.
+        is_recorded: the config of a run, which may have trained settings that later versions refuse.
 
     Raises:
         ConfigError: with a line for each error: `place`, `joint`, the path, the value found and the requirement.
@@ -122,7 +129,7 @@ def parse_config(values: Any, *, place: str = "config", set_paths: Sequence[str]
         # Fields that are missing because of an error in the plan are not reported again.
         problems += [(path, message) for path, message in found if path.removesuffix(".levels") not in told]
     else:
-        problems = problems or _check_relations(config)
+        problems = problems or [*([] if is_recorded else find_training_problems(config)), *_check_relations(config)]
         if not problems:
             return config
     raise ConfigError(*[_line(path, message, place, set_paths, joint) for path, message in problems])
@@ -144,10 +151,6 @@ def dump_config(config: Config) -> str:
 def _check_relations(config: Config) -> list[tuple[str, str]]:
     """Check names, levels and parents of trials and other relations between fields; returns paths and messages."""
     problems = [problem for name, trial in config.trials.items() for problem in _check_trial(config, name, trial)]
-    shared = [(trial.steps, name) for name, trial in config.trials.items() if has_shared_warmup(trial, config.training)]
-    if shared and min(shared)[0] <= config.training.warmup_steps:
-        must = f"must be below the steps of trial '{min(shared)[1]}' ({min(shared)[0]})"
-        problems.append(("training.warmup_steps", f"found {config.training.warmup_steps}; {must}"))
     for level in (config.data.sample.level_shares or {}) if config.data.path is None else ():
         if level not in config.data.levels:
             problems.append((f"data.sample.level_shares.{level}", "no such level in data.levels"))
@@ -177,26 +180,14 @@ def _is_fine_tune(config: Config, trial: TrialConfig) -> bool:
 
 def _check_controls(config: Config) -> list[tuple[str, str]]:
     if any(planned_controls(config)):
-        return list(_check_matched_examples(config))
+        return []
     must = "needs a trial on all levels and one on a single level, both without 'from' and 'documents'"
     return [(f"controls.{name}", must) for name in config.controls.asked]
 
 
-def _check_matched_examples(config: Config) -> Iterator[tuple[str, str]]:
-    """Refuse a control that must see as many examples as trials whose number of examples is searched."""
-    matched = [general_entry(config), *(entry_on(config, [level]) for level in config.data.levels)]
-    for kind in (each for each in config.controls.asked if each in ONE_FOR_ALL):
-        for name, trial in config.trials.items():
-            searched = [each for each in EXAMPLES_SEEN if trial.search and each in trial.search.space]
-            if searched and any(trial is each for each in matched):
-                what = f"cannot see as many examples as trial '{name}' does, which searches {' and '.join(searched)}"
-                yield f"controls.{kind}", f"{what}; leave it out of trials.{name}.search.space, or set this to false"
-
-
 def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[str, str]]:
     path = f"trials.{name}"
-    wrong = find_search_problems(path, trial.search, trial) if trial.search else []
-    problems = wrong or find_warmup_problems(path, trial, config.training)
+    problems = []
     for level in trial.levels:
         if level not in config.data.levels:
             known = ", ".join(config.data.levels)

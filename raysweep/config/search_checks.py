@@ -1,4 +1,7 @@
-"""Refuses a search that may draw what its trial could not have: wrong values, and values that do not go together."""
+"""Refuses settings with which nothing should be trained, such as a search that may draw what its trial could not have.
+
+The config of a run that is there already is not checked: an earlier version may have accepted them.
+"""
 
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -7,7 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from raysweep.config.error_messages import error_messages
+from raysweep.config.schema import Config
 from raysweep.config.training_settings import SearchConfig, TrainingConfig, TrialConfig
+from raysweep.config.trial_names import ONE_FOR_ALL, entry_on, general_entry, planned_controls
 
 Problems = list[tuple[str, str]]
 """Paths and messages."""
@@ -15,7 +20,23 @@ EXAMPLES_SEEN = ("steps", "batch_size", "accumulation")
 """Settings whose product is the number of examples that a training sees."""
 
 
-def find_search_problems(path: str, search: SearchConfig, trial: TrialConfig) -> Problems:
+def find_training_problems(config: Config) -> Problems:
+    """Find settings with which nothing should be trained: of searches, warm-up and controls."""
+    problems = []
+    for name, trial in config.trials.items():
+        path = f"trials.{name}"
+        wrong = _find_search_problems(path, trial.search, trial) if trial.search else []
+        problems += wrong or _find_warmup_problems(path, trial, config.training)
+    shared = [
+        (trial.steps, name) for name, trial in config.trials.items() if _has_shared_warmup(trial, config.training)
+    ]
+    if shared and min(shared)[0] <= config.training.warmup_steps:
+        must = f"must be below the steps of trial '{min(shared)[1]}' ({min(shared)[0]})"
+        problems.append(("training.warmup_steps", f"found {config.training.warmup_steps}; {must}"))
+    return [*problems, *(_find_matched_examples(config) if any(planned_controls(config)) else ())]
+
+
+def _find_search_problems(path: str, search: SearchConfig, trial: TrialConfig) -> Problems:
     """Validate the ends of every range and every choice as a value of its setting, with the settings not searched."""
     problems = []
     fixed = trial.model_dump(include=TrainingConfig.model_fields.keys() - search.space.keys())
@@ -30,15 +51,15 @@ def find_search_problems(path: str, search: SearchConfig, trial: TrialConfig) ->
     return problems or [*_find_precision_problems(path, search), *_find_idle_asha(path, search, trial)]
 
 
-def has_shared_warmup(trial: TrialConfig, training: TrainingConfig) -> bool:
+def _has_shared_warmup(trial: TrialConfig, training: TrainingConfig) -> bool:
     """Tell whether a trial has fixed steps and the warm-up of `training:`, whose mistakes are reported only once."""
     space = trial.search.space if trial.search else {}
     return trial.warmup_steps == training.warmup_steps and not space.keys() & {"steps", "warmup_steps"}
 
 
-def find_warmup_problems(path: str, trial: TrialConfig, training: TrainingConfig) -> Problems:
+def _find_warmup_problems(path: str, trial: TrialConfig, training: TrainingConfig) -> Problems:
     """Compare the longest warm-up with the fewest steps, fixed or searched; [] for a shared warm-up."""
-    if has_shared_warmup(trial, training):
+    if _has_shared_warmup(trial, training):
         return []
     space = trial.search.space if trial.search else {}
     warmup, steps = max(tried_values(trial, "warmup_steps")), min(tried_values(trial, "steps"))
@@ -58,6 +79,17 @@ def tried_values(trial: TrialConfig, name: str) -> tuple[Any, ...]:
     if tried is None:
         return (getattr(trial, name),)
     return tried.choices or (tried.low, tried.high)
+
+
+def _find_matched_examples(config: Config) -> Iterator[tuple[str, str]]:
+    """Refuse a control that must see as many examples as trials whose number of examples is searched."""
+    matched = [general_entry(config), *(entry_on(config, [level]) for level in config.data.levels)]
+    for kind in (each for each in config.controls.asked if each in ONE_FOR_ALL):
+        for name, trial in config.trials.items():
+            searched = [each for each in EXAMPLES_SEEN if trial.search and each in trial.search.space]
+            if searched and any(trial is each for each in matched):
+                what = f"cannot see as many examples as trial '{name}' does, which searches {' and '.join(searched)}"
+                yield f"controls.{kind}", f"{what}; leave it out of trials.{name}.search.space, or set this to false"
 
 
 def _find_whole_ranges(path: str, search: SearchConfig, fixed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
