@@ -164,7 +164,8 @@ def logs(
     from raysweep.scheduling.trials import expand_trials
 
     # The run may be of another profile, or have trials that --set gave it.
-    config = read_resolved_config(settings.folder) if settings.folder.config.exists() else settings.config
+    is_named = settings.name is not None or settings.folder.config.exists()
+    config = read_resolved_config(settings.folder) if is_named else settings.config
     log = log_files.find_log(settings.folder, trial, list(expand_trials(config)))
     last_lines, offset = log_files.read_end(log, lines)
     for line in last_lines:

@@ -21,10 +21,14 @@ def sample(
     rows: Annotated[
         int | None, typer.Option("--rows", min=1, help="Number of texts [default: data.sample.rows].")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a synthetic corpus in the shape of EFCAMDAT."""
     from raysweep.corpus.sample import SYNTHETIC_NOTICE, write_sample
+    from raysweep.errors import ConfigError
 
+    if out.is_file() and not force:
+        raise ConfigError(f"{out}: is there already; give --force to write it anew, or another name with --out")
     data = settings.config.data
     count = rows or data.sample.rows
     write_sample(out, rows=count, seed=settings.config.seed, level_shares=data.sample.level_shares, levels=data.levels)

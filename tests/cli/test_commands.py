@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from raysweep.cli.app import app
@@ -124,6 +125,14 @@ def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):
     assert raysweep("clean", "--storage", str(tmp_path)).returncode == 0
 
 
+def test_the_log_of_a_named_run_that_is_not_there_is_refused_by_the_name(tmp_path):
+    """The message was that there is no experiments.yaml."""
+    done = raysweep("logs", "A1", "--name", "nosuch", "--storage", str(tmp_path), "--config", "none.yaml")
+    assert done.returncode == 2
+    assert "is 'nosuch' the name of a run?" in done.stderr
+    assert "none.yaml" not in done.stderr
+
+
 def test_the_log_of_a_run_needs_no_config_but_its_own(tmp_path):
     """The command after a failed trial names the run alone; the config of that run may be another file or profile."""
     run = RunFolder(tmp_path / "runs" / "pilot")
@@ -133,6 +142,34 @@ def test_the_log_of_a_run_needs_no_config_but_its_own(tmp_path):
     run.config.write_text(dump_config(parse_config({"data": {"levels": ["A1"]}, "trials": trials})))
     done = raysweep("logs", "mine", "--name", "pilot", "--storage", str(tmp_path / "runs"), "--config", "none.yaml")
     assert (done.returncode, done.stdout) == (0, "step 1\n")
+
+
+def test_the_log_of_a_run_whose_search_is_refused_today_can_be_read(tmp_path):
+    """What refuses new trainings must not hide those that an earlier version did."""
+    run = RunFolder(tmp_path / "runs" / "pilot")
+    run.trial("A1").root.mkdir(parents=True)
+    run.trial("A1").log.write_text("step 1\n")
+    config = yaml.safe_load(
+        dump_config(parse_config({"data": {"levels": ["A1"]}, "trials": {"A1": {"levels": ["A1"]}}}))
+    )
+    config["trials"]["A1"]["search"] = {"space": {"weight_decay": {"low": 0, "high": 1}}}
+    run.config.write_text(yaml.safe_dump(config))
+    done = raysweep("logs", "A1", "--name", "pilot", "--storage", str(tmp_path / "runs"))
+    assert (done.returncode, done.stdout) == (0, "step 1\n")
+    with pytest.raises(ConfigError, match="only whole numbers are drawn"):
+        parse_config(config)
+
+
+def test_a_sample_corpus_does_not_replace_a_file(tmp_path):
+    """It may be the user's own corpus; `--force` writes it anew."""
+    out = tmp_path / "mine.csv"
+    out.write_text("mine")
+    small = ["sample", "--rows", "12", "--out", str(out)]
+    done = raysweep(*small)
+    assert (done.returncode, out.read_text()) == (2, "mine")
+    assert f"{out}: is there already; give --force" in done.stderr
+    assert raysweep(*small, "--force").returncode == 0
+    assert out.read_text().count("\n") > 12
 
 
 def test_infill_without_a_model_says_where_one_lies(tmp_path):

@@ -31,7 +31,7 @@ OPTIONS = {
     "try": f"{RUN} --host --port --token",
     "serve": f"{RUN} --replicas --host --port --token",
     "push": f"{RUN} --model --to --licence/--license --public --dry-run",
-    "sample": f"{SETTINGS} --out --rows",
+    "sample": f"{SETTINGS} --out --rows --force",
     "init": "corpus --out --yes --force --set",
     "infill": (
         "text --model --name --storage --all-levels --csv --out --force --column --reference --learner-likeness "
