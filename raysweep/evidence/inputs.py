@@ -36,6 +36,7 @@ from raysweep.errors import DamagedError
 from raysweep.evidence.published import published_config, published_run, published_trial
 from raysweep.evidence.run_schema import Inputs
 from raysweep.scheduling.trials import START_MODEL
+from raysweep.staging.run_command import place_options
 from raysweep.storage.arrow_arrays import as_array, as_arrays, text_scalar, with_code
 from raysweep.storage.atomic_files import atomic_file, read_json, write_json, write_text
 from raysweep.storage.classification_files import ClassificationFolder
@@ -83,7 +84,7 @@ def describe_inputs(
     """
     inputs = _find(folder, trials, corpora)
     known = tables.result() if tables is not None else {}
-    files = {name: known.get(name) or _digest(found) for name, found in inputs.items()}
+    files = {name: known.get(name) or _digest(found, folder) for name, found in inputs.items()}
     lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
     return Inputs(files=files, digest=hashlib.sha256(lines.encode()).hexdigest())
 
@@ -106,7 +107,7 @@ def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder, c
     for name, found in _find(folder, trials, corpora).items():
         path = target.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = _content(found)
+        content = _content(found, folder)
         if isinstance(content, pa.Table):
             with atomic_file(path) as beside:
                 pq.write_table(content, beside, compression="zstd")
@@ -179,29 +180,29 @@ def _published_settings(folder: RunFolder) -> str:
     return yaml.safe_dump(published_config(read_resolved_config(folder)), sort_keys=False, allow_unicode=True)
 
 
-def _content(found: _Input) -> pa.Table | Path | Values | str:
+def _content(found: _Input, folder: RunFolder) -> pa.Table | Path | Values | str:
     """Return an input in the form that a bundle contains: a table, JSON values, a text, or the file unchanged."""
     if found.path.suffix == _TABLE:
-        return _without_text(_read_table(found.path))
+        return _without_text(_read_table(found.path, folder))
     if found.sizes:
         return found.sizes
     return found.path if found.publish is None else found.publish(found.path)
 
 
-def _read_table(path: Path) -> pa.Table:
+def _read_table(path: Path, folder: RunFolder) -> pa.Table:
     try:
         return pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise DamagedError(
-            f"{path}: is damaged, and cannot be read as Parquet. `raysweep check-run` lists what is damaged, and the "
-            "run's command names what makes it again"
+            f"{path}: is damaged, and cannot be read as Parquet. `raysweep check-run {place_options(folder)}` lists "
+            "what is damaged, and the run's command names what makes it again"
         ) from error
 
 
-def _digest(found: _Input) -> str:
+def _digest(found: _Input, folder: RunFolder) -> str:
     if found.path.suffix == _TABLE:
         return _table_digest(found.path)
-    if isinstance(content := _content(found), Path):
+    if isinstance(content := _content(found, folder), Path):
         return hashlib.sha256(content.read_bytes()).hexdigest()
     assert not isinstance(content, pa.Table)
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)

@@ -7,6 +7,7 @@ digests are compared, so that a task reads exactly what the record lists, or not
 
 import fcntl
 import logging
+import shlex
 import socket
 import threading
 import time
@@ -150,9 +151,11 @@ class WorkerPlace:
             # The driver may be about to write or replace the record.
             time.sleep(_WAIT_S if again else 0.0)
             in_parallel(self._download, bad)
+        options = ["--name", self.ticket.name, "--storage", str(self.ticket.storage)] if self.ticket else []
         raise DamagedError(
             f"{self.bucket and self.bucket.address}/{bad[0] if claims else path}: is not as {record} says; "
-            "`raysweep check-run` names what is damaged, and the command that makes it again"
+            f"`{shlex.join(['raysweep', 'check-run', *options])}` names what is damaged, and the command that "
+            "makes it again"
         )
 
     def _fetch_small_file(self, bucket: Bucket, path: Path) -> None:

@@ -110,7 +110,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(
-            f"{path}: not valid JSON ({error}); it is damaged or was edited. `raysweep check-run` lists what is damaged"
+            f"{path}: not valid JSON ({error}); it is damaged or was edited. `raysweep check-run --name RUN` lists "
+            "what is damaged"
         ) from error
 
 

@@ -164,8 +164,9 @@ def test_a_table_that_is_cut_short_is_named_as_damaged(marked, tmp_path, name):
     folder = type(marked)(shutil.copytree(marked.root, tmp_path / "run"))
     table = getattr(folder, name)
     table.write_bytes(table.read_bytes()[:-100])
-    with pytest.raises(DamagedError, match=rf"{table.name}: is damaged, and cannot be read as Parquet"):
+    with pytest.raises(DamagedError, match=rf"{table.name}: is damaged, and cannot be read as Parquet") as told:
         write_bundle(folder, tmp_path / "evidence.zip")
+    assert f"`raysweep check-run --name run --storage {tmp_path}`" in str(told.value)
     assert not (tmp_path / "evidence.zip").exists()
 
 

@@ -1,5 +1,6 @@
 """Workers with their own disks: they fetch what the records list, send what they make, and obey the driver."""
 
+import shlex
 import time
 from pathlib import Path
 
@@ -79,10 +80,9 @@ def test_what_a_task_reads_is_fetched_as_the_records_list_it(place, prepared, st
 def test_an_object_that_is_not_as_its_record_says_is_not_used(place, prepared, uri):
     """Nor is one that no record lists, since it may be half of a set."""
     Bucket(parse_bucket_uri(uri).at("tiny")).upload("corpus/documents.parquet", b"damaged")
-    with pytest.raises(
-        DamagedError, match=r"corpus/documents\.parquet: is not as run\.json says; `raysweep check-run`"
-    ):
+    with pytest.raises(DamagedError, match=r"corpus/documents\.parquet: is not as run\.json says; ") as told:
         place.fetch(place.localise(prepared.documents))
+    assert f"`raysweep check-run --name tiny --storage {shlex.quote(uri)}`" in str(told.value)
     with pytest.raises(DamagedError, match=r"trials/B1/model: is not as trials/B1/trial\.json says"):
         place.fetch(place.localise(prepared.trial("B1").model))
 
