@@ -70,6 +70,8 @@ def unpack_archive(path: Path, target: Path) -> Unpacked:
     Raises:
         InputError: it is not a zip, is not safe to unpack, or holds a byte that is not part of the bundle.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name the zip that `raysweep bundle` wrote")
     if not path.is_file():
         raise InputError(f"{path}: no such file; make one with `raysweep bundle --name RUN --out {path.name}`")
     digests: dict[str, str] = {}

@@ -114,9 +114,9 @@ corpus/documents.parquet    the documents: level, split, first language, charact
 manifest.json               the SHA-256 of every file, and the software that made them
 all other files             further records of the run from which the report is made
 
-No learner's text is in here. This recomputes every number and verdict from the tables:
+No learner's text is in here. With raysweep {evidence.raysweep} installed (see its README), this recomputes
+every number and verdict from the tables:
 
-    pip install raysweep=={evidence.raysweep}
     raysweep verify evidence.zip
 
 It must print this digest of all inputs:

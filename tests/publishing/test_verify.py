@@ -350,3 +350,6 @@ def test_the_command_says_by_its_exit_code_what_it_found(honest, tmp_path, monke
     code, out, err = run_verify(tmp_path / "nowhere.zip", monkeypatch, capsys)
     assert (code, out) == (2, "")
     assert "no such file" in err
+    code, out, err = run_verify(tmp_path, monkeypatch, capsys)
+    assert (code, out) == (2, "")
+    assert f"{tmp_path}: is a folder; name the zip" in err
