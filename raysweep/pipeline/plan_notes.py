@@ -17,9 +17,10 @@ def describe_transfers(trials: Mapping[str, TrialForecast], folder: RunFolder) -
     )
     corpus = "" if folder.splits.exists() else ", besides the corpus and its examples"
     return (
-        f"object storage: the trainings send up to {written:,.0f} MB, of which {models:,.0f} MB are models, the rest "
-        f"checkpoints (fewer with a higher checkpoint_every){corpus}; nodes with disks of their own fetch the examples "
-        "and the models to start from. The time of these transfers is unknown, and not included"
+        f"object storage: the trainings send at most {written:,.0f} MB, of which {models:,.0f} MB are models, the rest "
+        f"checkpoints (fewer with a higher checkpoint_every; one that is deleted soon may not be sent){corpus}; nodes "
+        "with disks of their own fetch the examples and the models to start from. The time of these transfers is "
+        "unknown, and not included"
     )
 
 

@@ -76,7 +76,7 @@ def test_every_command_takes_the_uri(on, command, uri, gate, monkeypatch, tmp_pa
 
 def test_a_plan_says_how_much_is_sent_and_that_its_time_is_not_included(on, command):
     """The rate of the storage is not known; on a path nothing is sent."""
-    said = re.compile(r"object storage: the trainings send up to (\d+) MB, of which (\d+) MB are models")
+    said = re.compile(r"object storage: the trainings send at most (\d+) MB, of which (\d+) MB are models")
     planned, models = map(int, said.search(text_of(on("plan"))).groups())
     output = text_of(on("run", "--inline"))
     assert said.search(output)[1] == str(planned)

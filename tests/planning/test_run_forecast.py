@@ -33,6 +33,18 @@ def big(tmp_path):
     return config, expand_trials(config), RunFolder(tmp_path / "big")
 
 
+def test_the_bytes_that_a_trial_writes_are_those_of_its_checkpoints_and_models(tmp_path):
+    """Steps 30, 60, 90 and 100 are saved with two moments of AdamW; 40, 80 and 100 may each be a better model."""
+    search = {"samples": 2, "space": {"learning_rate": {"low": 1e-5, "high": 1e-4}}}
+    training = {"steps": 100, "checkpoint_every": 30, "evaluate_every": 40, "warmup_steps": 0, "search": search}
+    config = parse_config({"data": {"levels": ["A1"]}, "trials": {"A1": {"levels": ["A1"], **training}}})
+    forecast = forecast_run(config, expand_trials(config), RunFolder(tmp_path / "run"), gpus=1)
+    a_model = 4 * forecast.rates.parameters
+    each = 4 * 3 * a_model + 3 * a_model + a_model  # checkpoints, better models, the last model
+    assert forecast.trials["A1"].written_bytes == 2 * each
+    assert forecast.trials["A1"].disk_bytes == 2 * a_model
+
+
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 def test_more_gpus_take_less_time_and_never_less_than_the_bound(big, gpus):
     """The bound is max(longest chain, work / GPUs); this graph's makespan is within 5 % of it."""
