@@ -27,8 +27,9 @@ def _find_option(message: str, columns: Mapping[str, str | None]) -> str:
     used = [option for option, column in columns.items() if column and f"no column {column!r}" in message]
     if used:
         return " and ".join(f"{option} COLUMN" for option in used)
-    # A file may be called data.csv.
-    named = [name for name in re.findall(r"\bdata\.(\w+)", message) if name in DataConfig.model_fields.keys() - {"csv"}]
+    # A file may be called data.csv, and the commands take the files as their argument.
+    settings = DataConfig.model_fields.keys() - {"csv", "path"}
+    named = [name for name in re.findall(r"\bdata\.(\w+)", message) if name in settings]
     if not named or "--set" in message:
         return ""
     return f"--set data.{'columns.ROLE=COLUMN' if named[0] == 'columns' else f'{named[0]}=…'}"

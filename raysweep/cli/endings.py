@@ -43,7 +43,7 @@ _MENDING = {
     errno.EROFS: (2, "mount it writable, or name another place"),
     errno.EISDIR: (2, "a folder is there; name a file"),
     errno.ENOTDIR: (2, "a part of this path is a file; name another place"),
-    errno.EEXIST: (2, "it is there already; name another place"),
+    errno.EEXIST: (2, "a file is there where a folder is needed; name another place"),
     errno.ENAMETOOLONG: (2, "name a shorter path"),
     errno.ELOOP: (2, "a symbolic link leads back to itself; name the place itself"),
 }

@@ -62,7 +62,7 @@ def raises(error):
         (
             OSError(errno.EEXIST, "File exists", "a.csv"),
             2,
-            "error: a.csv: File exists; it is there already; name another",
+            "error: a.csv: File exists; a file is there where a folder is needed; name",
         ),
         (
             OSError(errno.ENOTDIR, "Not a directory", "a/b"),

@@ -12,7 +12,9 @@ import yaml
 from typer.testing import CliRunner
 
 from raysweep.cli.app import app
+from raysweep.cli.data_options import options_named
 from raysweep.config.loading import check_file, load_config
+from raysweep.errors import InputError
 from tests.corpus.layout_files import MAKERS, made_up_rows
 from tests.readers.small_files import delimited, json_lines
 
@@ -408,6 +410,22 @@ def test_a_file_called_data_csv_is_not_taken_for_a_setting(command, tmp_path):
     told = str(command("init", "data.csv", "--yes").exception)
     assert "data.csv: is UTF-16" in told
     assert told.endswith("(here: --set data.encoding=…)")
+
+
+@pytest.mark.parametrize(
+    ("message", "option"),
+    [
+        ("data.csv: has no levels", ""),
+        ("data.path: no such file", ""),
+        ("data.csv: found A9. Add it to data.levels", " (here: --set data.levels=…)"),
+        ("data.path: no file of the layout; see data.layout", " (here: --set data.layout=…)"),
+    ],
+)
+def test_the_files_are_no_setting(message, option):
+    """They are the command's argument; `--set data.path=…`, which these commands refuse, was the advice."""
+    with pytest.raises(InputError) as told, options_named({}):
+        raise InputError(message)
+    assert str(told.value) == message + option
 
 
 @pytest.mark.parametrize(
