@@ -54,6 +54,11 @@ def test_the_models_of_a_key_cannot_be_changed(change):
     models = SeedModels({0: "a", 1: "b"})
     with pytest.raises(TypeError, match="cannot be changed"):
         change(models)
+
+
+def test_copies_of_the_models_of_a_key_are_equal_to_them():
+    """They are pickled for worker processes."""
+    models = SeedModels({0: "a", 1: "b"})
     for same in (copy.copy(models), copy.deepcopy(models), pickle.loads(pickle.dumps(models))):
         assert same == models
         assert type(same) is SeedModels
