@@ -151,7 +151,7 @@ class WorkerPlace:
             # The driver may be about to write or replace the record.
             time.sleep(_WAIT_S if again else 0.0)
             in_parallel(self._download, bad)
-        options = ["--name", self.ticket.name, "--storage", str(self.ticket.storage)] if self.ticket else []
+        options = ["--name", self.ticket.name, "--storage", self.ticket.storage.uri] if self.ticket else []
         raise DamagedError(
             f"{self.bucket and self.bucket.address}/{bad[0] if claims else path}: is not as {record} says; "
             f"`{shlex.join(['raysweep', 'check-run', *options])}` names what is damaged, and the command that "

@@ -82,7 +82,7 @@ def test_an_object_that_is_not_as_its_record_says_is_not_used(place, prepared, u
     Bucket(parse_bucket_uri(uri).at("tiny")).upload("corpus/documents.parquet", b"damaged")
     with pytest.raises(DamagedError, match=r"corpus/documents\.parquet: is not as run\.json says; ") as told:
         place.fetch(place.localise(prepared.documents))
-    assert f"`raysweep check-run --name tiny --storage {shlex.quote(uri)}`" in str(told.value)
+    assert f"`raysweep check-run --name tiny --storage {shlex.quote(parse_bucket_uri(uri).uri)}`" in str(told.value)
     with pytest.raises(DamagedError, match=r"trials/B1/model: is not as trials/B1/trial\.json says"):
         place.fetch(place.localise(prepared.trial("B1").model))
 
