@@ -76,7 +76,7 @@ def make_run(
     write_ledger(folder, trials)
     scored = [None, *(trial for trial in trials.values() if trial.name not in (failed or {}))]
     write_losses(folder, config, table, scored, rng, truth)
-    write_json(
+    write_sealed(
         folder.record,
         {
             "name": folder.name,
@@ -88,7 +88,14 @@ def make_run(
             "libraries": {"ray": "2.60.0", "torch": "2.9.0"},
             "started_at": 1.7e9,
             "stages": {
-                "mask": {"fingerprint": "f", "identity": {}, "ended_at": 1.7e9, "seconds": 12.5},
+                "mask": {
+                    "fingerprint": "f",
+                    "identity": {},
+                    "ended_at": 1.7e9,
+                    "seconds": 12.5,
+                    "made_from": {},
+                    "outputs": {},
+                },
             },
         },
     )
@@ -269,9 +276,10 @@ def write_losses(folder, config, corpus, scored, rng, truth):
         score |= {"bigram_recall": 0.11, "bigram_f1": 0.1, "unfinished": 2}
         # Later seeds answer a little better.
         score["top1_accuracy"] += 0.01 * int(name.rpartition("-seed")[2]) if "-seed" in name else 0.0
-        write_json(
+        write_sealed(
             folder.cells_record(name),
             {
+                "outputs": {},
                 "fingerprint": "f",
                 "model": name,
                 "seconds": 9.1,

@@ -28,11 +28,14 @@ def bundle(
     ] = None,
 ) -> None:
     """Zip a run's evidence to publish: no learner's text is in it."""
+    from raysweep.pipeline.file_check import refuse_changed_files
     from raysweep.publishing.bundle import write_bundle
     from raysweep.publishing.manifest import bundle_digest
     from raysweep.publishing.signatures import sign as sign_bytes
 
     signer = partial(sign_bytes, key_file=sign, ask_passphrase=_ask_passphrase) if sign is not None else None
+    if missing := refuse_changed_files(settings.folder):
+        say(f"note: {missing:,} recorded files of the run are not here, so they were not checked")
     manifest = write_bundle(settings.folder, out, signer)
     say(f"{out}: {len(manifest.files)} files, {out.stat().st_size / 1e6:,.1f} MB, no learner's text")
     say(f"digest of the bundle: {bundle_digest(manifest.to_bytes())}")

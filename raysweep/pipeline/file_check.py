@@ -13,6 +13,7 @@ from raysweep.errors import DamagedError, EarlierVersionError, InputError
 from raysweep.pipeline.run_record import read_run
 from raysweep.scheduling.records import State, read_record
 from raysweep.scheduling.trials import Trial, expand_trials, training_settings
+from raysweep.staging.run_command import place_options
 from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.digests import Outputs, find_damage, read_sealed
 from raysweep.storage.run_folder import RunFolder, TrialFolder
@@ -65,6 +66,26 @@ def check_files(folder: RunFolder) -> list[CheckedFile]:
             what = _what_it_is(folder, path)
             checked[_name(folder, path)] = _checked(folder, path, "other" if what else "unknown", what)
     return [checked[name] for name in sorted(checked)]
+
+
+def refuse_changed_files(folder: RunFolder) -> int:
+    """Refuse a run of which a recorded file was changed; reads all recorded files.
+
+    Returns:
+        The number of recorded files that are missing, such as models that were deleted to save space.
+
+    Raises:
+        InputError: there is no such run.
+        DamagedError: names the first changed file.
+    """
+    files = check_files(folder)
+    if changed := [file for file in files if file.state == "changed"]:
+        raise DamagedError(
+            f"{folder.root / changed[0].path}: {changed[0].detail or changed[0].state}; {len(changed):,} files were "
+            f"changed. `raysweep check-run {place_options(folder)}` lists them, and the run's command names what makes "
+            "them again"
+        )
+    return sum(file.state == "missing" for file in files)
 
 
 def _records(folder: RunFolder) -> Iterator[Path]:

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from raysweep.cli.app import app
 from raysweep.config.loading import read_resolved_config
 from raysweep.errors import ChangedError, ConfigError, DamagedError, EarlierVersionError, InputError
 from raysweep.pipeline import identities
@@ -208,6 +210,18 @@ def test_a_record_of_the_same_trial_in_another_run_is_named(folder):
     bad = {file.path: file.detail for file in check_files(folder) if file.is_bad}
     steps = read_resolved_config(folder).trials["A1"].steps
     assert bad == {"trials/A1/trial.json": f"was trained with other settings than config.yaml has (steps: 5 → {steps})"}
+
+
+@pytest.mark.parametrize("name", ["trials/A1/model/model.safetensors", "evaluation/matrix.csv"])
+def test_no_bundle_rests_on_a_damaged_file(folder, tmp_path, name):
+    """Neither a model nor its scores are in a bundle, but its report rests on them."""
+    flip(folder.root / name)
+    out = tmp_path / "evidence.zip"
+    words = ["bundle", "--name", folder.name, "--storage", str(folder.root.parent), "--out", str(out)]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, DamagedError)
+    assert f"{folder.root / name}: is damaged (its digest differs); 1 files were changed" in str(done.exception)
+    assert not out.exists()
 
 
 def test_a_run_that_does_not_exist_cannot_be_checked(tmp_path):
