@@ -2,8 +2,9 @@
 
 `ray.util.metrics` exports each as `ray_raysweep_…` on the metrics port of the node that runs the sweep; the ports of
 all nodes are in `prom_metrics_service_discovery.json` in Ray's temporary folder (on a cluster: /tmp/ray).  Every
-series is tagged by run, those of a training also by trial.  The series of a training end some minutes after it:
-repeating those of a thousand ended trainings would take the sweep longer than scheduling them.
+series is tagged by run, those of a training also by trial.  The series of a training end some minutes after
+it, or when `MOST_TOLD_AFTER_END` others have ended since: repeating those of a thousand ended trainings would take the
+sweep longer than scheduling them.
 """
 
 import time

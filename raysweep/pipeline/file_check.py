@@ -80,10 +80,10 @@ def refuse_changed_files(folder: RunFolder) -> int:
     """
     files = check_files(folder)
     if changed := [file for file in files if file.state == "changed"]:
+        first = f"{folder.root / changed[0].path}: {changed[0].detail or changed[0].state}"
         raise DamagedError(
-            f"{folder.root / changed[0].path}: {changed[0].detail or changed[0].state}; {len(changed):,} files were "
-            f"changed. `raysweep check-run {place_options(folder)}` lists them, and the run's command names what makes "
-            "them again"
+            f"{first} (changed files: {len(changed):,}). `raysweep check-run {place_options(folder)}` lists them, and "
+            "the run's command names what makes them again"
         )
     return sum(file.state == "missing" for file in files)
 

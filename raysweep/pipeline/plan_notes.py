@@ -15,12 +15,12 @@ def describe_transfers(trials: Mapping[str, TrialForecast], folder: RunFolder) -
     models, written = (
         sum(getattr(trial, name) for trial in trials.values()) / 1e6 for name in ("disk_bytes", "written_bytes")
     )
-    corpus = "" if folder.splits.exists() else ", besides the corpus and its examples"
+    others = "curves and records" if folder.splits.exists() else "curves, records, the corpus and its examples"
     return (
-        f"object storage: the trainings send at most {written:,.0f} MB, of which {models:,.0f} MB are models, the rest "
-        f"checkpoints (fewer with a higher checkpoint_every; one that is deleted soon may not be sent){corpus}; nodes "
-        "with disks of their own fetch the examples and the models to start from. The time of these transfers is "
-        "unknown, and not included"
+        f"object storage: the trainings send at most {written:,.0f} MB of weights and optimiser states, of which "
+        f"{models:,.0f} MB are models, the rest checkpoints (fewer with a higher checkpoint_every; one that is deleted "
+        f"soon may not be sent), besides tokenizers (3.6 MB a model with GPT-2's), {others}; nodes with disks of their "
+        "own fetch the examples and the models to start from. The time of these transfers is unknown, and not included"
     )
 
 

@@ -249,17 +249,31 @@ def test_a_trial_s_speed_and_memory_are_told_with_its_evaluation(monkeypatch, ru
         assert ("raysweep_cost", 3.3, {"run": "paper"}) in told
 
 
-def test_a_training_that_runs_again_is_told_however_late_its_next_evaluation(monkeypatch, run):
-    """It was preempted, and starts again on another node."""
-    from raysweep.cluster import sweep, sweep_metrics
+@pytest.fixture
+def evaluated(monkeypatch, run):
+    """Return a function that makes metrics of trainings that were evaluated, and the set of the trainings told."""
+    from raysweep.cluster import sweep_metrics
     from raysweep.training.job import Evaluation
 
-    told = []
-    gauge = SimpleNamespace(set=lambda value, tags: told.append(tags.get("trial")))
+    told = set()
+    gauge = SimpleNamespace(set=lambda value, tags: told.add(tags.get("trial")))
     monkeypatch.setattr(sweep_metrics, "Gauge", lambda *_, **__: gauge)
+
+    def make(names, clock=lambda: 0.0):
+        metrics = sweep_metrics.SweepMetrics("paper", clock)
+        for name in names:
+            metrics.tell_evaluation(name, run.trial(name), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+        return metrics, told
+
+    return make
+
+
+def test_a_training_that_runs_again_is_told_however_late_its_next_evaluation(evaluated):
+    """It was preempted, and starts again on another node."""
+    from raysweep.cluster import sweep, sweep_metrics
+
     now = [0.0]
-    metrics = sweep_metrics.SweepMetrics("paper", lambda: now[0])
-    metrics.tell_evaluation("B1", run.trial("B1"), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+    metrics, told = evaluated(["B1"], lambda: now[0])
     metrics.end_trial("B1")
     watch = SimpleNamespace(state=SimpleNamespace(begin=lambda _: None))
     sweep._Callback(watch, None, metrics).on_trial_start(1, [], SimpleNamespace(config={"name": "B1"}))
@@ -269,18 +283,12 @@ def test_a_training_that_runs_again_is_told_however_late_its_next_evaluation(mon
     assert "B1" in told
 
 
-def test_only_the_latest_of_many_ended_trainings_are_told(monkeypatch, run):
+def test_only_the_latest_of_many_ended_trainings_are_told(evaluated):
     """The numbers of a thousand, told again and again for minutes, took more memory than all else of the sweep."""
-    from raysweep.cluster import sweep_metrics
-    from raysweep.training.job import Evaluation
+    from raysweep.cluster.sweep_metrics import MOST_TOLD_AFTER_END
 
-    told = set()
-    gauge = SimpleNamespace(set=lambda value, tags: told.add(tags["trial"]))
-    monkeypatch.setattr(sweep_metrics, "Gauge", lambda *_, **__: gauge)
-    metrics = sweep_metrics.SweepMetrics("paper", lambda: 0.0)
-    names = [f"t{number}" for number in range(sweep_metrics.MOST_TOLD_AFTER_END + 5)]
-    for name in names:
-        metrics.tell_evaluation(name, run.trial(name), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+    names = [f"t{number}" for number in range(MOST_TOLD_AFTER_END + 5)]
+    metrics, told = evaluated(names)
     for name in names[1:]:
         metrics.end_trial(name)
     told.clear()
@@ -288,21 +296,15 @@ def test_only_the_latest_of_many_ended_trainings_are_told(monkeypatch, run):
     assert told == {names[0], *names[5:]}  # the first still runs
 
 
-def test_a_training_that_reported_nothing_takes_no_place_and_one_that_ends_again_is_the_latest(monkeypatch, run):
+def test_a_training_that_reported_nothing_takes_no_place_and_one_that_ends_again_is_the_latest(evaluated):
     """Trainings that failed before their first evaluation once pushed out the losses of those that were done."""
-    from raysweep.cluster import sweep_metrics
-    from raysweep.training.job import Evaluation
+    from raysweep.cluster.sweep_metrics import MOST_TOLD_AFTER_END
 
-    told = set()
-    gauge = SimpleNamespace(set=lambda value, tags: told.add(tags["trial"]))
-    monkeypatch.setattr(sweep_metrics, "Gauge", lambda *_, **__: gauge)
-    metrics = sweep_metrics.SweepMetrics("paper", lambda: 0.0)
-    names = [f"t{number}" for number in range(sweep_metrics.MOST_TOLD_AFTER_END + 1)]
-    for name in names:
-        metrics.tell_evaluation(name, run.trial(name), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+    names = [f"t{number}" for number in range(MOST_TOLD_AFTER_END + 1)]
+    metrics, told = evaluated(names)
     for name in (*names[:-1], names[0]):
         metrics.end_trial(name)
-    for number in range(sweep_metrics.MOST_TOLD_AFTER_END):
+    for number in range(MOST_TOLD_AFTER_END):
         metrics.end_trial(f"silent{number}")
     metrics.end_trial(names[-1])
     told.clear()

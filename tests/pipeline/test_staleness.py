@@ -220,7 +220,7 @@ def test_no_bundle_rests_on_a_damaged_file(folder, tmp_path, name):
     words = ["bundle", "--name", folder.name, "--storage", str(folder.root.parent), "--out", str(out)]
     done = CliRunner().invoke(app, words)
     assert isinstance(done.exception, DamagedError)
-    assert f"{folder.root / name}: is damaged (its digest differs); 1 files were changed" in str(done.exception)
+    assert f"{folder.root / name}: is damaged (its digest differs) (changed files: 1)" in str(done.exception)
     assert not out.exists()
 
 
