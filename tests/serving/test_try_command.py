@@ -79,8 +79,9 @@ def test_without_the_extra_the_command_says_what_to_install(finished_storage, mo
     assert f"pip install 'raysweep[{command}]'" in str(result.exception)
 
 
-def test_a_team_needs_a_token_before_ray_starts():
+def test_a_team_needs_a_token_before_ray_starts(finished_storage):
     """`try` requires one, too; the address is the head's."""
-    result = CliRunner().invoke(app, ["serve", "--name", "tiny", "--host", "0.0.0.0"])
+    words = ["serve", "--name", "tiny", "--storage", str(finished_storage), "--host", "0.0.0.0"]
+    result = CliRunner().invoke(app, words)
     assert "others could reach the server; give it a --token" in str(result.exception)
     assert shown_address("::1", 8642, None) == "http://[::1]:8642/"
