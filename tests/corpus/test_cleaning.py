@@ -24,12 +24,12 @@ from tests.corpus.odd_csv import csv_bytes
         ("<c>a<c>b</c>c</c>d", "d"),
     ],
 )
-def test_markup_goes_and_the_text_stays(before, after):
+def test_html_tags_are_removed_but_text_is_kept(before, after):
     """A heart ("<3"), a comparison and an ampersand are text, not markup."""
     assert clean_text(before) == after
 
 
-def test_cleaned_texts_are_counted_and_the_first_ones_listed(folder, tmp_path):
+def test_cleaned_texts_are_counted_and_the_first_ones_are_saved(folder, tmp_path):
     """The original texts are in a file that is never published; a text that is nothing but markup stays."""
     texts = ["You &amp; me", "=1<br>2", "<br>", *[f"Plain text {n}" for n in range(27)]]
     (tmp_path / "a.csv").write_bytes(csv_bytes([(n, "Thai", "A1", text) for n, text in enumerate(texts)]))

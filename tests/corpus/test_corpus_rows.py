@@ -187,7 +187,7 @@ BROKEN_ROWS = [
 @pytest.mark.parametrize(
     ("name", "content", "message"), [row[1:] for row in BROKEN_FILES], ids=[r[0] for r in BROKEN_FILES]
 )
-def test_a_file_that_cannot_be_used_is_refused_with_the_reason_and_the_fix(tmp_path, name, content, message):
+def test_an_unusable_file_is_refused_with_the_reason_and_the_fix(tmp_path, name, content, message):
     """Before anything is computed, and in words that say what to do."""
     path = tmp_path / name
     if content is None:
@@ -205,7 +205,7 @@ def test_a_missing_file_is_refused(tmp_path):
         read_corpus(tmp_path / "nowhere.csv", DataConfig())
 
 
-def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
     """The message repeats the reason that the operating system gives."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + GOOD)
@@ -222,7 +222,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("row", "reason", "message"), [row[1:] for row in BROKEN_ROWS], ids=[r[0] for r in BROKEN_ROWS]
 )
-def test_a_bad_row_is_set_aside_and_the_others_are_kept(tmp_path, row, reason, message, ending):
+def test_a_bad_row_is_quarantined_and_other_rows_are_kept(tmp_path, row, reason, message, ending):
     """One entry in the quarantine, with its place and reason; if bad rows are too many, that is what is said."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + GOOD + row + ending + b"4,Turkish,C1,Last.\n")
@@ -238,7 +238,7 @@ def test_a_bad_row_is_set_aside_and_the_others_are_kept(tmp_path, row, reason, m
     )
 
 
-def test_bad_rows_up_to_the_limit_do_not_stop_the_run(tmp_path):
+def test_a_run_continues_if_bad_rows_are_within_max_bad_fraction(tmp_path):
     """`data.max_bad_fraction` is the largest share that is accepted."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + GOOD + b"3,Spanish,B3,Hi.\n4,Spanish,A1,Hi.\n")
@@ -248,7 +248,7 @@ def test_bad_rows_up_to_the_limit_do_not_stop_the_run(tmp_path):
         refuse_bad_rows(corpus, path, DataConfig(max_bad_fraction=0.24), tmp_path / "quarantine.csv")
 
 
-def test_a_corpus_without_any_good_row_is_refused_whatever_the_limit(tmp_path):
+def test_a_corpus_without_any_good_row_is_always_refused(tmp_path):
     """Without a good row there is nothing to split."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + b"1,Spanish,D1,Hi.\n")
@@ -256,7 +256,7 @@ def test_a_corpus_without_any_good_row_is_refused_whatever_the_limit(tmp_path):
         refuse_bad_rows(read_corpus(path, DataConfig()), path, DataConfig(max_bad_fraction=1.0), tmp_path / "q.csv")
 
 
-def test_every_row_is_a_document_or_in_the_quarantine(tmp_path):
+def test_every_row_becomes_a_document_or_a_quarantine_entry(tmp_path):
     """With all kinds of bad rows in one file, nothing is lost and the first thing wrong with a row is named."""
     path, quarantine = tmp_path / "corpus.csv", tmp_path / "quarantine.csv"
     path.write_bytes(HEADER + GOOD + b"\n".join(row for _, row, _, _ in BROKEN_ROWS) + b"\n")
@@ -275,7 +275,7 @@ def test_every_row_is_a_document_or_in_the_quarantine(tmp_path):
     assert listed[-1]["value"] == "'" + "x" * 80 + "'…"
 
 
-def test_of_equal_ids_the_first_good_row_is_kept(tmp_path):
+def test_the_first_good_row_of_a_duplicate_id_is_kept(tmp_path):
     """A row that is bad for another reason does not take its id away from a good one."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + b"7,Spanish,X,Bad.\n7,Spanish,A1,First.\n7,Spanish,A1,Second.\n7,Spanish,A1,Third.\n")
@@ -288,7 +288,7 @@ def test_of_equal_ids_the_first_good_row_is_kept(tmp_path):
     ]
 
 
-def test_levels_are_found_by_name_or_alias_with_the_space_around_them_stripped(tmp_path):
+def test_levels_are_matched_by_name_or_alias_after_stripping_white_space(tmp_path):
     """A corpus may spell its levels in its own way."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEADER + b"1,Spanish, A1,Hi.\n2,Spanish,beginner,Ho.\n3,Spanish,2 ,Hu.\n")
@@ -296,7 +296,7 @@ def test_levels_are_found_by_name_or_alias_with_the_space_around_them_stripped(t
     assert read_corpus(path, data).documents["level"].to_pylist() == ["A1", "A1", "A2"]
 
 
-def test_texts_stay_as_they_are(tmp_path):
+def test_texts_are_read_unchanged(tmp_path):
     """Quoted newlines, doubled quotes, commas, emoji, a mere number, and white space at the ends."""
     texts = [
         'Dear Ann,\n\nI am "here".\r\nBye 👋',
@@ -326,7 +326,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("wrap", FORMS.values(), ids=FORMS)
-def test_common_forms_of_the_file_read_the_same(tmp_path, wrap):
+def test_byte_order_marks_compression_and_crlf_do_not_change_the_documents(tmp_path, wrap):
     """Excel's byte order mark, a compressed download, Windows' line ends."""
     plain, wrapped = tmp_path / "plain.csv", tmp_path / "wrapped.csv"
     plain.write_bytes(HEADER + GOOD)
@@ -334,7 +334,7 @@ def test_common_forms_of_the_file_read_the_same(tmp_path, wrap):
     assert read_corpus(wrapped, DataConfig()).documents.equals(read_corpus(plain, DataConfig()).documents)
 
 
-def test_columns_go_by_the_names_in_the_config_in_any_order(tmp_path):
+def test_columns_are_found_by_their_configured_names_in_any_order(tmp_path):
     """Other releases of the corpus have other columns, and some of no use here."""
     header = ("grade", "essay", "who", "id", "mother tongue", "level", "topic")
     path = tmp_path / "corpus.csv"
@@ -369,7 +369,7 @@ def test_columns_go_by_the_names_in_the_config_in_any_order(tmp_path):
     ]
 
 
-def test_a_document_without_its_learner_is_set_aside_if_learners_are_named(tmp_path):
+def test_a_document_without_a_learner_is_quarantined_if_the_config_names_a_learner_column(tmp_path):
     """It could be anyone's, so it cannot be kept apart from the writer's other documents."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(b"writing_id,l1,cefr_level,text,learner_id\n1,Thai,A1,Hi.,w1\n2,Thai,A1,Ho., \n")
@@ -377,7 +377,7 @@ def test_a_document_without_its_learner_is_set_aside_if_learners_are_named(tmp_p
     assert [(bad.row, bad.column, bad.reason) for bad in corpus.bad_rows] == [(2, "learner_id", "missing value")]
 
 
-def test_a_field_longer_than_a_parser_s_block_is_read(tmp_path, monkeypatch):
+def test_a_field_longer_than_a_parser_block_is_read(tmp_path, monkeypatch):
     """pyarrow refuses a record that does not fit its block; Python's csv module one over 131,072 characters."""
     monkeypatch.setattr("raysweep.readers.csv_files.BLOCK_BYTES", 1 << 16)
     path = tmp_path / "corpus.csv"
@@ -387,7 +387,7 @@ def test_a_field_longer_than_a_parser_s_block_is_read(tmp_path, monkeypatch):
     assert csv.field_size_limit() == 131_072
 
 
-def test_real_learner_texts_read_without_loss():
+def test_real_learner_texts_are_read_as_by_the_csv_module():
     """2,571 essays with quoted newlines, against Python's own csv module."""
     path = SHARED / "data" / "ellipse.csv"
     if not path.exists():

@@ -57,7 +57,7 @@ def check_against_the_csv_module(path, content: bytes) -> None:
 @given(
     rows=st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=6), junk=st.binary(max_size=6), tail=st.booleans()
 )
-def test_cells_are_those_that_the_csv_module_reads(tmp_path_factory, rows, junk, tail):
+def test_cells_equal_those_that_the_csv_module_reads(tmp_path_factory, rows, junk, tail):
     """Whatever stands in the cells, well quoted or followed by rubbish."""
     content = csv_bytes(rows, header=("a", "b", "c")) + (junk + b",x,y" if tail else b"")
     check_against_the_csv_module(tmp_path_factory.mktemp("csv") / "corpus.csv", content)
@@ -66,7 +66,7 @@ def test_cells_are_those_that_the_csv_module_reads(tmp_path_factory, rows, junk,
 @settings(max_examples=300, deadline=None)
 @given(content=st.text(alphabet=st.sampled_from('a",\n\r "'), max_size=30))
 @example('"a"a,a\na,"a""a"\n')
-def test_rows_with_sloppy_quotes_are_counted_as_the_csv_module_does(tmp_path_factory, content):
+def test_rows_with_sloppy_quotes_are_counted_as_the_csv_module_counts_them(tmp_path_factory, content):
     """The independent count of rows, whether they are kept or set aside."""
     check_against_the_csv_module(tmp_path_factory.mktemp("csv") / "corpus.csv", b"a,b\n" + content.encode())
 
@@ -96,7 +96,7 @@ ODD_ROWS = [
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
 @pytest.mark.parametrize(("rows", "aside"), [row[1:] for row in ODD_ROWS], ids=[row[0] for row in ODD_ROWS])
-def test_rows_with_misplaced_quotes_are_set_aside_one_by_one(tmp_path, rows, aside, ending):
+def test_only_rows_with_misplaced_quotes_are_quarantined(tmp_path, rows, aside, ending):
     """Swallowed rows are counted and listed as rows; those before and after them are kept."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(
@@ -117,7 +117,7 @@ def test_rows_with_misplaced_quotes_are_set_aside_one_by_one(tmp_path, rows, asi
         ('3,Thai,A1,"a \\"b\\""', "quotes after a backslash. Texts with commas, quotes or newlines must be quoted"),
     ],
 )
-def test_too_many_rows_with_misplaced_quotes_stop_with_the_fix(tmp_path, row, said):
+def test_too_many_rows_with_misplaced_quotes_stop_the_run_with_a_fix(tmp_path, row, said):
     """The place of the first one is named, and what may be wrong with it, but nothing of its text."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEAD + row.encode() + b"\n4,Thai,A1,Hi.\n")
@@ -127,7 +127,7 @@ def test_too_many_rows_with_misplaced_quotes_stop_with_the_fix(tmp_path, row, sa
     assert row not in str(caught.value)
 
 
-def test_an_essay_may_hold_lists_and_levels_in_quoted_lines(tmp_path):
+def test_a_quoted_text_may_contain_lines_that_look_like_lists_or_levels(tmp_path):
     """Only a line with a known level in the level column looks like a row."""
     texts = ["My levels:\nA1, A2, B1, B2\nwell, so", "a\n1,2,A3,4", "b\nx,y\nA1", "c,d,A1,e\nthe first line is no row"]
     path = tmp_path / "corpus.csv"
@@ -138,7 +138,7 @@ def test_an_essay_may_hold_lists_and_levels_in_quoted_lines(tmp_path):
     assert [bad.row for bad in corpus.bad_rows] == [1, 2]
 
 
-def test_a_header_with_a_misplaced_or_open_quote_is_refused(tmp_path):
+def test_a_header_with_a_misplaced_or_unclosed_quote_is_refused(tmp_path):
     """The names of the columns would be unreliable."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(b'writing_id,l1,cefr_level,text,"note"s\n1,Thai,A1,Hi.,x\n')
@@ -152,7 +152,7 @@ def test_a_header_with_a_misplaced_or_open_quote_is_refused(tmp_path):
         read_corpus(path, DataConfig())
 
 
-def test_a_record_too_long_for_the_parser_is_refused(tmp_path, monkeypatch):
+def test_a_record_longer_than_the_parser_allows_is_refused(tmp_path, monkeypatch):
     """pyarrow counts the bytes of a block in 32 bits."""
     monkeypatch.setattr("raysweep.readers.csv_files.LONGEST_RECORD", 1000)
     path = tmp_path / "corpus.csv"
@@ -223,12 +223,12 @@ def check_damaged(path, cases: int) -> None:
     assert sum(outcome == "read" for outcome, _, _ in outcomes) > 0.5 * cases
 
 
-def test_one_quote_too_many_or_too_few_never_mixes_two_rows(tmp_path):
+def test_a_missing_or_extra_quote_never_mixes_two_rows(tmp_path):
     """Documents name their row in every word; the rows read are those kept and those set aside."""
     check_damaged(tmp_path / "corpus.csv", 300)
 
 
 @pytest.mark.slow
-def test_2_000_files_with_a_quote_too_many_or_too_few_never_mix_two_rows(tmp_path):
+def test_2_000_files_with_a_missing_or_extra_quote_never_mix_two_rows(tmp_path):
     """The full figure of BENCHMARKS.md."""
     check_damaged(tmp_path / "corpus.csv", 2000)

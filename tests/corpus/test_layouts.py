@@ -38,7 +38,7 @@ def read_layout(name, folder, **data):
 
 
 @pytest.mark.parametrize("name", get_args(LayoutName))
-def test_a_known_corpus_is_read_as_it_is_downloaded(tmp_path, name):
+def test_a_published_corpus_is_read_as_downloaded(tmp_path, name):
     """The name of its layout is the only setting."""
     corpus = read_layout(name, tmp_path)
     levels, first, left_out = EXPECTED[name]
@@ -51,12 +51,12 @@ def test_a_known_corpus_is_read_as_it_is_downloaded(tmp_path, name):
     assert by_id[first[0]] == first
 
 
-def test_every_layout_has_a_name_in_the_config_and_a_made_up_file():
+def test_every_layout_has_a_config_name_and_a_test_corpus():
     """The layouts are declared in a single list."""
     assert set(get_args(LayoutName)) == set(LAYOUTS) == set(MAKERS) == set(EXPECTED)
 
 
-def test_markup_of_a_known_corpus_is_unwrapped_and_counted(tmp_path):
+def test_markup_of_a_published_corpus_is_removed_and_counted(tmp_path):
     """Line breaks become paragraphs, and of corrections the learner's words stay."""
     corpus = read_layout("efcamdat_xml", tmp_path)
     text = corpus.documents["text"][0].as_py()
@@ -69,7 +69,7 @@ def test_markup_of_a_known_corpus_is_unwrapped_and_counted(tmp_path):
     assert raw.cleaned.texts == 0
 
 
-def test_the_config_changes_single_parts_of_a_layout(tmp_path):
+def test_the_config_overrides_single_fields_of_a_layout(tmp_path):
     """Another level column and other levels can be set while the rest of the layout applies."""
     columns = ColumnsConfig(level="automarker_cefr_level", prompt="is_final_version")
     corpus = read_layout("write_and_improve", tmp_path, columns=columns, level_aliases={"B1": "B1"})
@@ -77,7 +77,7 @@ def test_the_config_changes_single_parts_of_a_layout(tmp_path):
     assert set(corpus.documents["prompt"].to_pylist()) == {"TRUE"}
 
 
-def test_splits_of_file_names_are_taken_and_validation_comes_from_train(tmp_path, folder):
+def test_splits_are_taken_from_file_names_and_validation_from_train(tmp_path, folder):
     """W&I+LOCNESS publishes train and dev; dev is the test set, because the real one has no levels."""
     files = find_files(str(MAKERS["wi_locness"](tmp_path, 40)))
     data = DataConfig(layout="wi_locness", levels=CEFR[:3], columns=ColumnsConfig(split="@file"))
@@ -95,14 +95,14 @@ def test_splits_of_file_names_are_taken_and_validation_comes_from_train(tmp_path
         ("a.xml", b"<TEI><p>Hi.</p></TEI>", "is XML; which of its elements are texts is said by a layout"),
     ],
 )
-def test_texts_and_xml_need_a_layout(tmp_path, name, content, message):
+def test_text_and_xml_files_need_a_layout(tmp_path, name, content, message):
     """Only a layout says what is where in such files."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_corpus(tmp_path / name, DataConfig(format="text" if name.endswith("txt") else None))
 
 
-def test_files_that_are_not_of_the_layout_are_refused(tmp_path):
+def test_files_that_do_not_fit_the_layout_are_refused(tmp_path):
     """XML of another kind, a name of another form, entities, broken XML, a folder with nothing fitting."""
     (tmp_path / "a.xml").write_text("<root><p>Hi.</p></root>")
     with pytest.raises(InputError, match=r"has no element <writing>; is it of the layout that data\.layout names"):

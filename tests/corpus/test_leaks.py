@@ -55,7 +55,7 @@ KINDS = {
 }
 
 
-def plant(folder, seed=0):
+def plant_leaks(folder, seed=0):
     """Change test documents of a clean corpus so that train knows them, each in one way; gives them by way."""
     table = pq.read_table(folder.documents)
     rows = table.to_pylist()
@@ -79,7 +79,7 @@ def leaks_of(folder):
 def check_planted(folder):
     clean = json.loads(folder.leakage.read_text())
     assert clean["leaky_test_documents"] == 0
-    planted = plant(folder)
+    planted = plant_leaks(folder)
     rows = leaks_of(folder)
     found = {(row["document"], row["kind"]) for row in rows}
     for way, documents in planted.items():
@@ -98,13 +98,13 @@ def check_planted(folder):
     assert leakage.near_duplicates_in_two_splits >= 2 * PLANTED  # both sides
 
 
-def test_planted_leaks_of_six_kinds_are_all_found_in_the_sample(folder, sample_csv):
+def test_all_six_kinds_of_planted_leaks_are_found_in_the_sample(folder, sample_csv):
     """At most one in a hundred of the other documents is suspected; shared prompts are counted, but are not leaks."""
     prepare_corpus(sample_csv, folder, DataConfig(), seed=0, columns=SAMPLE_COLUMNS)
     check_planted(folder)
 
 
-def test_planted_leaks_of_six_kinds_are_all_found_in_real_essays(folder):
+def test_all_six_kinds_of_planted_leaks_are_found_in_real_essays(folder):
     """Essays of 400 words, whose corpus names no learner and no prompt but the planted ones."""
     path = SHARED / "data" / "ellipse.csv"
     if not path.exists():
@@ -113,7 +113,7 @@ def test_planted_leaks_of_six_kinds_are_all_found_in_real_essays(folder):
     check_planted(folder)
 
 
-def test_near_duplicates_go_to_one_split_unless_they_are_only_to_be_reported(folder, sample_csv):
+def test_near_duplicates_go_to_one_split_unless_the_config_only_reports_them(folder, sample_csv):
     """The sample holds copies with a word left out, and texts that are alike by nature."""
     grouped = prepare_corpus(sample_csv, folder, DataConfig(), seed=0, columns=SAMPLE_COLUMNS)
     found = LeakSearch(folder.documents).summary()
@@ -141,7 +141,7 @@ def chain_of_learners(rows, length):
     return chain + others
 
 
-def test_a_family_too_large_is_divided_and_what_it_divides_is_set_aside(folder, tmp_path, caplog):
+def test_an_oversized_group_is_divided_and_its_leaking_texts_are_quarantined(folder, tmp_path, caplog):
     """No split can take half of the corpus; the few texts that would leak are listed in the quarantine."""
     path = tmp_path / "corpus.csv"
     rows = chain_of_learners(300, 60)
@@ -168,7 +168,7 @@ def test_a_family_too_large_is_divided_and_what_it_divides_is_set_aside(folder, 
     assert read_summary(folder) == summary
 
 
-def test_a_document_without_a_learner_is_not_everyone_s(folder, sample_csv):
+def test_documents_without_a_learner_are_not_grouped_together(folder, sample_csv):
     """Where some learners are not known, they are not taken for one and the same."""
     prepare_corpus(sample_csv, folder, DataConfig(), seed=0, columns=SAMPLE_COLUMNS)
     rows = pq.read_table(folder.documents).to_pylist()
@@ -179,7 +179,7 @@ def test_a_document_without_a_learner_is_not_everyone_s(folder, sample_csv):
     assert leaks_of(folder) == []
 
 
-def test_a_test_document_that_valid_knows_is_a_leak_too(folder, sample_csv):
+def test_a_text_of_valid_repeated_in_test_is_a_leak(folder, sample_csv):
     """The best step of a training is chosen on the valid split."""
     prepare_corpus(sample_csv, folder, DataConfig(), seed=0, columns=SAMPLE_COLUMNS)
     rows = pq.read_table(folder.documents).to_pylist()
@@ -190,7 +190,7 @@ def test_a_test_document_that_valid_knows_is_a_leak_too(folder, sample_csv):
     assert {"document": test["document"], "split": "test", "kind": "text", "known_to": "valid"} in leaks_of(folder)
 
 
-def test_a_letter_that_the_disk_changed_is_no_text_to_search(folder, sample_csv):
+def test_a_text_changed_on_disk_is_refused_by_the_leak_search(folder, sample_csv):
     """A damaged text would match none of its copies, and the search would call the corpus clean."""
     prepare_corpus(sample_csv, folder, DataConfig(), seed=0, columns=SAMPLE_COLUMNS)
     table = pq.read_table(folder.documents)

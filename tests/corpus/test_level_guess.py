@@ -20,12 +20,12 @@ def guess(*values, column="level", **more):
         ("pre-A1", "Pre-A1"), ("PreA1", "Pre-A1"), ("<A1", "Pre-A1"), ("A0", "Pre-A1"),
     ],
 )  # fmt: skip
-def test_each_spelling_of_a_cefr_level_is_known(spelling, level):
+def test_each_spelling_of_a_cefr_level_is_recognised(spelling, level):
     """They are what people type for it."""
     assert cefr_levels([spelling]) == {spelling: level}
 
 
-def test_the_alphabet_is_chosen_for_the_whole_column():
+def test_the_alphabet_of_levels_is_chosen_for_the_whole_column():
     """The Cyrillic В is the third letter where Б is the second, and otherwise looks like a B."""
     bulgarian = ("\u0410\u0031", "\u0410\u0032", "\u0411\u0031", "\u0411\u0032", "\u0412\u0031", "\u0412\u0032")
     assert list(cefr_levels(bulgarian).values()) == ["A1", "A2", "B1", "B2", "C1", "C2"]
@@ -35,7 +35,7 @@ def test_the_alphabet_is_chosen_for_the_whole_column():
     assert guess(*greek).names == ("A1", "A2", "B1", "B2", "C1", "C2")
 
 
-def test_what_may_be_a_level_in_another_alphabet_is_not_left_out_in_silence():
+def test_a_possible_level_in_another_alphabet_is_not_silently_left_out():
     """Its texts would be lost."""
     with pytest.raises(InputError, match=r"and \u0413\u0031, which may be levels.*data.level_aliases.*data.leave_out"):
         guess("\u0410\u0031", "\u0412\u0031", "\u0413\u0031")
@@ -57,21 +57,21 @@ def test_what_may_be_a_level_in_another_alphabet_is_not_left_out_in_silence():
         (("N1", "N2", "N5"), ("N1", "N2", "N5"), False),
     ],
 )
-def test_own_levels_keep_a_name_of_their_own(values, names, is_known):
+def test_custom_levels_keep_distinct_names_and_a_doubtful_order_is_asked_for(values, names, is_known):
     """No level gets the name of another, and a doubtful order is asked for."""
     guessed = guess(*values)
     assert (guessed.names, guessed.is_order_known) == (names, is_known)
     assert not {*guessed.aliases} & {*names}
 
 
-def test_levels_fall_only_where_they_are_of_the_jlpt():
+def test_n_levels_are_ordered_descending_only_for_the_jlpt():
     """N5 is its lowest level; elsewhere, N1 may be."""
     assert guess("N1", "N2", "N5", column="JLPT").names == ("N5", "N2", "N1")
     assert guess("N1", "N2", "N5", is_japanese=True).names == ("N5", "N2", "N1")
     assert guess("N1", "N2", "N5", is_japanese=True).is_order_known
 
 
-def test_sub_levels_that_the_user_names_are_kept_apart():
+def test_sub_levels_named_by_the_user_are_kept_apart():
     """Otherwise they count as their level."""
     values = ("A1", "A1+", "A2", "A2+")
     assert guess(*values).aliases == {"A1+": "A1", "A2+": "A2"}
@@ -84,13 +84,13 @@ def test_sub_levels_that_the_user_names_are_kept_apart():
 
 
 @pytest.mark.parametrize("cell", ["", "?", "-", "–", "n/a", "NaN", "None", "unknown"])
-def test_a_cell_that_says_nothing_is_no_value(cell):
+def test_placeholder_cells_count_as_missing(cell):
     """A star says something."""
     assert is_no_value(cell)
     assert not is_no_value("*")
 
 
-def test_a_json_file_has_no_header_to_be_missing():
+def test_a_json_file_gets_no_advice_about_a_missing_header():
     """The advice is for tables."""
     refuse_no_header("a.json", ("A1", "Hello."), "json")
     with pytest.raises(InputError, match="its first line is a row"):

@@ -81,12 +81,12 @@ def true_pairs(texts, threshold):
         ("", False),
     ],
 )
-def test_one_changed_word_in_ten_makes_a_near_duplicate_and_more_do_not(other, is_near):
+def test_texts_with_at_most_one_changed_word_in_ten_are_near_duplicates(other, is_near):
     """Case, white space and punctuation make no difference."""
     assert pairs_of(find([TEXT, "Something else entirely", other])) == ({(0, 2)} if is_near else set())
 
 
-def test_what_is_found_is_what_comparing_all_with_all_finds(sample_csv):
+def test_the_search_finds_the_pairs_of_an_exhaustive_comparison(sample_csv):
     """No near duplicate or copy in the sample is missed, and none is invented."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)]
@@ -95,7 +95,7 @@ def test_what_is_found_is_what_comparing_all_with_all_finds(sample_csv):
     assert pairs_of(find(texts)) == expected
 
 
-def test_the_edit_distance_is_that_of_the_whole_table():
+def test_the_edit_distance_equals_that_of_the_full_table():
     """Texts of three words, so that many paths lead through it, up to each number of edits; −1 beyond it."""
     rng = np.random.default_rng(0)
     distances = set()
@@ -114,7 +114,7 @@ def test_the_edit_distance_is_that_of_the_whole_table():
     assert len(distances) > 4
 
 
-def test_the_similarity_is_the_share_of_words_that_stay():
+def test_similarity_is_the_fraction_of_unchanged_words():
     """One word of twenty-one is changed."""
     near = find([TEXT, TEXT.replace("beautiful", "small")])
     assert near.pairs.tolist() == [[0, 1]]
@@ -123,12 +123,12 @@ def test_the_similarity_is_the_share_of_words_that_stay():
     )
 
 
-def test_texts_without_words_are_near_to_nothing():
+def test_texts_without_words_have_no_near_duplicates():
     """Texts of a single letter are not near duplicates of each other either."""
     assert pairs_of(find(["", "!!", "...", "a", "b", " ", ""])) == set()
 
 
-def test_letters_beyond_ascii_are_words_and_capitals_are_small_letters():
+def test_letters_beyond_ascii_are_words_and_case_is_ignored():
     """This holds in all languages; full-width letters are letters too."""
     text = "Žluťoučký kůň úpěl ďábelské ódy a potom šel domů spát"
     assert pairs_of(find([text, text.upper(), text.replace("kůň", "pes"), "Ａ ｂ", "a B"])) == {
@@ -166,7 +166,7 @@ def test_near_duplicates_are_found_in_scripts_without_spaces(letters, marks):
     assert pairs_of(near) == {(2 * number, 2 * number + 1) for number in range(40)}
 
 
-def test_words_of_other_scripts_are_told_by_their_spaces():
+def test_scripts_with_spaces_are_divided_into_words_at_spaces():
     """Hindi and Korean have them; their characters take three bytes too."""
     for text in ("मैं आज सुबह अपने दोस्त के साथ बाज़ार गया था", "저는 오늘 아침에 친구와 함께 시장에 가서 과일을 샀습니다"):
         sequences = find([text]).sequences
@@ -176,7 +176,7 @@ def test_words_of_other_scripts_are_told_by_their_spaces():
     assert len(find(["ア・イ"]).sequences.words) == 2
 
 
-def test_a_crowd_of_like_texts_is_not_compared_in_full_but_counted(monkeypatch):
+def test_a_large_bucket_of_similar_texts_is_not_compared_in_full_but_is_counted(monkeypatch):
     """The work stays bounded where thousands answer a task in nearly the same words."""
     texts = [f"{TEXT} number{n}" for n in range(60)]
     everything = find(texts)
@@ -188,7 +188,7 @@ def test_a_crowd_of_like_texts_is_not_compared_in_full_but_counted(monkeypatch):
     assert 59 <= len(bounded.pairs) < len(everything.pairs)
 
 
-def test_pairs_that_every_band_finds_take_the_memory_of_one_band():
+def test_pairs_found_by_every_band_take_the_memory_of_one_band():
     """Near-equal texts share their bucket in all bands, and a crowd of them has millions of pairs."""
     rng = np.random.default_rng(0)
     count, bands = 1000, 60
@@ -213,7 +213,7 @@ def test_pairs_that_every_band_finds_take_the_memory_of_one_band():
     assert peak < of_all / 2
 
 
-def test_no_pairs_are_merged_to_none():
+def test_merging_no_pairs_gives_no_pairs():
     """A corpus may have no similar texts."""
     merged, similarities = DistinctPairs(0).merged()
     assert merged.shape == (0, 2)
@@ -239,7 +239,7 @@ CANDIDATES_IN_FILE = (near_duplicates, "_CANDIDATES_IN_FILE")
     ],
     ids=lambda limits: " ".join(name for _, name in limits),
 )
-def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, limits, sample_csv):
+def test_blocks_parts_and_threads_do_not_change_the_pairs(monkeypatch, limits, sample_csv):
     """Texts are sketched a block at a time, bands compared a part at a time, and candidates measured some at a time."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         texts = [row["text"] for row in csv.DictReader(file)][:400]
@@ -256,7 +256,7 @@ def test_neither_blocks_nor_parts_nor_threads_change_a_pair(monkeypatch, limits,
         assert np.array_equal(getattr(found, name), getattr(whole, name))
 
 
-def test_candidates_of_form_letters_are_compared_before_they_fill_the_disk(monkeypatch):
+def test_candidates_are_compared_before_they_fill_the_disk(monkeypatch):
     """One bucket may hold the whole corpus, so even a part of a band stops at the limit, and later continues there."""
     texts = [f"{TEXT} number{n}" for n in range(300)]
     monkeypatch.setattr(bucket_mates, "_REACH", 100)
@@ -288,7 +288,7 @@ def test_candidates_of_form_letters_are_compared_before_they_fill_the_disk(monke
         assert found.not_compared == whole.not_compared
 
 
-def test_pairs_that_threads_add_at_once_all_come_out(monkeypatch):
+def test_pairs_added_by_several_threads_at_once_are_all_kept(monkeypatch):
     """Whichever thread fills a run writes it, while the others go on adding."""
     for module, limit, value in ((*PAIRS_OF_RUN, 1000), (*PAIRS_AT_ONCE, 300)):
         monkeypatch.setattr(module, limit, value)
@@ -306,7 +306,7 @@ def test_pairs_that_threads_add_at_once_all_come_out(monkeypatch):
         assert set(every) == set(map(tuple, some.reshape(-1, 2).tolist()))
 
 
-def test_a_pair_of_which_nobody_is_left_counts_nothing():
+def test_a_pair_of_removed_texts_is_not_counted():
     """The last text of the corpus may have been set aside."""
     near = find([TEXT, "Something else", TEXT + " here"]).filtered(np.array([True, True, False]))
     others, any_near = near_in_other_splits(near, np.array([0, 2]), np.array([0, 1]))
@@ -314,7 +314,7 @@ def test_a_pair_of_which_nobody_is_left_counts_nothing():
     assert not any_near.any()
 
 
-def test_groups_are_joined_by_links_up_to_a_size():
+def test_groups_are_joined_by_links_up_to_a_maximum_size():
     """A chain of similar texts must not join the whole corpus into one group."""
     groups, hashes = np.arange(6), np.arange(10, 16, dtype=np.uint64)
     links = np.array([[0, 1], [2, 3], [1, 2], [4, 5]])
@@ -325,7 +325,7 @@ def test_groups_are_joined_by_links_up_to_a_size():
     assert join_groups(groups, hashes, links, largest=4)[0].tolist() == [0, 0, 0, 0, 1, 1]
 
 
-def test_the_most_similar_are_tied_first():
+def test_the_most_similar_texts_are_grouped_first():
     """If not all texts can be in one group, the most similar ones are."""
     texts = [f"{TEXT} {TEXT}", f"{TEXT} {TEXT} once more or so", f"{TEXT} {TEXT} once more or so here"]
     near = find(texts)
@@ -339,7 +339,7 @@ def test_the_most_similar_are_tied_first():
     assert join_groups(np.arange(3), np.arange(3, dtype=np.uint64), order, largest=2)[0].tolist() == [0, 1, 1]
 
 
-def test_what_splits_divide_all_the_same_is_named_outside_train():
+def test_documents_that_a_split_still_divides_are_listed_outside_train():
     """Valid gives way to train, and test to both; equal texts are told from almost equal ones."""
     near = find([TEXT, TEXT + " here", TEXT + " there", "Something else", TEXT])
     texts = np.array([0, 1, 2, 3, 0])
@@ -364,7 +364,7 @@ def group_learners(texts, learners):
     return group_by_text(groups, hashes, codes, near, is_near_grouped=True)
 
 
-def test_a_short_text_that_ten_learners_wrote_ties_none_of_them():
+def test_a_short_text_by_ten_learners_does_not_group_them():
     """Such a text does not prove copying; a text of nine learners, or a longer one, joins their groups."""
     for text, learners, is_tied in [
         ("Thank you.", 10, False),
@@ -377,14 +377,14 @@ def test_a_short_text_that_ten_learners_wrote_ties_none_of_them():
         assert grouped.untied.tolist() == [not is_tied] * learners
 
 
-def test_a_short_text_in_other_punctuation_ties_none_of_them_either():
+def test_a_short_text_with_other_punctuation_does_not_group_its_learners():
     """Otherwise the rule would hold for equal texts and be undone for almost equal ones."""
     grouped = group_learners(["Thank you!", "thank, you."] * 10, range(20))
     assert len(set(grouped.groups.tolist())) == 20
     assert (grouped.equal_not_tied, grouped.near_not_tied) == (18, 19)
 
 
-def test_a_text_that_everyone_copied_ties_no_more_than_a_fiftieth_of_the_corpus():
+def test_a_text_copied_by_everyone_groups_at_most_a_fiftieth_of_the_corpus():
     """The rarest texts are tied first, so a pair who copied from each other stays together."""
     common = "this is the model answer that our teacher wrote on the board"
     rare = "only two of us have handed in this one and it is long"
@@ -396,7 +396,7 @@ def test_a_text_that_everyone_copied_ties_no_more_than_a_fiftieth_of_the_corpus(
     assert set(np.flatnonzero(grouped.untied).tolist()) <= set(range(100))
 
 
-def test_no_pair_within_the_edits_is_refused_by_its_first_and_last_words():
+def test_the_prefix_and_suffix_filter_never_drops_a_pair_within_the_edit_limit():
     """Texts of up to 40 words of an alphabet of three, edited at any place, against their edit distance."""
     rng = np.random.default_rng(0)
     texts = []
@@ -422,7 +422,7 @@ def test_no_pair_within_the_edits_is_refused_by_its_first_and_last_words():
     assert len(found) < 4 * len(expected) < len(texts) ** 2 / 10
 
 
-def test_buckets_stay_whole_where_keys_differ_in_low_bits_alone():
+def test_buckets_stay_whole_if_keys_differ_only_in_low_bits():
     """Rows replace the low bits of mixed keys before they are sorted, so such keys come to lie between each other."""
     mixed = np.array([8, 9, 8, 9, 800], dtype=np.uint64)
     halves = mixed * np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))

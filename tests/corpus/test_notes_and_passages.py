@@ -35,7 +35,7 @@ def documents_of(texts, l1="Thai", learner=None):
     )
 
 
-def noted_in(documents, most_alike=1):
+def notes_of(documents, most_alike=1):
     learners = normalised_codes(documents["learner"])[0] if not documents["learner"].null_count else None
     return note_oddities(find_oddities(documents), learners, most_alike)
 
@@ -54,32 +54,32 @@ def noted_in(documents, most_alike=1):
         (["é" * 32_767], "texts have exactly 32,767 characters: cut by Excel?"),
     ],
 )
-def test_each_kind_of_odd_text_is_counted_and_nothing_else_is(odd, note):
+def test_each_kind_of_odd_text_is_counted_without_false_alarms(odd, note):
     """Ampersands, hearts, accents and longer texts are not odd."""
-    (words, count), *others = noted_in(documents_of([*GOOD, *odd, "x" * 32_768])).items()
+    (words, count), *others = notes_of(documents_of([*GOOD, *odd, "x" * 32_768])).items()
     assert not others
     assert words.endswith(note)
     assert count == len(odd)
-    assert noted_in(documents_of([*GOOD, "x" * 32_768])) == {}
+    assert notes_of(documents_of([*GOOD, "x" * 32_768])) == {}
 
 
-def test_odd_first_languages_and_learners_are_counted():
+def test_odd_first_languages_and_prolific_learners_are_counted():
     """A missing value as a first language, one learner with a tenth of all texts."""
     first = ["nan", "N/A", *["Thai"] * 38]
-    noted = noted_in(documents_of(GOOD, l1=first, learner=[*["w"] * 4, *map(str, range(36))]))
+    noted = notes_of(documents_of(GOOD, l1=first, learner=[*["w"] * 4, *map(str, range(36))]))
     assert noted == {
         f"documents have {NOT_VALUES} as first language": 2,
         "documents are by one learner, a tenth of all or more": 4,
     }
-    assert noted_in(documents_of(GOOD, learner=[*["w"] * 3, *map(str, range(37))])) == {}
-    assert noted_in(documents_of(GOOD), most_alike=4) == {}
-    assert noted_in(documents_of(GOOD), most_alike=5) == {
+    assert notes_of(documents_of(GOOD, learner=[*["w"] * 3, *map(str, range(37))])) == {}
+    assert notes_of(documents_of(GOOD), most_alike=4) == {}
+    assert notes_of(documents_of(GOOD), most_alike=5) == {
         "documents have one and the same text, more than a tenth of all": 5
     }
-    assert noted_in(documents_of(GOOD, learner=["w"] * 40)) == {"documents are all by one learner": 40}
+    assert notes_of(documents_of(GOOD, learner=["w"] * 40)) == {"documents are all by one learner": 40}
 
 
-def test_notes_are_kept_with_the_splits_and_stop_nothing(folder, tmp_path):
+def test_notes_are_stored_in_splits_json_and_do_not_stop_the_run(folder, tmp_path):
     """Notes are part of splits.json, from which the evidence takes them."""
     path = tmp_path / "corpus.csv"
     rows = [(n, "Thai", "A1", text, "x", "y") for n, text in enumerate([*GOOD, "nan", "nan"])]
@@ -94,7 +94,7 @@ def test_notes_are_kept_with_the_splits_and_stop_nothing(folder, tmp_path):
     assert json.loads(folder.splits.read_text())["notes"] == summary.notes
 
 
-def test_cells_with_nothing_to_see_are_empty(folder, tmp_path):
+def test_cells_of_invisible_characters_count_as_empty(folder, tmp_path):
     """Zero-width spaces, soft hyphens, variation selectors: no text, no id, no learner."""
     path = tmp_path / "corpus.csv"
     rows = [(n, "Thai", "A1", text, "w") for n, text in enumerate(GOOD)]
@@ -104,7 +104,7 @@ def test_cells_with_nothing_to_see_are_empty(folder, tmp_path):
     assert prepare_corpus(path, folder, data, seed=0).bad_rows == {"empty text": 1, "missing value": 1}
 
 
-def test_every_format_character_is_ignored_and_normalising_twice_changes_nothing():
+def test_normalisation_removes_all_format_characters_and_is_idempotent():
     """The reference is Python's own table of characters."""
     for code in range(0x110000):
         character = chr(code)
@@ -119,7 +119,7 @@ def words(start, count):
     return " ".join(f"w{n}" for n in range(start, start + count))
 
 
-def test_passages_of_train_and_of_prompts_are_counted_in_full():
+def test_passages_shared_with_train_and_prompts_are_counted():
     """Thirteen words in a row are a passage, twelve are none; half of a text's passages is mostly."""
     own = iter(range(10_000, 1_000_000, 100))
     train = f"{words(next(own), 20)} {words(0, 60)} {words(next(own), 20)}"
@@ -139,7 +139,7 @@ def test_passages_of_train_and_of_prompts_are_counted_in_full():
     assert count_passages(WordSequences.of(texts), splits, ["T1", "T2"]).in_prompts is None
 
 
-def test_counted_passages_are_those_of_a_plain_search(monkeypatch):
+def test_passage_counts_equal_those_of_a_brute_force_search(monkeypatch):
     """Random texts of few words, so that passages repeat, against sets of Python's tuples; in parts and blocks too."""
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{n}" for n in rng.integers(0, 2, rng.integers(0, 60))) for _ in range(300)]
@@ -177,7 +177,7 @@ def polite_corpus(path, thanks, learners=400):
     path.write_bytes(csv_bytes(rows, ("writing_id", "l1", "cefr_level", "text", "who")))
 
 
-def test_a_text_that_hundreds_share_costs_no_split_its_share(folder, tmp_path):
+def test_a_text_shared_by_hundreds_of_learners_does_not_skew_the_splits(folder, tmp_path):
     """The text ties no documents; outside train it is set aside, counted and listed in a local file; nothing leaks."""
     path = tmp_path / "corpus.csv"
     polite_corpus(path, thanks=300)
@@ -197,7 +197,7 @@ def test_a_text_that_hundreds_share_costs_no_split_its_share(folder, tmp_path):
     assert "Thank you" not in folder.leakage.read_text() + folder.splits.read_text()
 
 
-def test_learners_spelled_in_other_ways_stay_in_one_split_and_keep_their_ids(folder, tmp_path):
+def test_spelling_variants_of_a_learner_id_stay_in_one_split_and_are_stored_unchanged(folder, tmp_path):
     """36 of 100 such learners were once in two splits."""
     path = tmp_path / "corpus.csv"
     ways = [

@@ -46,7 +46,7 @@ def odd_corpus(path, sample_csv):
 
 
 @pytest.mark.parametrize("clean", [True, None])
-def test_pieces_blocks_and_threads_change_no_byte(tmp_path, sample_csv, monkeypatch, clean):
+def test_piece_size_block_size_and_threads_do_not_change_any_byte(tmp_path, sample_csv, monkeypatch, clean):
     """Documents, rows set aside, leaks and notes are the same."""
     path = tmp_path / "corpus.csv"
     odd_corpus(path, sample_csv)
@@ -82,7 +82,7 @@ def _counting(function, calls):
     return counted
 
 
-def test_a_quote_that_never_closes_is_named_with_its_row_however_the_file_is_read(tmp_path, monkeypatch):
+def test_an_unclosed_quote_is_reported_with_its_row_for_every_way_of_reading(tmp_path, monkeypatch):
     """The quote opens in one block, and the file ends many blocks later; without it all rows are read."""
     path = tmp_path / "corpus.csv"
     good = b"text,cefr_level\n" + b"Hello you.,A1\n" * 400
@@ -95,7 +95,7 @@ def test_a_quote_that_never_closes_is_named_with_its_row_however_the_file_is_rea
             read_corpus(path, DataConfig())
 
 
-def test_a_record_may_be_longer_than_many_blocks(tmp_path, monkeypatch):
+def test_a_record_may_span_many_blocks(tmp_path, monkeypatch):
     """The record is put together; a header without rows is refused however the file is read."""
     monkeypatch.setattr(reading, "PIECE_BYTES", 64)
     path = tmp_path / "corpus.csv"
@@ -108,7 +108,7 @@ def test_a_record_may_be_longer_than_many_blocks(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"\n" * 200, b" \r\n" * 50, b"sep=;\n", b"sep=;\n" + b"\n" * 100])
-def test_a_file_of_blank_lines_is_refused_however_it_is_read(tmp_path, monkeypatch, content):
+def test_a_file_of_blank_lines_is_refused_for_every_way_of_reading(tmp_path, monkeypatch, content):
     """Excel's line that names the delimiter is no header."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(content)
@@ -118,7 +118,7 @@ def test_a_file_of_blank_lines_is_refused_however_it_is_read(tmp_path, monkeypat
             read_corpus(path, DataConfig())
 
 
-def test_blank_lines_before_the_header_are_no_rows_however_it_is_read(tmp_path, monkeypatch):
+def test_blank_lines_before_the_header_are_skipped_for_every_way_of_reading(tmp_path, monkeypatch):
     """Blank lines may fill more than a block."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(b"\n" * 192 + b"text,cefr_level\n" + b"Hello you.,A1\n" * 20)
@@ -128,7 +128,7 @@ def test_blank_lines_before_the_header_are_no_rows_however_it_is_read(tmp_path, 
         assert (corpus.rows, corpus.row_of.tolist()) == (20, [*range(1, 21)])
 
 
-def test_the_columns_are_those_of_the_first_file_although_others_are_read_beside_it(tmp_path, monkeypatch):
+def test_the_first_file_defines_the_columns_of_files_read_in_parallel(tmp_path, monkeypatch):
     """70 files of one row each are more than are read together; ids name the file and the row."""
     monkeypatch.setattr(pa, "cpu_count", lambda: 3)
     paths = [tmp_path / f"{n:02}.csv" for n in range(70)]

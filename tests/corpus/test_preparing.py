@@ -49,7 +49,7 @@ def test_documents_are_numbered_in_the_order_of_their_ids(folder, prepared):
     ]
 
 
-def test_documents_are_what_the_csv_holds(folder, prepared, sample_csv):
+def test_documents_equal_the_rows_of_the_csv(folder, prepared, sample_csv):
     """The reference is Python's own csv module."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         expected = sorted(
@@ -75,7 +75,7 @@ def test_no_learner_id_or_text_appears_in_two_splits(folder, prepared):
     assert proof["repeated_texts"] > 0  # the sample holds copies, so the test could fail
 
 
-def test_row_order_changes_no_byte_of_the_documents(tmp_path, sample_csv):
+def test_row_order_does_not_change_the_documents_file(tmp_path, sample_csv):
     """Two rows swapped, and the whole file reversed: documents.parquet stays the same file."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
@@ -99,7 +99,7 @@ def test_another_seed_gives_other_splits(tmp_path, sample_csv):
     assert splits[0] != splits[1]
 
 
-def test_the_summary_counts_what_the_documents_hold(folder, prepared):
+def test_the_summary_counts_equal_those_of_the_documents(folder, prepared):
     """splits.json, what `prepare_corpus` returns and what is read back are one thing."""
     rows = rows_of(folder)
     for level in LEVELS:
@@ -114,7 +114,7 @@ def test_the_summary_counts_what_the_documents_hold(folder, prepared):
     assert json.loads(folder.splits.read_text()) == {**asdict(prepared), "levels": list(LEVELS)}
 
 
-def test_levels_reach_their_shares_although_learners_stay_whole(folder, prepared):
+def test_levels_reach_their_shares_although_learners_are_not_divided(folder, prepared):
     """Within the size of a few learners, in levels of some hundred documents."""
     assert prepared.grouped_by == "learner and text"
     for level in ("A1", "A2", "B1"):
@@ -122,7 +122,7 @@ def test_levels_reach_their_shares_although_learners_stay_whole(folder, prepared
             assert prepared.reached[level][split] == pytest.approx(share, abs=0.02)
 
 
-def test_a_synthetic_corpus_says_so_and_another_does_not(folder, prepared, tmp_path):
+def test_only_a_synthetic_corpus_is_marked_as_synthetic(folder, prepared, tmp_path):
     """No report may present generated texts as learners' texts."""
     assert prepared.synthetic
     assert prepared.notice == SYNTHETIC_NOTICE
@@ -133,7 +133,7 @@ def test_a_synthetic_corpus_says_so_and_another_does_not(folder, prepared, tmp_p
     assert other.notice is None
 
 
-def test_without_learners_equal_texts_stay_together(folder, tmp_path):
+def test_equal_texts_stay_together_in_a_corpus_without_learners(folder, tmp_path):
     """The EFCAMDAT release of this project has no learner ids."""
     path = tmp_path / "corpus.csv"
     texts = [f"Text number {n // 3}" if n % 3 else f"TEXT  number {n // 3}" for n in range(300)]
@@ -148,7 +148,7 @@ def test_without_learners_equal_texts_stay_together(folder, tmp_path):
     assert abs(summary.counts["A1"]["test"] - 30) <= 3
 
 
-def test_row_groups_are_small_enough_to_be_read_alone(folder, sample_csv, monkeypatch):
+def test_row_groups_are_small_enough_to_be_read_separately(folder, sample_csv, monkeypatch):
     """A worker reads only its shard of the corpus."""
     monkeypatch.setattr(documents_file, "DOCUMENTS_PER_ROW_GROUP", 512)
     prepare_corpus(sample_csv, folder, DATA, seed=0, columns=SAMPLE_COLUMNS)
@@ -158,7 +158,7 @@ def test_row_groups_are_small_enough_to_be_read_alone(folder, sample_csv, monkey
     file.close()
 
 
-def test_too_many_bad_rows_stop_the_stage_and_leave_the_list(folder, tmp_path):
+def test_too_many_bad_rows_stop_the_stage_but_write_the_quarantine(folder, tmp_path):
     """The message names the first one; quarantine.csv holds all; no record says that the stage is done."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(csv_bytes([(n, "Thai", "A1" if n % 2 else "Z9", f"text {n}") for n in range(40)]))
@@ -182,7 +182,7 @@ def test_a_few_bad_rows_are_counted_in_the_summary(folder, tmp_path):
     assert (summary.rows, summary.documents, summary.bad_rows) == (200, 199, {"unknown level": 1})
 
 
-def test_a_failed_prepare_takes_the_earlier_record_away(folder, prepared, tmp_path):
+def test_a_failed_prepare_removes_the_earlier_record(folder, prepared, tmp_path):
     """The quarantine is no longer the one that the record counts, so the stage is not done."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(csv_bytes([(1, "Thai", "Z9", "Hi.")]))
@@ -199,7 +199,7 @@ def test_a_record_of_another_version_is_refused(folder, prepared):
         read_summary(folder)
 
 
-def test_a_leak_is_found_in_the_file_itself(folder, prepared):
+def test_leaks_are_found_in_the_documents_file_itself(folder, prepared):
     """If a split is changed behind our back, the proof fails for each of its reasons."""
     table = pq.read_table(folder.documents)
     rows = table.to_pylist()
@@ -215,7 +215,7 @@ def test_a_leak_is_found_in_the_file_itself(folder, prepared):
         leakage.raise_if_any(near=False)
 
 
-def test_shares_that_large_groups_prevent_are_logged(folder, tmp_path, caplog):
+def test_shares_missed_because_of_large_groups_are_logged(folder, tmp_path, caplog):
     """A level whose documents are all one text cannot be divided, and the log says so."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(csv_bytes([(n, "Thai", "A1", "the same") for n in range(50)]))
@@ -225,7 +225,7 @@ def test_shares_that_large_groups_prevent_are_logged(folder, tmp_path, caplog):
     assert "level A1: train 50 (asked 25), valid 0 (asked 12), test 0 (asked 12)" in caplog.text
 
 
-def test_progress_is_told_phase_by_phase(folder, sample_csv):
+def test_progress_is_reported_phase_by_phase(folder, sample_csv):
     """At the end of every phase all its items are reported as done."""
     told = []
     prepare_corpus(
@@ -235,7 +235,7 @@ def test_progress_is_told_phase_by_phase(folder, sample_csv):
     assert all((phase, 1500, 1500) in told for phase in ("read", "split", "compare", "write", "check"))
 
 
-def test_ilm_texts_hold_each_model_s_documents_joined_by_three_newlines(folder, prepared):
+def test_ilm_files_hold_each_models_documents_joined_by_three_newlines(folder, prepared):
     """The original code splits at three newlines and finds the documents again."""
     assert export_ilm_texts(folder, {"B1": ("B1",), "all": LEVELS}) == 0
     for model, levels in (("B1", ("B1",)), ("all", LEVELS)):

@@ -21,7 +21,7 @@ def write(path, parts, text="Text number {n} of a writer."):
     path.write_bytes(csv_bytes([(n, "Thai", "A1", text.format(n=n), part) for n, part in enumerate(parts)], HEADER))
 
 
-def test_names_of_splits_are_known_and_others_can_be_said():
+def test_split_names_are_recognised_and_can_be_configured():
     """Names are recognised in upper and lower case and in file names; a name with two splits is unknown."""
     column = pa.chunked_array([["Train", "dev", "validation", "TEST", "heldout", "pilot", "dev-test", ""]])
     found = [SPLITS[place] if place >= 0 else "" for place in read_splits(column, {"pilot": "train"})]
@@ -30,7 +30,7 @@ def test_names_of_splits_are_known_and_others_can_be_said():
     assert read_splits(files, {}, in_file_names=True).tolist() == [0, 1, -1, -1]
 
 
-def test_documents_stay_where_they_were_published(folder, tmp_path):
+def test_documents_stay_in_their_published_split(folder, tmp_path):
     """No document is moved."""
     parts = ["train"] * 30 + ["dev"] * 6 + ["test"] * 4
     write(tmp_path / "a.csv", parts)
@@ -44,7 +44,7 @@ def test_documents_stay_where_they_were_published(folder, tmp_path):
     assert all(row["prompt"] is None for row in rows)
 
 
-def test_leaks_of_published_splits_are_found_and_nothing_is_moved(folder, tmp_path):
+def test_leaks_between_published_splits_are_counted_but_no_document_moves(folder, tmp_path):
     """A text of train that is in test too: counted, so that the report gives no verdict."""
     parts = ["train"] * 30 + ["dev"] * 6 + ["test"] * 4
     write(tmp_path / "a.csv", parts, text="The same text by everybody, word for word.")
@@ -55,7 +55,7 @@ def test_leaks_of_published_splits_are_found_and_nothing_is_moved(folder, tmp_pa
     assert leakage["leaky_test_documents"] == 4
 
 
-def test_a_name_that_is_no_split_sets_its_row_aside(folder, tmp_path):
+def test_a_row_with_an_unknown_split_name_is_quarantined(folder, tmp_path):
     """If there are too many such rows, the message names the split."""
     write(tmp_path / "a.csv", ["train"] * 30 + ["pilot"] * 6 + ["test"] * 4)
     with pytest.raises(InputError, match=r"row 31, column 'part': found 'pilot'; must be train, valid \(dev\) or test"):
@@ -64,7 +64,7 @@ def test_a_name_that_is_no_split_sets_its_row_aside(folder, tmp_path):
     assert prepare_corpus(tmp_path / "a.csv", folder, data, seed=0).counts["A1"]["valid"] == 6
 
 
-def test_without_validation_documents_some_of_train_are_taken(folder, tmp_path):
+def test_missing_validation_documents_are_taken_from_train(folder, tmp_path):
     """A ninth of train becomes valid, as the shares say; test is not changed."""
     write(tmp_path / "a.csv", ["train"] * 90 + ["test"] * 10)
     summary = prepare_corpus(tmp_path / "a.csv", folder, PART, seed=0)
@@ -73,7 +73,7 @@ def test_without_validation_documents_some_of_train_are_taken(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("parts", "lacks"), [(["train"] * 9, "test"), (["test"] * 9, "train")])
-def test_without_training_or_test_documents_the_splits_are_refused(folder, tmp_path, parts, lacks):
+def test_published_splits_without_train_or_test_documents_are_refused(folder, tmp_path, parts, lacks):
     """The message names the setting that maps names to splits."""
     write(tmp_path / "a.csv", parts)
     with pytest.raises(InputError, match=f"no document is in {lacks} .*such as {{dev: {lacks}}}, or leave out"):

@@ -28,7 +28,7 @@ def rows(tmp_path_factory) -> list[dict]:
     return read(path)
 
 
-def test_it_has_the_columns_of_the_corpus_and_says_that_it_is_synthetic(rows):
+def test_the_sample_has_the_corpus_columns_and_says_that_it_is_synthetic(rows):
     """Every id says so, because a CSV file has no comments."""
     assert tuple(rows[0]) == COLUMN_NAMES
     assert all(row["writing_id"].startswith(SYNTHETIC_PREFIX) for row in rows)
@@ -44,13 +44,13 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(tmp_path):
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
 
 
-def test_full_chunks_do_not_depend_on_how_many_rows_follow(rows, tmp_path):
+def test_full_chunks_do_not_depend_on_the_number_of_rows(rows, tmp_path):
     """A larger sample begins with the full chunks of a smaller one."""
     write_sample(tmp_path / "more.csv", rows=ROWS + 50, seed=0, levels=LEVELS)
     assert read(tmp_path / "more.csv")[:4096] == rows[:4096]
 
 
-def test_levels_and_first_languages_have_efcamdat_s_shares(rows):
+def test_levels_and_first_languages_have_the_shares_of_efcamdat(rows):
     """Within 1.5 and 3 points: learners come as a whole, about four texts each."""
     levels = Counter(row["cefr_level"] for row in rows)
     for level, share in zip(LEVELS, (0.472, 0.298, 0.161, 0.056, 0.014), strict=True):
@@ -61,7 +61,7 @@ def test_levels_and_first_languages_have_efcamdat_s_shares(rows):
     assert languages["Turkish"] / ROWS == pytest.approx(0.014, abs=0.01)
 
 
-def test_texts_grow_with_the_level(rows):
+def test_mean_text_length_rises_with_the_level(rows):
     """Mean characters about 145, 270, 425, 620, 790, within a quarter."""
     lengths = defaultdict(list)
     for row in rows:
@@ -70,7 +70,7 @@ def test_texts_grow_with_the_level(rows):
         assert sum(lengths[level]) / len(lengths[level]) == pytest.approx(expected, rel=0.25)
 
 
-def test_learners_write_several_texts_mostly_in_one_level_and_have_one_first_language(rows):
+def test_learners_write_several_texts_mostly_in_one_level(rows):
     """Real learners do so too; grouping by learner is therefore needed."""
     texts, languages = defaultdict(list), defaultdict(set)
     for row in rows:
@@ -89,7 +89,7 @@ def test_prompts_belong_to_a_level(rows):
     assert all(sum(level == each for each, _ in prompts) >= 4 for level in LEVELS)
 
 
-def test_texts_are_distinct_but_for_planted_copies(rows):
+def test_texts_are_distinct_except_planted_copies(rows):
     """About one in a hundred is handed in twice, in capitals sometimes; others hardly ever meet by chance."""
     texts = Counter(normalise_text(row["text"]) for row in rows)
     extra = ROWS - len(texts)
@@ -103,7 +103,7 @@ def test_some_texts_have_line_breaks(rows):
     assert 0.1 < sum("\n" in row["text"] for row in rows) / ROWS < 0.6
 
 
-def test_mistakes_fade_with_the_level(rows):
+def test_misspellings_become_rarer_with_the_level(rows):
     """Misspellings per word that no correct sentence of the lists holds."""
     misspelt = ("becouse", "freind", "beatiful", "verry", "famili", "wold", "compagny", "belive", "whit ", "wich")
     rates = []
@@ -116,7 +116,7 @@ def test_mistakes_fade_with_the_level(rows):
     assert rates[2] > rates[3] > rates[4]
 
 
-def test_a_model_of_one_level_scores_better_on_it_than_models_of_other_levels(rows):
+def test_a_bigram_model_of_a_level_scores_best_on_that_level(rows):
     """The truth that the default run must show, measured with word pairs: an add-one bigram model per level."""
     train, test = defaultdict(list), defaultdict(list)
     seen = set()
@@ -140,7 +140,7 @@ def test_a_model_of_one_level_scores_better_on_it_than_models_of_other_levels(ro
         assert min(others) - losses[on] > 0.3  # nats per word: far from a tie
 
 
-def test_shares_per_level_may_be_given(tmp_path):
+def test_shares_per_level_are_configurable(tmp_path):
     """A level that is not named gets no documents."""
     write_sample(tmp_path / "s.csv", rows=400, seed=0, levels=LEVELS, level_shares={"A1": 1, "C1": 3})
     counts = Counter(row["cefr_level"] for row in read(tmp_path / "s.csv"))
@@ -155,7 +155,7 @@ def test_a_share_for_an_unknown_level_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("levels", [("beginner", "advanced"), ("A1", "A2", "B1", "B2", "C1", "C2"), ("only",)])
-def test_other_levels_take_the_grammars_in_their_order(tmp_path, levels):
+def test_other_levels_use_the_grammars_in_order(tmp_path, levels):
     """Names are the config's; the first five levels differ, further ones speak like the fifth."""
     write_sample(tmp_path / "s.csv", rows=500, seed=0, levels=levels)
     found = defaultdict(set)
@@ -167,7 +167,7 @@ def test_other_levels_take_the_grammars_in_their_order(tmp_path, levels):
 
 
 @pytest.mark.parametrize("rows", [1, 10])
-def test_a_tiny_sample_is_a_sample(tmp_path, rows):
+def test_a_sample_of_one_row_can_be_generated(tmp_path, rows):
     """Even a sample of one row can be generated."""
     write_sample(tmp_path / "s.csv", rows=rows, seed=0, levels=LEVELS)
     assert len(read(tmp_path / "s.csv")) == rows

@@ -31,7 +31,7 @@ def splits_of(rows, column):
     return splits.values()
 
 
-def test_every_prompt_goes_to_one_split_and_every_level_keeps_all_three(folder, sample_csv):
+def test_every_prompt_is_in_one_split_and_every_level_in_all_three(folder, sample_csv):
     """Tests are on tasks that no model has seen; learners may be known, and that is no leak."""
     summary, rows, leakage = prepared(folder, sample_csv, "prompt")
     assert {len(splits) for splits in splits_of(rows, "prompt")} == {1}
@@ -42,7 +42,7 @@ def test_every_prompt_goes_to_one_split_and_every_level_keeps_all_three(folder, 
     assert summary.grouped_by == "prompt and text"
 
 
-def test_with_both_no_learner_and_no_prompt_is_met_again(folder, sample_csv):
+def test_splitting_by_both_shares_no_learner_and_no_prompt_between_splits(folder, sample_csv):
     """A document whose learner and prompt are in different splits is set aside, and listed."""
     summary, rows, leakage = prepared(folder, sample_csv, "both")
     assert {len(splits) for column in ("learner", "prompt") for splits in splits_of(rows, column)} == {1}
@@ -56,7 +56,7 @@ def test_with_both_no_learner_and_no_prompt_is_met_again(folder, sample_csv):
         assert Counter(row["reason"] for row in csv.DictReader(file))[reason] == summary.bad_rows[reason] > 300
 
 
-def test_learners_and_prompts_get_the_roots_of_the_shares():
+def test_learners_and_prompts_are_split_by_the_square_roots_of_the_shares():
     """Then the documents on which both agree have the shares that were asked for."""
     shares = unit_shares(SplitConfig(unit="both"))
     kept = np.array([shares.train, shares.valid, shares.test]) ** 2
@@ -65,14 +65,14 @@ def test_learners_and_prompts_get_the_roots_of_the_shares():
 
 
 @pytest.mark.parametrize(("unit", "missing"), [("prompt", "prompt"), ("both", "prompt"), ("both", "learner")])
-def test_a_unit_that_documents_do_not_name_is_refused(folder, sample_csv, unit, missing):
+def test_a_split_unit_missing_from_documents_is_refused(folder, sample_csv, unit, missing):
     """The message gives the number of documents and both remedies."""
     columns = SAMPLE_COLUMNS.model_copy(update={missing: None})
     with pytest.raises(InputError, match=rf"found '{unit}'; 1,500 of 1,500 documents have no {missing}\. Name the col"):
         prepared(folder, sample_csv, unit, columns)
 
 
-def test_a_level_with_two_prompts_cannot_be_split_by_them(folder, sample_csv, tmp_path):
+def test_a_level_with_two_prompts_cannot_be_split_by_prompt(folder, sample_csv, tmp_path):
     """Each split needs a prompt."""
     with sample_csv.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -86,7 +86,7 @@ def test_a_level_with_two_prompts_cannot_be_split_by_them(folder, sample_csv, tm
         prepared(folder, path, "prompt")
 
 
-def test_a_prompt_of_several_levels_goes_to_one_split():
+def test_a_prompt_used_in_several_levels_goes_to_one_split():
     """The first level that has it decides; the others fill up with their own."""
     import pyarrow as pa
 
@@ -98,7 +98,7 @@ def test_a_prompt_of_several_levels_goes_to_one_split():
     assert set(splits[3:].tolist()) == {0, 1, 2}
 
 
-def test_runs_by_learner_are_known_by_what_they_were_known_by_before():
+def test_the_fingerprint_of_splits_by_learner_is_unchanged():
     """Nobody's corpus is prepared again for a setting that did not exist."""
     trials = {"A1": {"levels": ("A1",)}}
     plain, by_prompt = (

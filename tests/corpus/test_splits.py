@@ -51,12 +51,12 @@ def test_texts_are_equal_up_to_case_white_space_and_unicode_form(one, other):
     assert len(set(hash_texts([one, other], 5).tolist())) == 1
 
 
-def test_texts_that_differ_in_a_letter_are_different_texts():
+def test_texts_that_differ_in_a_letter_are_not_equal():
     """Only copies are kept in one split."""
     assert len(set(hash_texts(["a b", "ab", "a c", "á b", "a, b"], 0).tolist())) == 5
 
 
-def test_every_level_gets_its_shares_to_within_a_document():
+def test_every_level_gets_its_shares_within_one_document():
     """0.1 % of the level's documents or one, whichever is more; here one, whatever the level's size."""
     strata = random_strata(np.random.default_rng(0), 20_000)
     splits = split_singles(strata)
@@ -78,7 +78,7 @@ def test_every_first_language_of_a_level_gets_its_shares():
 
 
 @pytest.mark.parametrize("shares", [(0.6, 0.2, 0.2), (0.98, 0.01, 0.01), (1 / 3, 1 / 3, 1 / 3)])
-def test_any_shares_are_met(shares):
+def test_any_configured_shares_are_reached(shares):
     """The shares come from the config."""
     strata = strata_of([0] * 1000, [0, 1] * 500)
     splits = split_singles(strata, SplitConfig(train=shares[0], valid=shares[1], test=1 - shares[0] - shares[1]))
@@ -96,7 +96,7 @@ def group(texts, learners):
     return grouped.groups, grouped.hashes
 
 
-def test_one_learner_under_several_spellings_of_an_id_is_one():
+def test_spelling_variants_of_a_learner_id_are_one_learner():
     """Unicode form, case, zero-width characters, soft hyphens and white space do not make another person."""
     spellings = [
         "Jos\u00e9 1",
@@ -132,7 +132,7 @@ def test_learners_and_equal_texts_are_never_divided_and_shares_still_hold():
             assert abs((inside == index).sum() - share * len(inside)) <= max(1, 0.001 * len(inside), largest / 2)
 
 
-def test_learners_who_share_a_text_are_one_group_through_others():
+def test_learners_linked_by_shared_texts_form_one_group():
     """w1 and w2 share a text, w2 and w3 another: all three belong together; w4 does not."""
     groups, hashes = group(["a", "b", "B ", "c", "C", "d"], ["w1", "w1", "w2", "w2", "w3", "w4"])
     assert len(set(groups[:5].tolist())) == 1
@@ -140,7 +140,7 @@ def test_learners_who_share_a_text_are_one_group_through_others():
     assert len(hashes) == 2
 
 
-def test_large_groups_are_spread_over_the_splits():
+def test_large_groups_are_spread_over_the_splits_in_proportion():
     """Prolific learners stand in every split in proportion, or train and test would be other people."""
     sizes = np.repeat([10, 5, 1], [200, 400, 2000])
     groups = np.repeat(np.arange(len(sizes)), sizes)
@@ -151,7 +151,7 @@ def test_large_groups_are_spread_over_the_splits():
         assert np.abs(np.bincount(inside, minlength=3) - len(inside) * np.array([0.8, 0.1, 0.1])).max() <= 20
 
 
-def test_small_groups_make_up_for_large_ones():
+def test_small_groups_compensate_for_large_ones():
     """Without single documents too: largest first, so the unevenness left is that of the smallest groups."""
     sizes = np.repeat([2, 7, 30], [100, 20, 9])
     groups = np.repeat(np.arange(len(sizes)), sizes)
@@ -161,7 +161,7 @@ def test_small_groups_make_up_for_large_ones():
         assert np.abs(np.bincount(splits, minlength=3) - len(groups) * np.array([0.8, 0.1, 0.1])).max() <= 2
 
 
-def test_first_languages_get_their_shares_although_learners_stay_whole():
+def test_first_languages_get_their_shares_although_learners_are_not_divided():
     """Groups of two to six documents and none of one: every stratum is within a group of its shares."""
     rng = np.random.default_rng(4)
     sizes = rng.integers(2, 7, 600)
@@ -175,7 +175,7 @@ def test_first_languages_get_their_shares_although_learners_stay_whole():
         assert off.max() <= 6
 
 
-def test_a_group_larger_than_a_split_s_share_leaves_the_rest_to_the_others():
+def test_a_group_larger_than_a_splits_share_goes_to_train():
     """One text handed in by half of the learners goes to train, and valid and test are filled from the rest."""
     groups = np.array([0] * 50 + list(range(1, 51)))
     hashes = np.arange(51, dtype=np.uint64)
@@ -184,7 +184,7 @@ def test_a_group_larger_than_a_split_s_share_leaves_the_rest_to_the_others():
     assert np.bincount(splits).tolist() == [80, 10, 10]
 
 
-def test_the_seed_decides_and_nothing_else():
+def test_splits_depend_only_on_the_seed():
     """The same seed gives the same splits; another one gives others, independent of the first."""
     strata = strata_of([0] * 2000, [0] * 2000)
     first, again, other = (split_singles(strata, seed=seed) for seed in (1, 1, 2))
@@ -193,7 +193,7 @@ def test_the_seed_decides_and_nothing_else():
     assert 5 <= both_test <= 40  # 20 expected of 2,000 if independent, standard deviation 4.2
 
 
-def test_a_split_keeps_most_documents_when_the_corpus_grows():
+def test_most_documents_keep_their_split_when_the_corpus_grows():
     """Documents go by the order of their hashes, so new ones move only those at the borders."""
     small = split_singles(strata_of([0] * 2000, [0] * 2000))
     grown = split_singles(strata_of([0] * 2100, [0] * 2100))
@@ -212,7 +212,7 @@ def random_groups(learners: int, documents: int):
     return random_strata(rng, documents), *group_documents(hash_texts(names, 3))
 
 
-def test_learners_are_placed_one_by_one_where_their_documents_are_missing_most():
+def test_learners_are_placed_in_the_split_that_is_furthest_behind():
     """As the rule reads, in plain Python: the largest learner first, each in the split that is furthest behind."""
     strata, groups, hashes = random_groups(200, 900)
     splits = split_documents(strata, groups, hashes, SHARES)

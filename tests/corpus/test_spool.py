@@ -11,17 +11,17 @@ from raysweep.cli.endings import end_with
 from raysweep.corpus.spool import Spool
 
 
-def fails_with(number):
+def raise_os_error(number):
     def fail(*_):
         raise OSError(number, os.strerror(number))  # as the system does for a descriptor: without a name
 
     return fail
 
 
-def test_a_full_disk_is_told_with_its_folder_and_is_no_fault_of_raysweep(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_reported_with_its_folder_and_not_as_a_bug(tmp_path, monkeypatch, capsys):
     """The file has no name, and without a place the message would ask for a report."""
     spool = Spool(tmp_path / "corpus")
-    monkeypatch.setattr(os, "pwrite", fails_with(errno.ENOSPC))
+    monkeypatch.setattr(os, "pwrite", raise_os_error(errno.ENOSPC))
     with pytest.raises(OSError, match="No space left") as full:
         spool.append(np.arange(10))
     assert end_with(full.value) == 1
@@ -29,13 +29,13 @@ def test_a_full_disk_is_told_with_its_folder_and_is_no_fault_of_raysweep(tmp_pat
     assert printed.startswith(f"error: {tmp_path / 'corpus'}: No space left on device; make room; the same command")
 
 
-def test_a_disk_that_cannot_be_read_is_told_with_its_folder(tmp_path, monkeypatch):
+def test_an_unreadable_disk_is_reported_with_its_folder(tmp_path, monkeypatch):
     """The folder is also named if the system chose it."""
     for folder in (tmp_path, None):
         spool = Spool(folder)
         place = spool.append(np.arange(10))
         with monkeypatch.context() as broken:
-            broken.setattr(os, "preadv", fails_with(errno.EIO))
+            broken.setattr(os, "preadv", raise_os_error(errno.EIO))
             with pytest.raises(OSError, match="Input/output") as failed:
                 spool.read(place, np.int64)
         assert failed.value.errno == errno.EIO

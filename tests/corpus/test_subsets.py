@@ -21,7 +21,7 @@ def choose(corpus, level, *, disjoint=False, seed=0):
     return choose_subset(*corpus, LEVELS, SubsetConfig(size_of=level, disjoint=disjoint, seed=seed))
 
 
-def test_a_part_is_as_large_as_its_level_and_drawn_from_all(corpus):
+def test_a_random_subset_has_the_size_of_its_level_and_represents_all_levels(corpus):
     """Levels are represented in proportion, up to chance."""
     part = choose(corpus, "A2")
     assert len(part) == len(set(part.tolist())) == 300
@@ -29,14 +29,14 @@ def test_a_part_is_as_large_as_its_level_and_drawn_from_all(corpus):
     assert np.mean([level_of[document] == "A1" for document in part.tolist()]) == pytest.approx(500 / 900, abs=0.08)
 
 
-def test_disjoint_parts_use_every_document_once(corpus):
+def test_disjoint_subsets_use_every_document_once(corpus):
     """The disjoint subsets together cover the corpus, as levels do."""
     parts = [choose(corpus, level, disjoint=True) for level in LEVELS]
     assert [len(part) for part in parts] == [500, 300, 100]
     assert sorted(np.concatenate(parts).tolist()) == sorted(corpus[0].tolist())
 
 
-def test_the_order_of_the_documents_does_not_matter_and_the_seed_does(corpus):
+def test_subsets_depend_on_the_seed_but_not_on_document_order(corpus):
     """Workers that list the documents otherwise choose the same ones."""
     order = np.random.default_rng(1).permutation(900)
     shuffled = corpus[0][order], corpus[1][order]

@@ -30,7 +30,7 @@ def array_of(texts):
     return pa.array(["before", *texts], pa.large_string()).slice(1)
 
 
-def test_a_column_is_normalised_as_its_texts_are_one_by_one():
+def test_normalising_a_column_equals_normalising_each_text():
     """Every white space and capital of ASCII, and what only Unicode's rules tell."""
     texts = [*TEXTS, *(f"{chr(code)}Q {chr(code)}{chr(code)} z{chr(code)}" for code in range(256))]
     expected = [blake2b(normalise_text(text).encode(), digest_size=8, key=b"k").digest() for text in texts]
@@ -40,21 +40,21 @@ def test_a_column_is_normalised_as_its_texts_are_one_by_one():
     assert len(set(zip(codes.tolist(), found.tolist(), strict=True))) == len(set(codes.tolist())) == found.max() + 1
 
 
-def test_texts_that_differ_anywhere_have_other_hashes():
+def test_texts_that_differ_in_any_byte_have_different_hashes():
     """Each of 20,000: lengths around the eight bytes of a step, one byte changed, zeros at the end."""
     texts = [f"{n:0{width}}" for width in range(4, 20) for n in range(1200)]
     texts += ["a" * length + "\0" * zeros for length in range(20) for zeros in range(1, 20)]
     assert len(set(plain_hashes(array_of(texts)).tolist())) == len(set(texts)) > 15_000
 
 
-def test_values_are_numbered_in_the_order_in_which_they_appear():
+def test_values_are_numbered_in_order_of_first_appearance():
     """The numbers do not depend on the values themselves."""
     codes, firsts = number_by_appearance(np.array([9, 2, 9, 5, 2, 9], dtype=np.uint64))
     assert codes.tolist() == [0, 1, 0, 2, 1, 0]
     assert firsts.tolist() == [0, 1, 3]
 
 
-def test_what_is_spooled_comes_back(tmp_path):
+def test_spooled_arrays_and_tables_are_read_back_unchanged(tmp_path):
     """Arrays, tables and the whole as one array; the file has no name."""
     spool = Spool(tmp_path / "new")
     place = spool.append(np.arange(12, dtype=np.uint32).reshape(3, 4)[:, 1:3])

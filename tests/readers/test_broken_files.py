@@ -240,7 +240,7 @@ MIXED = {
 
 
 @pytest.mark.parametrize(("name", "content", "message"), BROKEN.values(), ids=BROKEN)
-def test_a_file_that_cannot_be_used_is_refused_with_the_fix(tmp_path, name, content, message):
+def test_an_unusable_file_is_refused_with_the_fix(tmp_path, name, content, message):
     """This holds for every format, and before anything is computed."""
     path = tmp_path / name
     if content is None:
@@ -253,7 +253,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_fix(tmp_path, name, cont
 
 
 @pytest.mark.parametrize(("name", "content", "message"), MIXED.values(), ids=MIXED)
-def test_a_file_with_too_many_bad_rows_is_refused_with_the_first_one(tmp_path, name, content, message):
+def test_a_file_with_too_many_bad_rows_is_refused_with_the_place_of_the_first(tmp_path, name, content, message):
     """The message gives the place of the row, not its text."""
     path = tmp_path / name
     path.write_bytes(content)
@@ -283,7 +283,7 @@ def test_a_protected_workbook_is_refused(tmp_path):
         assert str(caught.value) == f"{path}: is protected by a password; must be open. Save it again without one"
 
 
-def test_a_sheet_that_is_not_there_is_refused_and_one_that_is_is_read(tmp_path):
+def test_a_sheet_is_chosen_by_name_and_an_unknown_name_is_refused(tmp_path):
     """`data.sheet` names the sheet."""
     path = tmp_path / "a.xlsx"
     path.write_bytes(workbook({"2019": [COLUMNS, *DIARY], "2020": [COLUMNS, *RECORDS]}))

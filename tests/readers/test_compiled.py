@@ -10,7 +10,7 @@ from raysweep.readers import compiled
 
 
 @pytest.mark.parametrize("kernel", [compiled.kernel, kernels.kernel])
-def test_without_a_folder_to_write_kernels_are_compiled_in_memory(kernel, monkeypatch, caplog):
+def test_kernels_are_compiled_in_memory_if_no_cache_folder_is_writable(kernel, monkeypatch, caplog):
     """As a user without a home, with read-only packages, not even the import worked; the reason is logged once."""
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
     compiled._say_uncached.cache_clear()
@@ -21,7 +21,7 @@ def test_without_a_folder_to_write_kernels_are_compiled_in_memory(kernel, monkey
     assert "NUMBA_CACHE_DIR" in line
 
 
-def test_an_error_of_another_kind_is_raised(monkeypatch):
+def test_an_unrelated_compiler_error_is_raised(monkeypatch):
     """Only the missing cache folder is made up for."""
 
     def fail(**options):

@@ -14,7 +14,7 @@ def two_threads(monkeypatch):
     monkeypatch.setattr(pa, "cpu_count", lambda: 2)
 
 
-def test_results_that_are_left_are_not_waited_for(two_threads):
+def test_unread_results_are_not_waited_for(two_threads):
     """Garbage collection ends a generator in any thread, also in one that holds a lock of `threading`."""
     goes_on, ended = Event(), Event()
 
@@ -32,7 +32,7 @@ def test_results_that_are_left_are_not_waited_for(two_threads):
     assert ended.wait(60)
 
 
-def test_an_error_comes_at_its_place_when_all_threads_have_ended(two_threads):
+def test_a_worker_error_is_raised_in_order_after_all_threads_have_ended(two_threads):
     """The files that the threads read may be removed then."""
     running = set()
 

@@ -18,7 +18,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_a_corpus_is_recognised_by_the_bytes_of_all_its_files(tmp_path):
+def test_a_corpus_is_identified_by_the_bytes_of_all_its_files(tmp_path):
     """Moving it changes nothing; a changed byte, a file more, or other names of several files do."""
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -43,7 +43,7 @@ def test_a_corpus_is_recognised_by_the_bytes_of_all_its_files(tmp_path):
         (["a.txt", "./a.txt"], "is named twice; must be named once"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_refused(tmp_path, monkeypatch, path, message):
+def test_a_path_without_a_readable_file_is_refused(tmp_path, monkeypatch, path, message):
     """The message says what was found and what is required."""
     monkeypatch.chdir(tmp_path)
     if isinstance(path, list):
@@ -54,7 +54,7 @@ def test_a_path_that_leads_nowhere_is_refused(tmp_path, monkeypatch, path, messa
     assert local_files(path) == [] or isinstance(path, list)
 
 
-def test_a_remote_file_is_copied_once_and_again_when_it_changes(tmp_path):
+def test_a_remote_file_is_copied_once_and_again_after_a_change(tmp_path):
     """fsspec's file system in memory stands for S3."""
     memory = fsspec.filesystem("memory")
     memory.pipe("/corpora/texts.csv", delimited(",", RECORDS[:2]))

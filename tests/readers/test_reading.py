@@ -37,7 +37,7 @@ def records_of(corpus):
 
 
 @pytest.mark.parametrize(("name", "content"), FORMS.values(), ids=FORMS)
-def test_every_format_is_recognised_by_its_content_and_gives_the_same_documents(tmp_path, name, content):
+def test_every_format_is_recognised_by_content_and_gives_the_same_documents(tmp_path, name, content):
     """The texts contain quotes, line breaks, tabs and emoji."""
     corpus = corpus_of(tmp_path, name, content)
     assert records_of(corpus) == RECORDS
@@ -59,7 +59,7 @@ BAD = [*RECORDS[:1], ("", "Thai", "A1", "No id."), ("4", "Thai", "Z9", "No level
         "xlsx": ("a.xlsx", workbook({"S": [COLUMNS, *BAD]})),
     }.values(),
 )
-def test_every_row_is_a_document_or_set_aside_with_its_place(tmp_path, name, content):
+def test_every_row_becomes_a_document_or_a_quarantine_entry_with_its_place(tmp_path, name, content):
     """Rows are counted from 1, without the header, in every format alike."""
     corpus = corpus_of(tmp_path, name, content)
     assert records_of(corpus) == RECORDS
@@ -69,7 +69,7 @@ def test_every_row_is_a_document_or_set_aside_with_its_place(tmp_path, name, con
     assert corpus.rows == len(BAD)
 
 
-def test_lines_that_are_no_records_are_set_aside_and_the_others_kept(tmp_path):
+def test_broken_json_lines_are_quarantined_and_others_are_kept(tmp_path):
     """One broken line of a large download is no reason to refuse it."""
     good = json_lines().splitlines()
     nested = b'{"writing_id": "9", "l1": "Thai", "cefr_level": "A1", "text": {"draft": "Hi."}}'
@@ -84,7 +84,7 @@ def test_lines_that_are_no_records_are_set_aside_and_the_others_kept(tmp_path):
     assert corpus.rows == 8
 
 
-def test_the_fast_and_the_careful_reader_of_json_lines_agree(tmp_path, monkeypatch):
+def test_the_fast_and_the_strict_json_lines_readers_agree(tmp_path, monkeypatch):
     """Numbers, missing keys, null, a text longer than a block, and keys of no use here."""
     long = "word " * 40_000
     lines = [
@@ -100,7 +100,7 @@ def test_the_fast_and_the_careful_reader_of_json_lines_agree(tmp_path, monkeypat
     assert records_of(fast) == [("1", "unknown", "A1", long), ("22", "unknown", "B1", "café")]
 
 
-def test_values_that_are_no_text_are_written_as_a_person_would(tmp_path):
+def test_numbers_and_categories_are_converted_to_text_as_a_person_writes_them(tmp_path):
     """A workbook stores 12 as 12.0, Parquet may hold categories and whole numbers."""
     rows = [["writing_id", "l1", "cefr_level", "text"], [12, "Thai", "A1", "Hi."], [13.5, "Thai", "A1", 42]]
     assert records_of(corpus_of(tmp_path, "a.xlsx", workbook({"S": rows}))) == [
@@ -110,7 +110,7 @@ def test_values_that_are_no_text_are_written_as_a_person_would(tmp_path):
     assert [row[0] for row in records_of(corpus_of(tmp_path, "a.parquet", parquet(numbers)))] == ["1", "2"]
 
 
-def test_an_encoding_is_taken_as_it_is_said_and_never_guessed(tmp_path):
+def test_the_configured_encoding_is_used_and_never_guessed(tmp_path):
     """Latin-1 read as UTF-8 is set aside row by row; with `data.encoding` all of it is read."""
     content = delimited(",", [("1", "French", "A1", "Café déjà vu"), ("2", "French", "A1", "Plain")]).decode()
     corpus = corpus_of(tmp_path, "a.csv", content.encode("latin-1"))
@@ -122,7 +122,7 @@ def test_an_encoding_is_taken_as_it_is_said_and_never_guessed(tmp_path):
         corpus_of(tmp_path, "a.csv", content.encode(), DataConfig(encoding="ascii"))
 
 
-def test_a_format_that_is_said_is_not_sniffed(tmp_path):
+def test_a_configured_format_is_not_detected(tmp_path):
     """A CSV whose first column begins with a bracket looks like JSON."""
     content = b"{n},l1,cefr_level,text\nx,Thai,A1,Hi.\n"
     with pytest.raises(
@@ -134,7 +134,7 @@ def test_a_format_that_is_said_is_not_sniffed(tmp_path):
     ]
 
 
-def test_a_quotation_mark_may_be_a_character_like_any_other(tmp_path):
+def test_quotation_marks_are_plain_characters_if_quotes_are_off(tmp_path):
     """Tables of tweets or of sentences are often written so."""
     content = b'writing_id\tl1\tcefr_level\ttext\n1\tThai\tA1\t"Hi" she said\n2\tThai\tA1\t5" long\n'
     assert count_by_reason(corpus_of(tmp_path, "a.tsv", content).bad_rows) == {"misplaced quotes": 2}
@@ -142,7 +142,7 @@ def test_a_quotation_mark_may_be_a_character_like_any_other(tmp_path):
     assert corpus.documents["text"].to_pylist() == ['"Hi" she said', '5" long']
 
 
-def test_several_files_are_one_corpus_and_rows_keep_their_place(tmp_path):
+def test_several_files_form_one_corpus_and_rows_keep_their_place(tmp_path):
     """They may have different formats, and be named, matched by a glob, or in a folder or an archive."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.csv").write_bytes(delimited(",", RECORDS[:1]))
@@ -158,14 +158,14 @@ def test_several_files_are_one_corpus_and_rows_keep_their_place(tmp_path):
     assert records_of(corpus_of(tmp_path, "all.zip", zipped(halves))) == RECORDS
 
 
-def test_every_file_must_have_the_columns_of_the_first(tmp_path):
+def test_every_file_must_have_the_columns_of_the_first_file(tmp_path):
     """Otherwise half of the ids would be row numbers."""
     content = zipped({"a.csv": delimited(","), "b.csv": b"cefr_level,text\nA1,Hi.\n"})
     with pytest.raises(InputError, match=r"all\.zip: b\.csv: no column 'writing_id'; no column 'l1'\. Found"):
         corpus_of(tmp_path, "all.zip", content)
 
 
-def test_ids_and_first_languages_may_be_missing(tmp_path):
+def test_missing_ids_and_first_languages_are_filled_in_and_noted(tmp_path):
     """Ids are then the rows, first languages are unknown, and both are said."""
     content = b"cefr_level,text,grade\nA1,Hi.,5\nB1,Ho.,6\n"
     corpus = corpus_of(tmp_path, "a.csv", content)
@@ -182,13 +182,13 @@ def test_ids_and_first_languages_may_be_missing(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_column_that_the_config_names_must_be_there(tmp_path):
+def test_a_configured_column_must_exist(tmp_path):
     """Only usual names may be missing; a name that somebody typed is no guess."""
     with pytest.raises(InputError, match=r"no column 'l_1' \(did you mean 'l1'\?\)"):
         corpus_of(tmp_path, "a.csv", delimited(","), DataConfig(columns=ColumnsConfig(l1="l_1")))
 
 
-def test_levels_are_known_in_any_case_and_may_be_left_out(tmp_path):
+def test_levels_match_in_any_case_and_can_be_left_out(tmp_path):
     """Rows that are left out are listed, and are no bad rows."""
     levels = ["a1", "A1", "c2", "", "B1", "Z9"]
     records = [(str(n), "Thai", level, f"Text {n}.") for n, level in enumerate(levels)]
@@ -197,7 +197,7 @@ def test_levels_are_known_in_any_case_and_may_be_left_out(tmp_path):
     assert count_by_reason(corpus.bad_rows) == {"level left out": 2, "unknown level": 1}
 
 
-def test_a_thread_that_has_read_its_header_leaves_the_others_their_limit_of_fields():
+def test_concurrent_header_reads_keep_the_csv_field_size_limit():
     """The csv module has one limit for the process; after all of them it is what it was."""
     before = csv.field_size_limit()
     first, second = ExitStack(), ExitStack()

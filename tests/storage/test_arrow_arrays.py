@@ -11,7 +11,7 @@ from raysweep.storage.arrow_arrays import as_array, as_arrays, text_scalar, with
 from raysweep.storage.run_folder import RunFolder
 
 
-def test_a_column_is_its_chunks_without_a_copy():
+def test_a_column_is_converted_from_its_chunks_without_copying():
     """Empty chunks are skipped; a slice begins at its offset; a missing value becomes NaN."""
     column = pa.chunked_array([[1, 2, 3], [], [4]], pa.int64())
     assert [part.tolist() for part in as_arrays(column)] == [[1, 2, 3], [4]]
@@ -21,7 +21,7 @@ def test_a_column_is_its_chunks_without_a_copy():
     assert not as_arrays(column)[0].flags.owndata
 
 
-def test_texts_missing_codes_and_leaks_need_no_pandas(tmp_path):
+def test_reading_arrow_columns_does_not_import_pandas(tmp_path):
     """Importing pandas takes a third of a second; a report without classification does not need it otherwise."""
     leaks = RunFolder(tmp_path).leaks
     leaks.parent.mkdir()

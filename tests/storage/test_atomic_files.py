@@ -28,7 +28,7 @@ threading.Thread(target=write).start()
 """
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path):
     """Readers see the old version or the new one."""
     path = tmp_path / "record.json"
     write_json(path, {"a": 1})
@@ -39,7 +39,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_threads_that_write_at_once_leave_the_process_its_umask(tmp_path, monkeypatch):
+def test_threads_that_write_at_once_do_not_change_the_process_umask(tmp_path, monkeypatch):
     """Otherwise all later files could be written by anybody: a worker fetches many small files at a time."""
     real = os.umask
 
@@ -58,7 +58,7 @@ def test_threads_that_write_at_once_leave_the_process_its_umask(tmp_path, monkey
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
 
 
-def test_a_folder_is_replaced_whole(tmp_path):
+def test_a_folder_is_replaced_atomically(tmp_path):
     """A model folder never has files of two models."""
     target = tmp_path / "model"
     for name in ("old", "new"):
@@ -74,7 +74,7 @@ def test_a_folder_is_written_by_a_thread_that_outlives_the_main_thread(tmp_path)
     assert (tmp_path / "model" / "weights").read_text() == "late"
 
 
-def test_a_torn_record_names_itself(tmp_path):
+def test_a_truncated_record_is_refused_by_name(tmp_path):
     """A lost record costs work, but never causes a wrong result."""
     path = tmp_path / "run.json"
     path.write_text('{"a": ')
@@ -83,14 +83,14 @@ def test_a_torn_record_names_itself(tmp_path):
 
 
 @pytest.mark.parametrize(("storage", "name"), [("runs", "a/b"), ("runs", ".."), ("runs", "")])
-def test_a_run_folder_has_a_plain_name_on_a_mounted_path(storage, name):
+def test_a_run_folder_needs_a_plain_name_on_a_local_path(storage, name):
     """Other names and paths would write where nobody looks."""
     with pytest.raises(ConfigError, match=r"--(storage|name): found"):
         open_run_folder(storage, name)
 
 
 @pytest.mark.parametrize("kind", [each for each in vars(errors).values() if isinstance(each, type)])
-def test_an_error_survives_pickling(kind):
+def test_errors_survive_pickling(kind):
     """Ray sends errors between processes; an error that cannot be pickled loses its message."""
     more = {errors.NonFiniteLossError: (7, (3, 5))}.get(kind, ())
     error = kind("place: found 3; must be 4", *more)

@@ -10,7 +10,7 @@ from raysweep.storage.run_folder import TrialFolder
 
 
 @pytest.mark.parametrize("jump_s", [-3600.0, 3600.0])
-def test_a_clock_that_is_set_changes_no_duration(monkeypatch, jump_s):
+def test_setting_the_system_clock_changes_no_duration(monkeypatch, jump_s):
     """Otherwise a training could take minus an hour, or a day, when the machine asked a time server."""
     before = unix_seconds()
     assert abs(before - time.time()) < 5
@@ -19,7 +19,7 @@ def test_a_clock_that_is_set_changes_no_duration(monkeypatch, jump_s):
     assert 0 <= unix_seconds() - before < 60
 
 
-def test_times_of_two_processes_that_contradict_each_other_count_as_no_time(tmp_path):
+def test_contradictory_times_of_two_processes_count_as_zero(tmp_path):
     """The process that ends an attempt may have read a clock that was set back."""
     folder = TrialFolder(tmp_path)
     record = begin(folder, trial="A1", fingerprint="f", identity={}, now=5000.0)

@@ -34,12 +34,12 @@ def outputs_of(folder):
     return describe_outputs(folder, [folder / "model", folder / "losses", folder / "empty", folder / "absent"])
 
 
-def test_a_digest_is_blake3_of_the_bytes(folder):
+def test_a_digest_is_128_bits_of_blake3(folder):
     """The digest is the first 128 bits of the published test vector for empty input."""
     assert digest_file(folder / "empty") == "af1349b9f5f9a1a6a0404dea36dcc949"
 
 
-def test_a_file_is_digested_a_piece_at_a_time(folder, monkeypatch):
+def test_a_file_is_digested_in_chunks(folder, monkeypatch):
     """Mapping 3 GB would count as 3 GB of memory; the last piece may be short."""
     content = (folder / "model" / "weights").read_bytes()
     for size in (100, 1024, len(content), 1 << 24):
@@ -47,7 +47,7 @@ def test_a_file_is_digested_a_piece_at_a_time(folder, monkeypatch):
         assert digest_file(folder / "model" / "weights") == blake3(content).hexdigest(length=16)
 
 
-def test_outputs_name_every_file_that_is_there(folder):
+def test_outputs_list_every_existing_file(folder):
     """Folders are listed with all their files; missing outputs are left out."""
     assert {name: values["bytes"] for name, values in outputs_of(folder).items()} == {
         "empty": 0,
@@ -57,7 +57,7 @@ def test_outputs_name_every_file_that_is_there(folder):
     assert find_damage(folder, outputs_of(folder)) == []
 
 
-def test_missing_cut_and_changed_files_are_told_apart(folder):
+def test_missing_truncated_and_changed_files_are_distinguished(folder):
     """Each file is named, with what is wrong."""
     outputs = outputs_of(folder)
     (folder / "empty").unlink()
@@ -70,7 +70,7 @@ def test_missing_cut_and_changed_files_are_told_apart(folder):
     ]
 
 
-def test_a_combined_digest_covers_the_files_asked_for(folder):
+def test_a_combined_digest_covers_only_the_named_files(folder):
     """A model's card does not affect a child that starts from the model."""
     before = outputs_of(folder)
     (folder / "losses").write_bytes(b"1 2 4")
@@ -79,14 +79,14 @@ def test_a_combined_digest_covers_the_files_asked_for(folder):
     assert combine_digests(before) != combine_digests(after)
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path):
+def test_a_record_is_read_back_unchanged(tmp_path):
     """Version and digest are those in the file, not the reader's."""
     write_sealed(tmp_path / "trial.json", RECORD)
     assert read_sealed(tmp_path / "trial.json", fix="") == RECORD
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_flipped_bit_of_a_record_is_noticed(tmp_path, seed):
+def test_every_flipped_bit_of_a_record_is_detected(tmp_path, seed):
     """The bit may be in a digit, a key, a space, the version or the digest itself."""
     path = tmp_path / "trial.json"
     write_sealed(path, RECORD)
@@ -99,7 +99,7 @@ def test_every_flipped_bit_of_a_record_is_noticed(tmp_path, seed):
             read_sealed(path, fix="train it again")
 
 
-def test_a_record_of_an_earlier_version_is_told_from_a_damaged_one(tmp_path):
+def test_a_record_of_an_older_version_is_not_reported_as_damaged(tmp_path):
     """It is not damaged, but it does not say what it was made from."""
     write_json(tmp_path / "run.json", {"name": "pilot", "stages": {}})
     with pytest.raises(EarlierVersionError, match="written by an earlier raysweep; give the run a new --name"):
@@ -110,7 +110,7 @@ def test_a_record_of_an_earlier_version_is_told_from_a_damaged_one(tmp_path):
         read_sealed(tmp_path / "run.json", fix="")
 
 
-def test_the_code_s_digest_covers_every_file_of_the_package(tmp_path, monkeypatch):
+def test_the_code_digest_covers_every_file_of_the_package(tmp_path, monkeypatch):
     """The version stays the same while someone edits the code."""
     package = tmp_path / "raysweep"
     (package / "storage").mkdir(parents=True)

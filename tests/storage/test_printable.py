@@ -30,7 +30,7 @@ from raysweep.storage.printable import (
         ("👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧"),
     ],
 )
-def test_what_a_terminal_would_obey_is_escaped(raw, safe):
+def test_terminal_control_characters_are_escaped(raw, safe):
     """Letters of every script, emoji, lines and tabs are unchanged."""
     assert printable(raw) == safe
 
@@ -45,12 +45,12 @@ def test_what_a_terminal_would_obey_is_escaped(raw, safe):
         ("mail a@b.org about http://h/a@b", "mail a@b.org about http://h/a@b"),
     ],
 )  # fmt: skip
-def test_secrets_of_urls_are_hidden(url, safe):
+def test_secrets_in_urls_are_hidden(url, safe):
     """This holds for every scheme; a `${NAME}` is not a secret."""
     assert without_secrets(url) == safe
 
 
-def test_a_message_shows_little_of_an_input():
+def test_a_message_truncates_a_long_value():
     """A value is cut to 80 characters, and a line to a page."""
     assert shown("x" * 300_000) == "'" + "x" * 78 + "…"
     assert len(shown({"a": ["\x1b" * 9] * 100})) == 80
@@ -60,12 +60,12 @@ def test_a_message_shows_little_of_an_input():
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1-A1", "-x", "@x", "  =1", "\t=1", "\r=1", "\n=1", "'=1", "''@x"])
-def test_no_cell_is_run_as_a_formula(text):
+def test_formula_cells_are_prefixed_with_an_apostrophe(text):
     """Spreadsheets run such cells, even after spaces; removing one apostrophe always gives the text."""
     assert spreadsheet_safe(text) == "'" + printable(text)
 
 
-def test_other_cells_stay_as_they_are():
+def test_other_cells_are_unchanged():
     """Examples are an empty cell and numbers."""
     for text in ("", "A1", "a=b", "it's", "'", "-1", "+3.5", "-0,5", "-1e-05"):
         assert spreadsheet_safe(text) == text
@@ -88,7 +88,7 @@ def test_the_console_escapes_texts_and_keeps_its_own_styles(capsys):
     assert "\x1b[31mred\\x1b[2J\x1b[0m" in printed
 
 
-def test_what_is_said_is_escaped_redacted_and_never_endless(capsys):
+def test_printed_text_is_escaped_redacted_and_limited_in_length(capsys):
     """This holds for every type, and for stdout and stderr."""
     say("a\x1b[31m\u202e at https://u:PW@host/")
     say(ValueError("x" * 3000), to_stderr=True)
@@ -97,7 +97,7 @@ def test_what_is_said_is_escaped_redacted_and_never_endless(capsys):
     assert len(printed.err) < 2100
 
 
-def test_json_is_said_in_ascii_and_stays_json(capsys):
+def test_printed_json_is_ascii_and_stays_valid(capsys):
     """Programs read it and terminals may show it: it has no raw control, bidi or delete characters, and no secrets."""
     say_json({"id": "a\x1b\x7f\x9b\u202eé", "hook": "https://u:PW@host/?token=T"})
     printed = capsys.readouterr().out
@@ -122,7 +122,7 @@ COMMAND = f"`cd {shlex.quote(LONG_FOLDER)} && raysweep run --storage {shlex.quot
 
 
 @pytest.mark.parametrize("shorten", [shorten_quotes, printable_message])
-def test_a_command_to_paste_is_never_cut(shorten):
+def test_a_command_to_paste_is_never_truncated(shorten):
     """Its paths may be long; values beside it are cut as usual."""
     value = "x" * 3000
     message = shorten(f"{LONG_FOLDER}: found '{value}' or `it's`; do {COMMAND} first, not '{value}'")
@@ -130,13 +130,13 @@ def test_a_command_to_paste_is_never_cut(shorten):
     assert value not in message
 
 
-def test_what_only_looks_like_a_command_is_cut():
+def test_text_that_only_looks_like_a_command_is_truncated():
     """A text may contain backticks, too; all printed text is limited in length."""
     for text in (f"`raysweeping {'x' * 5000}`", f"`raysweep {'x' * 5000}", f"`raysweep {'x' * 300_000}`"):
         assert len(printable_message(text)) < 2100
 
 
-def test_a_line_holds_a_command_whole_or_not_at_all():
+def test_a_line_contains_a_whole_command_or_none():
     """Half a command would do something else."""
     line = "the evidence is damaged; make it again with `raysweep report --name 'my  run' --force report`, then go on"
     assert shorten_line(f" {line}\n", len(line)) == line

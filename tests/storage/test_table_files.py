@@ -15,7 +15,7 @@ NUMBERS = {"nats": [-1.5] * 6, "tokens": pa.array([1, 2, 3, 4, 5, 6], pa.int64()
 
 @pytest.mark.parametrize("text_type", [pa.string(), pa.large_string()], ids=str)
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
-def test_only_a_csv_has_apostrophes_before_what_a_spreadsheet_would_run(tmp_path, suffix, text_type):
+def test_only_csv_files_get_apostrophes_before_formula_cells(tmp_path, suffix, text_type):
     """An id such as =HYPERLINK(…) in someone else's corpus would run when the scores are opened."""
     table = pa.table({"writing_id": pa.array(IDS, text_type), **NUMBERS})
     path = tmp_path / f"scores{suffix}"
