@@ -41,7 +41,7 @@ def problems_of(path, *overrides):
     return list(caught.value.problems)
 
 
-def test_a_trial_takes_the_training_section_and_overrides_it(write):
+def test_trials_inherit_the_training_section_and_override_it(write):
     """`training:` says it once for all; what a trial says itself wins."""
     _, config = load_config(write(GOOD))
     assert config.trials["A1"].steps == 40
@@ -50,19 +50,19 @@ def test_a_trial_takes_the_training_section_and_overrides_it(write):
     assert config.trials["all-B2"].parent == "all"
 
 
-def test_numbers_without_a_point_are_numbers(write):
+def test_numbers_in_exponent_notation_without_a_point_are_numbers(write):
     """YAML 1.1 reads 1e-3 as text, which no researcher expects."""
     _, config = load_config(write(GOOD))
     assert config.training.learning_rate == 0.001
 
 
-def test_words_that_yaml_takes_for_booleans_stay_words(write):
+def test_yaml_boolean_words_are_read_as_strings(write):
     """A level or an alias may be called NO or on."""
     _, config = load_config(write(GOOD), None, ["data.level_aliases={no: A1, on: B1}"])
     assert config.data.level_aliases == {"no": "A1", "on": "B1"}
 
 
-def test_the_resolved_config_reads_back_as_itself(write):
+def test_the_resolved_config_loads_as_itself(write):
     """config.yaml in the run folder is the whole truth about the run."""
     import yaml
 
@@ -162,12 +162,12 @@ BROKEN_SETTINGS = {
 
 
 @pytest.mark.parametrize("override", BROKEN_SETTINGS)
-def test_a_wrong_setting_is_named_with_place_value_and_fix(write, override):
+def test_a_wrong_setting_is_reported_with_place_value_and_fix(write, override):
     """Each error gives exactly one line, compared word for word."""
     assert problems_of(write(GOOD), override) == [BROKEN_SETTINGS[override]]
 
 
-def test_a_searched_setting_is_compared_in_place_of_its_fixed_value(write):
+def test_a_searched_setting_is_compared_instead_of_its_fixed_value(write):
     """The trial has none of the fixed values of what it searches."""
     trial = "{levels: [A1], warmup_steps: 100, search: {space: {%s: {low: 0, high: 39}}}}"
     load_config(write(GOOD), None, ["trials.A1=" + trial % "warmup_steps"])
@@ -175,7 +175,7 @@ def test_a_searched_setting_is_compared_in_place_of_its_fixed_value(write):
 
 
 @pytest.mark.parametrize("searching", ["all", "B2"])
-def test_a_control_that_matches_examples_needs_their_number(write, searching):
+def test_a_control_that_matches_examples_needs_a_fixed_number_of_them(write, searching):
     """It was matched to the steps that the trial has without its search."""
     search = [f"trials.{searching}.search.space={{batch_size: {{choices: [4, 8]}}, steps: {{low: 40, high: 80}}}}"]
     load_config(write(GOOD), None, [*search, "controls.size_matched=true"])
@@ -212,12 +212,12 @@ BROKEN_FILES = {
 
 
 @pytest.mark.parametrize("text", BROKEN_FILES)
-def test_a_wrong_file_is_named_with_its_line(write, text):
+def test_a_wrong_file_is_reported_with_its_line(write, text):
     """For a file that is not YAML, or not a config, the message says where the mistake is and what should be there."""
     assert problems_of(write(text)) == [BROKEN_FILES[text]]
 
 
-def test_a_missing_file_says_how_to_give_one(tmp_path):
+def test_a_missing_config_file_is_reported_with_how_to_give_one(tmp_path):
     """This is the first error that a new user meets."""
     path = tmp_path / "experiments.yaml"
     expected = f"{path}: no such file; give it with --config, or work in the folder that holds it"
@@ -230,12 +230,12 @@ def test_all_mistakes_are_reported_at_once(write):
     assert len(found) == 3
 
 
-def test_a_mistake_under_training_is_said_once(write):
+def test_a_mistake_in_training_is_reported_once(write):
     """Every trial inherits it, but it is a single error."""
     assert len(problems_of(write(GOOD.replace("steps: 40", "steps: -1")))) == 1
 
 
-def test_check_reads_every_profile(write):
+def test_check_validates_every_profile(write):
     """A mistake in the profile that is not used today is found today."""
     text = GOOD + "  other: {trials: {A1: {levels: [A9]}}}\n"
     with pytest.raises(ConfigError) as caught:
@@ -246,7 +246,7 @@ def test_check_reads_every_profile(write):
     ]
 
 
-def test_the_shipped_file_is_fine_and_plans_the_experiment():
+def test_the_shipped_config_is_valid_and_plans_the_experiment():
     """Both profiles: five models per level, a general one, five fine-tunes of a tenth of the level's steps."""
     configs = check_file(ROOT / "experiments.yaml")
     assert set(configs) == {"local", "efcamdat"}
@@ -263,7 +263,7 @@ def test_the_shipped_file_is_fine_and_plans_the_experiment():
         assert (trial.batch_size, trial.learning_rate, trial.seeds) == (8, 5e-5, None)
 
 
-def test_no_number_of_the_shipped_file_has_an_underscore():
+def test_no_number_in_the_shipped_config_has_an_underscore():
     """Editors that read YAML 1.2 take `20_000` for text."""
     tokens = yaml.scan((ROOT / "experiments.yaml").read_text(encoding="utf-8"))
     values = [token.value for token in tokens if isinstance(token, yaml.ScalarToken) and token.plain]
@@ -271,7 +271,7 @@ def test_no_number_of_the_shipped_file_has_an_underscore():
     assert not [value for value in values if re.fullmatch(r"[-+.eE\d]*\d_[-+.eE\d_]*", value)]
 
 
-def test_the_shipped_schema_is_the_code_s_own():
+def test_the_shipped_schema_is_generated_by_the_code():
     """Editors complete from experiments.schema.json; `raysweep check --schema` writes it."""
     assert json.loads((ROOT / "experiments.schema.json").read_text(encoding="utf-8")) == config_schema()
 
@@ -302,7 +302,7 @@ SAME_NAMES = {
 
 
 @pytest.mark.parametrize("text", SAME_NAMES)
-def test_no_two_trials_have_one_name(write, text):
+def test_two_trials_of_the_same_name_are_refused(write, text):
     """The second would take the place of the first without a word: seeds and controls make names too."""
     assert problems_of(write(text)) == [f"experiments.yaml: {SAME_NAMES[text]}"]
 
@@ -338,7 +338,7 @@ def test_absurd_values_are_refused_by_the_schema(write, override):
     assert all(len(problem) < 300 for problem in problems)
 
 
-def test_setting_one_of_two_aliased_sections_leaves_the_other(write):
+def test_setting_one_of_two_aliased_sections_does_not_change_the_other(write):
     """An anchor and its alias are one object in memory, and two sections of the file."""
     text = (
         GOOD
@@ -350,7 +350,7 @@ def test_setting_one_of_two_aliased_sections_leaves_the_other(write):
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "UTF-16", "long"])
-def test_what_is_no_config_file_is_not_read(tmp_path, kind):
+def test_paths_that_are_not_regular_files_are_not_read_as_configs(tmp_path, kind):
     """Reading a pipe would wait forever."""
     import os
 

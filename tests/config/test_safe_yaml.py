@@ -49,14 +49,14 @@ REFUSED = {
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:25])
-def test_hostile_yaml_is_refused_at_its_line(text):
+def test_hostile_yaml_is_refused_with_its_line(text):
     """The message says what was found and the fix, and is short whatever the length of the input."""
     with pytest.raises(ValueError, match=re.escape(REFUSED[text])) as error:
         parse_yaml(text)
     assert len(str(error.value)) < 250
 
 
-def test_values_are_read_as_a_person_reads_them():
+def test_yaml_scalars_are_not_read_as_octal_sexagesimal_dates_or_booleans():
     """No octal, no sexagesimal, no dates, no yes and no; a key is the text that stands there."""
     text = "{a: 010, b: 1:30, c: 2001-01-01, d: yes, e: 1e-5, f: 1_000, g: !!str 5, h: !!float 1, true: 0x10, 7: ~}"
     assert parse_yaml(text) == {
@@ -66,7 +66,7 @@ def test_values_are_read_as_a_person_reads_them():
     assert parse_yaml("") is None
 
 
-def test_anchors_and_merge_keys_serve_as_they_do_in_other_files():
+def test_anchors_and_merge_keys_work_as_in_yaml():
     """A few aliases are harmless; keys next to `<<` take precedence."""
     assert parse_yaml("x: &b {p: 1, q: 1}\ny: {<<: *b, p: 2}\nz: *b") == {
         "x": {"p": 1, "q": 1}, "y": {"p": 2, "q": 1}, "z": {"p": 1, "q": 1}

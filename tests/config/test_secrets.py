@@ -20,7 +20,7 @@ TRIALS = {"A1": {"levels": ["A1"]}}
         ({"command": ["curl", "-u", "me:SECRET", "${HOOK}"]}, "- ${HOOK}"),
     ],
 )
-def test_config_yaml_holds_names_and_servers_but_no_secret(notify, recorded):
+def test_the_recorded_config_has_variable_names_and_servers_but_no_secrets(notify, recorded):
     """The recorded settings are still a valid config."""
     text = dump_config(parse_config({"trials": TRIALS, "notify": notify}))
     assert recorded in text
@@ -40,12 +40,12 @@ def test_config_yaml_holds_names_and_servers_but_no_secret(notify, recorded):
         ("model.start=https://u:SECRET@h/x", "model.start=https://***@h/x"),
     ],
 )
-def test_the_recorded_command_holds_no_secret(override, recorded):
+def test_the_recorded_command_has_no_secrets(override, recorded):
     """run.json and the report repeat the command."""
     assert recorded_override(override) == recorded
 
 
-def test_a_variable_is_looked_up_where_it_is_used(monkeypatch):
+def test_an_environment_variable_is_resolved_only_where_it_is_used(monkeypatch):
     """Its value is removed from messages."""
     monkeypatch.setenv("HOOK_TOKEN", "s3cr3t")
     notify = NotifyConfig(webhook="https://h/${HOOK_TOKEN}", command=("sh", "-c", "echo ${RAYSWEEP_RUN} ${HOOK_TOKEN}"))
@@ -55,14 +55,14 @@ def test_a_variable_is_looked_up_where_it_is_used(monkeypatch):
     assert hide_values("no https://h/s3cr3t there", notify) == "no https://h/${HOOK_TOKEN} there"
 
 
-def test_a_literal_webhook_is_named_by_its_server_alone():
+def test_a_literal_webhook_is_shown_by_its_server_only():
     """At many services the path of a webhook is the secret."""
     notify = NotifyConfig(webhook="https://hooks.example.com/services/SECRET")
     said = hide_values("cannot reach https://hooks.example.com/services/SECRET", notify)
     assert said == "cannot reach https://hooks.example.com/***"
 
 
-def test_a_variable_that_is_not_set_is_named_before_the_run(monkeypatch):
+def test_an_unset_variable_is_reported_before_the_run(monkeypatch):
     """It is not noticed only hours later, when there is something to report."""
     monkeypatch.delenv("HOOK_TOKEN", raising=False)
     notify = NotifyConfig(webhook="https://h/${HOOK_TOKEN}", command=("say", "${not a name}"))
@@ -76,7 +76,7 @@ def test_a_variable_that_is_not_set_is_named_before_the_run(monkeypatch):
         expand("${HOOK_TOKEN}", "notify.webhook")
 
 
-def test_a_variable_elsewhere_is_refused(tmp_path):
+def test_a_variable_in_another_setting_is_refused(tmp_path):
     """It would be taken literally, as a file of that name."""
     path = tmp_path / "experiments.yaml"
     path.write_text("default: a\nprofiles: {a: {data: {path: '${HOME}/x.csv'}, trials: {A1: {levels: [A1]}}}}")
@@ -86,6 +86,6 @@ def test_a_variable_elsewhere_is_refused(tmp_path):
         load_config(path)
 
 
-def test_the_variables_of_a_message_are_those_that_a_command_gets():
+def test_the_documented_variables_are_those_that_a_notification_command_gets():
     """Declared where they are left to the command's own shell."""
     assert {f"RAYSWEEP_{name.upper()}" for name in Message.__dataclass_fields__} == MESSAGE_VARIABLES

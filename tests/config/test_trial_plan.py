@@ -54,7 +54,7 @@ def problems_of(**values):
 
 
 @pytest.mark.parametrize("profile", LISTED)
-def test_the_shipped_plans_are_the_trials_they_were(profile):
+def test_the_shipped_plans_keep_their_trial_names_and_fingerprints(profile):
     """Whoever has trained them one by one need not train them again: same names, same fingerprints."""
     values = yaml.safe_load((ROOT / "experiments.yaml").read_text(encoding="utf-8").replace("4e-3", "0.004"))
     values = values["profiles"][profile]
@@ -69,7 +69,7 @@ def test_the_shipped_plans_are_the_trials_they_were(profile):
     assert {name: trial.parent for name, trial in now.items()} == {name: trial.parent for name, trial in before.items()}
 
 
-def test_a_plan_follows_the_levels_of_the_corpus():
+def test_the_plan_follows_the_levels_of_the_corpus():
     """Other levels need one setting, not eleven trials."""
     config = planned(data={"levels": ["low", "mid", "high"]})
     assert list(config.trials) == ["low", "mid", "high", "all", "all-low", "all-mid", "all-high"]
@@ -78,7 +78,7 @@ def test_a_plan_follows_the_levels_of_the_corpus():
     assert [config.trials[name].steps for name in ("low", "all", "all-low")] == [50, 100, 10]
 
 
-def test_training_hands_down_to_the_plan_and_the_plan_to_its_trials():
+def test_plan_trials_inherit_from_plan_and_plan_from_training():
     """The more specific setting takes precedence."""
     values = {
         "training": {"batch_size": 4, "learning_rate": 0.1},
@@ -90,7 +90,7 @@ def test_training_hands_down_to_the_plan_and_the_plan_to_its_trials():
     assert (trials["all-A1"].batch_size, trials["all-A1"].learning_rate, trials["all-A1"].steps) == (2, 0.5, 10)
 
 
-def test_single_trials_are_changed_added_and_dropped():
+def test_entries_beside_the_plan_change_add_and_drop_trials():
     """Only the differences are written."""
     config = planned(A1={"steps": 7}, B2=None, extra={"levels": ["A1", "A2"], "steps": 3})
     assert (config.trials["A1"].steps, config.trials["A1"].levels) == (7, ("A1",))
@@ -100,7 +100,7 @@ def test_single_trials_are_changed_added_and_dropped():
 
 
 @pytest.mark.parametrize("profile", LISTED)
-def test_set_changes_and_drops_trials_of_the_shipped_file(profile):
+def test_set_changes_and_drops_trials_of_the_shipped_config(profile):
     """The command line accepts the same as the file."""
     overrides = ["trials.A1=null", "trials.all-A2.steps=6", "trials.plan.specialised.batch_size=2"]
     _, config = load_config(ROOT / "experiments.yaml", profile, overrides)
@@ -117,7 +117,7 @@ def test_set_drops_a_trial_of_a_list(tmp_path):
     assert list(config.trials) == ["A2"]
 
 
-def test_to_drop_a_trial_that_a_list_does_not_have_is_a_mistake(tmp_path):
+def test_dropping_an_unknown_trial_is_refused(tmp_path):
     """A name that is misspelt would drop nothing, and nobody would be told."""
     file = tmp_path / "e.yaml"
     file.write_text("default: a\nprofiles: {a: {trials: {A1: {levels: [A1]}, A2: {levels: [A2]}}}}")
@@ -127,13 +127,13 @@ def test_to_drop_a_trial_that_a_list_does_not_have_is_a_mistake(tmp_path):
     assert str(caught.value) == said
 
 
-def test_an_empty_entry_of_a_list_is_still_a_mistake():
+def test_an_empty_entry_of_a_trial_list_is_refused():
     """Only an explicit null drops a trial of a plan."""
     with pytest.raises(ConfigError, match=r"trials\.A1: found null; must be a mapping"):
         parse_config({"trials": {"A1": None, "A2": {"levels": ["A2"]}}})
 
 
-def test_controls_and_seeds_fit_a_plan():
+def test_controls_and_seeds_apply_to_plan_trials():
     """They are settings of trials like any other."""
     plan = {**PLAN, "specialised": {"steps": 50, "seeds": [0, 1]}}
     config = parse_config({"trials": {"plan": plan}, "controls": {"placebo": True}})
@@ -141,13 +141,13 @@ def test_controls_and_seeds_fit_a_plan():
     assert {"A1-seed0", "A1-seed1", "control-placebo-A1-seed1", "all"} <= {*names}
 
 
-def test_the_resolved_config_lists_the_trials():
+def test_the_resolved_config_lists_trials_instead_of_the_plan():
     """config.yaml in the run folder needs no plan, and reads back as itself."""
     config = planned(A1={"steps": 7})
     assert parse_config(yaml.safe_load(dump_config(config))) == config
 
 
-def test_the_sample_plays_no_part_once_a_corpus_is_given():
+def test_sample_settings_are_ignored_if_a_corpus_is_given():
     """The default profile's sample has its own levels; they need not be those of the user's corpus."""
     levels, sample = ["low", "high"], {"level_shares": {"A1": 1, "B2": 1}}
     assert planned(data={"csv": "texts.csv", "levels": levels, "sample": sample}).data.levels == ("low", "high")
@@ -225,19 +225,19 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_plan_is_named_once_at_its_place(case):
+def test_a_wrong_plan_is_reported_once_at_its_place(case):
     """It is not reported again for each trial that the plan gives."""
     values, expected = WRONG[case]
     assert problems_of(**values) == expected
 
 
-def test_steps_of_levels_that_are_not_asked_for_are_no_mistake():
+def test_steps_for_levels_outside_the_corpus_are_accepted():
     """The profile's table of steps serves a corpus with fewer levels."""
     config = planned(data={"levels": ["A1", "A2"]}, plan={"specialised": {"steps": {"A1": 5, "A2": 4, "B1": 3}}})
     assert {name: trial.steps for name, trial in config.trials.items()} == {"A1": 5, "A2": 4}
 
 
-def test_a_level_that_the_table_lacks_may_give_its_own_steps():
+def test_a_level_missing_from_the_step_table_may_set_its_own_steps():
     """The table of steps is optional."""
     plan = {"specialised": {"steps": {"A1": 5, "A2": 4}}}
     config = planned(data={"levels": ["A1", "A2", "C2"]}, plan=plan, C2={"steps": 9})

@@ -29,7 +29,7 @@ def spell(prompt):
         ("un[word]able 3[word]4", "un|<word>|able| 3|<word>|4|<start>"),
     ],
 )
-def test_a_prompt_is_what_training_makes_of_a_span(text, prompt):
+def test_a_prompt_equals_the_training_input_of_a_span(text, prompt):
     """The space before a blank belongs to the blank; whitespace elsewhere is cut as in the whole text."""
     assert spell(read_template(text).prompt(gpt2())) == prompt
 
@@ -45,7 +45,7 @@ def test_a_prompt_is_what_training_makes_of_a_span(text, prompt):
         ("😀😀", " yes", " ’tis “so”", Kind.WORD),
     ],
 )
-def test_context_is_encoded_as_in_the_whole_text(before, answer, after, kind):
+def test_context_is_tokenised_as_in_the_whole_text(before, answer, after, kind):
     """Encoding the real text and replacing the answer's tokens gives the same prompt."""
     encoding = document_tokenizer().encode(before + answer + after)
     first, last = len(before), len(before) + len(answer)
@@ -61,7 +61,7 @@ def test_context_is_encoded_as_in_the_whole_text(before, answer, after, kind):
     assert list(found) == expected
 
 
-def test_an_escaped_blank_is_text():
+def test_an_escaped_blank_is_plain_text():
     r"""Learners write brackets too, and `\[word]` stands for them."""
     template = read_template(r"\[word] is [word]")
     assert template.kinds == (Kind.WORD,)
@@ -69,7 +69,7 @@ def test_an_escaped_blank_is_text():
 
 
 @pytest.mark.parametrize("token", ["<|endofinfill|>", "<|startofinfill|>", "<|infill_word|>", "<|endoftext|>"])
-def test_a_special_token_that_is_typed_is_text(token):
+def test_a_special_token_typed_in_a_text_is_plain_text(token):
     """A learner's text must not be able to end an answer or make a blank."""
     prompt = read_template(f"I {token} like [word]").prompt(gpt2())
     assert [number for number in prompt if number >= 50256] == [FIRST_BLANK + Kind.WORD, START_OF_INFILL]
@@ -77,7 +77,7 @@ def test_a_special_token_that_is_typed_is_text(token):
 
 
 @pytest.mark.parametrize("text", ["", "no blank here", r"\[word]", "[laughs]", "[1]"])
-def test_a_text_without_a_blank_says_how_to_write_one(text):
+def test_a_text_without_a_blank_is_refused_with_how_to_write_one(text):
     """Guessing the position of an answer would be worse."""
     with pytest.raises(InputError, match=r"found no blank .*write \[blank\]"):
         read_template(text)
@@ -94,7 +94,7 @@ def test_a_text_without_a_blank_says_how_to_write_one(text):
         ("the [blanck]", "[blanck]", "blank"),
     ],
 )
-def test_what_is_nearly_a_blank_is_refused_with_the_nearest(text, found, nearest):
+def test_a_misspelt_blank_is_refused_with_the_nearest_one(text, found, nearest):
     """If it stayed in the text, nobody would see that it was not filled; a backslash makes it text."""
     with pytest.raises(InputError) as caught:
         read_template(text)
@@ -103,7 +103,7 @@ def test_what_is_nearly_a_blank_is_refused_with_the_nearest(text, found, nearest
     assert escaped.fill(["" for _ in escaped.kinds])[0].count(found) == 1
 
 
-def test_other_brackets_are_text():
+def test_other_brackets_are_plain_text():
     """Editors of learners' texts write them."""
     assert read_template("[laughs] (see [1]) [word] [sic]").pieces == ("[laughs] (see [1]) ", " [sic]")
 
@@ -122,7 +122,7 @@ def test_other_brackets_are_text():
         ("I like [word] a lot", [""], "I like  a lot"),
     ],
 )
-def test_the_filled_text_reads_right(text, answers, filled):
+def test_a_filled_text_has_correct_spacing(text, answers, filled):
     """There is one space where one belongs, whether the model or the person wrote it."""
     found, ranges = read_template(text).fill(answers)
     assert found == filled

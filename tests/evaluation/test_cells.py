@@ -86,7 +86,7 @@ def score(run, out, *, model="A1", start=None, evaluation=EVALUATION, levels=("A
     return pd.read_parquet(out / f"{model}.parquet"), json.loads((out / f"{model}.json").read_text())
 
 
-def test_every_cells_losses_are_what_torch_says(run, model, tmp_path):
+def test_losses_of_every_cell_equal_those_of_torch(run, model, tmp_path):
     """All levels in one pass: each document's sums, recomputed one example at a time from the store."""
     table, _ = score(run, tmp_path)
     store = ExampleStore.open(run.root / "examples")
@@ -104,7 +104,7 @@ def test_every_cells_losses_are_what_torch_says(run, model, tmp_path):
             assert each.nats == pytest.approx(expected[each.kind, each.part][0], abs=1e-5 * each.tokens)
 
 
-def test_the_ends_of_the_line_between_two_models_are_these_models(run, model, hand_made, tmp_path):
+def test_interpolation_weights_zero_and_one_score_like_the_two_models(run, model, hand_made, tmp_path):
     """At the ends, losses equal the models' own to the byte; in between they differ."""
     save_model(hand_made.model(spread=0.2), run.root / "tuned", "card")
     general, tuned = score(run, tmp_path)[0], score(run, tmp_path, start=run.root / "tuned")[0]
@@ -150,7 +150,7 @@ def losses_by_hand(model, store, document):
     return cells
 
 
-def test_the_record_says_what_was_scored(run, tmp_path):
+def test_the_record_describes_what_was_scored(run, tmp_path):
     """It includes the generation scores, which belong to the cells."""
     table, record = score(run, tmp_path)
     assert (record["identity"], record["made_from"]) == ({"seed": 0}, {"model": "abc"})
@@ -177,7 +177,7 @@ def test_two_models_fill_two_rows_of_the_matrix(run, tmp_path):
     np.testing.assert_allclose(matrix.loc["start"], 50_264, rtol=0.05)
 
 
-def test_a_record_of_earlier_scores_does_not_outlive_them(run, tmp_path):
+def test_a_record_of_earlier_scores_is_removed_before_new_scores_are_written(run, tmp_path):
     """If the new table is written and the record is not, the model must be scored again."""
     score(run, tmp_path)
     (tmp_path / "A1.parquet").unlink()
@@ -194,7 +194,7 @@ def test_levels_without_test_documents_are_refused(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_diverged_model_leaves_no_scores(run, tmp_path, model):
+def test_a_diverged_model_writes_no_scores(run, tmp_path, model):
     """Its weights are NaN; the error names the trial."""
     broken = type(model)(model.config)
     broken.transformer.ln_f.weight.data.fill_(float("nan"))

@@ -30,7 +30,7 @@ def answers(model, text, *, samples=4, longest=None, **wanted):
     ("text", "word"),
     [("I like [ngram] a lot", "going"), ("[ngram] she said", "Don't"), ("It is([ngram])", "antidisestablishment")],
 )
-def test_an_answer_begins_with_the_word_asked_for(model, text, word):
+def test_an_answer_begins_with_the_requested_word(model, text, word):
     """The word is not continued by another letter; the random model would begin with any token."""
     for answer in answers(model, text, first_word=word, longest=8):
         assert words_of(answer.text)[0] == word
@@ -38,7 +38,7 @@ def test_an_answer_begins_with_the_word_asked_for(model, text, word):
     assert not any(answer.text.startswith(word) for answer in answers(model, text, longest=8))
 
 
-def test_an_answer_has_as_many_words_as_asked_for(model):
+def test_an_answer_respects_minimum_and_maximum_words(model):
     """Minimum and maximum hold; an answer that the model's positions cut is marked unfinished."""
     found = answers(model, "I [ngram] a lot", min_words=3, max_words=4)
     assert {len(words_of(answer.text)) for answer in found} <= {3, 4}
@@ -68,7 +68,7 @@ def test_forbidden_words_do_not_occur(model):
         (" 'don", "'t", "'s"),
     ],
 )
-def test_a_token_that_completes_a_forbidden_word_is_refused(text, refused, allowed):
+def test_a_token_that_completes_a_forbidden_word_is_masked(text, refused, allowed):
     """The letters written so far decide, however they were divided into tokens."""
     encode = document_tokenizer().encode
     tokens = Constraints(forbidden=("pizza", "don't")).refused_tokens(encode(text).ids if text else [], (), gpt2())
@@ -91,7 +91,7 @@ def test_a_token_that_completes_a_forbidden_word_is_refused(text, refused, allow
         (" oneé", "two", False),
     ],
 )
-def test_the_last_word_may_go_on_and_no_other_may_begin(text, piece, is_refused):
+def test_at_max_words_only_tokens_that_continue_the_last_word_are_allowed(text, piece, is_refused):
     """At the maximum, letters and apostrophes continue the word before them; the end is always allowed."""
     encode = document_tokenizer().encode
     tokens = Constraints(max_words=1).refused_tokens(encode(text).ids if text else [], (), gpt2())
@@ -110,19 +110,19 @@ def test_the_last_word_may_go_on_and_no_other_may_begin(text, piece, is_refused)
         ({"first_word": "No", "forbidden": ("no",)}, "first_word: found 'No', which is forbidden too"),
     ],
 )
-def test_constraints_that_cannot_hold_are_refused(wanted, message):
+def test_unsatisfiable_constraints_are_refused(wanted, message):
     """They are refused before anything is loaded or drawn."""
     with pytest.raises(InputError, match=message):
         Constraints(**wanted)
 
 
-def test_a_word_blank_is_not_asked_for_several_words(model):
+def test_several_words_for_a_word_blank_are_refused(model):
     """The model was trained to fill it with one word."""
     with pytest.raises(InputError, match=r"min_words: found 2; a \[word\] is one word"):
         answers(model, "I [word]", min_words=2)
 
 
-def test_forbidden_letters_in_parts_are_seen_too():
+def test_a_forbidden_word_spelled_in_bytes_is_detected():
     """A letter may be written byte by byte, as GPT-2 writes rare ones."""
     rules = Constraints(forbidden=("cafĕ",))
     (first, second) = document_tokenizer().encode("ĕ").ids
@@ -131,7 +131,7 @@ def test_forbidden_letters_in_parts_are_seen_too():
     assert rules.refused_tokens([*begun, first], (), gpt2())[second]
 
 
-def test_a_new_line_ends_a_word():
+def test_a_newline_ends_a_word():
     """A forbidden word at the beginning of a line is one, and it does not go on with the line before."""
     rules, encode = Constraints(forbidden=("the", "onethe")), document_tokenizer().encode
     for text, is_refused in ((" one\n", True), (" once", False), (" one", True)):
@@ -139,7 +139,7 @@ def test_a_new_line_ends_a_word():
 
 
 @pytest.mark.parametrize("word", ["нет", "ją", "cafĕ"])
-def test_a_forbidden_word_in_capitals_that_are_written_in_parts_is_seen(word):
+def test_a_forbidden_word_with_capitals_spelled_in_bytes_is_detected(word):
     """The bytes of a capital letter are not those of the small one."""
     rules, ids = Constraints(forbidden=(word,)), document_tokenizer().encode(f" {word.upper()}").ids
     assert [bool(rules.refused_tokens(ids[:place], (), gpt2())[token]) for place, token in enumerate(ids)] == [
@@ -149,7 +149,7 @@ def test_a_forbidden_word_in_capitals_that_are_written_in_parts_is_seen(word):
 
 
 @pytest.mark.parametrize("word", ["don't", "don’t"])
-def test_either_apostrophe_is_forbidden(word):
+def test_both_apostrophes_are_forbidden(word):
     """Texts have both kinds, often in one corpus."""
     rules, encode = Constraints(forbidden=(word,)), document_tokenizer().encode
     (t,) = encode("t").ids
@@ -159,20 +159,20 @@ def test_either_apostrophe_is_forbidden(word):
 
 @pytest.mark.parametrize("word", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"])
 @pytest.mark.parametrize("written", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"])
-def test_either_form_of_an_accent_is_forbidden(word, written):
+def test_composed_and_decomposed_accents_are_forbidden(word, written):
     """A letter with a combining mark is one word, and the same word as with the letter that has it built in."""
     *before, last = document_tokenizer().encode(f"I like {written}").ids
     assert Constraints(forbidden=(word,)).refused_tokens(before, (), gpt2())[last]
     assert words_of(f"a {written}s b") == ["a", f"{written}s", "b"]
 
 
-def test_a_part_that_becomes_no_character_ends_a_word():
+def test_an_incomplete_utf8_sequence_ends_a_word():
     """A model may write one, and what follows it is a word of its own."""
     (first, _), (the,) = (document_tokenizer().encode(text).ids for text in ("ĕ", "the"))
     assert Constraints(forbidden=("the",)).refused_tokens([first], (), gpt2())[the]
 
 
-def test_the_first_word_does_not_go_on_after_an_apostrophe():
+def test_the_first_word_is_not_continued_after_an_apostrophe():
     """It would be another word; a quotation mark may follow it, and other words may."""
     rules, encode = Constraints(first_word="don"), document_tokenizer().encode
     opening = rules.opening("I ", gpt2())
@@ -180,7 +180,7 @@ def test_the_first_word_does_not_go_on_after_an_apostrophe():
         assert bool(rules.refused_tokens(encode(text).ids, opening, gpt2())[encode(piece).ids[0]]) is is_refused
 
 
-def test_an_answer_knows_its_probability(model):
+def test_an_answers_probability_equals_that_of_a_forward_pass(model):
     """The same as a forward pass over prompt and answers gives, whatever the settings of the draw."""
     template = read_template("I like [word] because [ngram].")
     prompt = Prompt(ids=template.prompt(gpt2()), kinds=template.kinds)
@@ -199,7 +199,7 @@ def test_an_answer_knows_its_probability(model):
 
 
 @pytest.mark.parametrize("kind", ["Unigram", "BPE"])
-def test_no_token_of_a_tokenizer_of_its_own_cuts_spells_a_forbidden_word(tmp_path, kind):
+def test_forbidden_words_hold_for_tokens_of_a_custom_tokenizer(tmp_path, kind):
     """A token of SentencePiece begins words without a space, ends one and begins the next; all were let through."""
     vocabulary, _ = read_tokenizer(write_sentencepiece(tmp_path, kind=kind), "x")
     rules = Constraints(forbidden=("like", "school", "the", "я"))
@@ -220,7 +220,7 @@ def test_no_token_of_a_tokenizer_of_its_own_cuts_spells_a_forbidden_word(tmp_pat
             pytest.fail(f"{text}: nothing was refused")
 
 
-def test_constraints_cost_nothing_before_they_are_used():
+def test_importing_answer_words_reads_no_unicode_tables():
     """Importing the module asked Unicode's tables 130,000 times; a table of a vocabulary is not kept for ever."""
     assert answer_words._token_tables.cache_info().maxsize == 2
     code = "import unicodedata as u; u.category = None; import raysweep.evaluation.answer_words"

@@ -54,7 +54,7 @@ def plain(answers):
     return [(answer.ids, answer.finished) for answer in answers]
 
 
-def test_the_cache_changes_no_answer(model):
+def test_decoding_with_a_cache_equals_decoding_without(model):
     """Padded on the left, with rows taken out, token by token: a row's logits are those of its whole text."""
     texts = [prompt("I like").ids, prompt("Hello! How are you today? I am").ids, prompt("It").ids]
     with torch.inference_mode():
@@ -72,7 +72,7 @@ def test_the_cache_changes_no_answer(model):
             ).abs().max() > 0.01
 
 
-def test_a_seed_gives_the_same_answers_and_another_seed_others(model):
+def test_answers_depend_on_the_seed(model):
     """Samples also differ from each other."""
     ask = [prompt("I like", Kind.NGRAM)]
     first, again = (answer_prompts(model, ask, samples=3, sampling=FREE, seed=1, max_answer_tokens=5) for _ in range(2))
@@ -81,7 +81,7 @@ def test_a_seed_gives_the_same_answers_and_another_seed_others(model):
     assert len({answers[0].ids for answers in first[0]}) == 3
 
 
-def test_three_samples_are_the_first_three_of_five(script):
+def test_the_first_three_of_five_samples_equal_three_samples(script):
     """Whatever ends first: each sample has its own random numbers, and its own place."""
     model = script({START_OF_INFILL: {5: 9.0, 6: 9.0}, 5: {END_OF_INFILL: 11.0, 5: 11.0}, 6: {END_OF_INFILL: 12.0}})
     ask = [prompt("", Kind.WORD, Kind.NGRAM)]
@@ -90,7 +90,7 @@ def test_three_samples_are_the_first_three_of_five(script):
     assert len({tuple(len(answer.ids) for answer in answers) for answers in five}) > 1, "they end at different times"
 
 
-def test_answers_come_in_the_order_of_their_blanks(script):
+def test_answers_are_returned_in_the_order_of_blanks(script):
     """Each answer ends with the end token, which is not part of it."""
     model = script(
         {
@@ -105,21 +105,21 @@ def test_answers_come_in_the_order_of_their_blanks(script):
     assert plain(answers) == [((7,), True), ((8, 9), True)]
 
 
-def test_an_answer_that_will_not_end_is_cut_and_said_so(script):
+def test_an_overlong_answer_is_cut_and_marked_unfinished(script):
     """The next blank still gets its turn: the model is shown the end that it did not write."""
     model = script({START_OF_INFILL: {7: 9.0}, 7: {7: 9.0}, END_OF_INFILL: {8: 9.0}, 8: {END_OF_INFILL: 9.0}})
     ((answers,),) = answer_prompts(model, [prompt("a", Kind.WORD, Kind.WORD)], sampling=GREEDY)
     assert plain(answers) == [((7,) * ANSWER_LIMITS[Kind.WORD], False), ((8,), True)]
 
 
-def test_an_answer_of_just_its_limit_is_finished(script):
+def test_an_answer_of_exactly_max_tokens_is_finished(script):
     """The limit counts tokens of text; the model may still say that it has ended."""
     model = script({START_OF_INFILL: {7: 9.0}, 7: {8: 9.0}, 8: {END_OF_INFILL: 9.0}})
     ((answers,),) = answer_prompts(model, [prompt("a", Kind.WORD)], sampling=GREEDY, max_answer_tokens=2)
     assert plain(answers) == [((7, 8), True)]
 
 
-def test_when_positions_run_out_the_rest_is_unfinished(script):
+def test_answers_beyond_the_models_positions_are_marked_unfinished(script):
     """The tokens so far are returned, and an unfinished answer does not pass for an empty one."""
     model = script({START_OF_INFILL: {7: 9.0}, 7: {7: 9.0}}, positions=8)
     asked = prompt("a b c", Kind.WORD, Kind.WORD)  # 6 tokens: 2 more can be shown, a third be answered
@@ -141,7 +141,7 @@ def test_a_prompt_longer_than_the_model_is_refused_with_both_numbers(model):
         answer_prompts(model, [prompt("a" + " a" * 99, Kind.WORD)], sampling=GREEDY)
 
 
-def test_special_tokens_stay_out_of_answers(script):
+def test_special_tokens_never_occur_in_answers(script):
     """However much the model likes them: only the end of an answer may come, and not as its first token."""
     specials = dict.fromkeys(range(50256, VOCABULARY_SIZE), 50.0)
     model = script({START_OF_INFILL: {**specials, 7: 20.0}, 7: {**specials, END_OF_INFILL: 40.0}})
@@ -149,6 +149,6 @@ def test_special_tokens_stay_out_of_answers(script):
     assert [plain(answers) for answers in found[0]] == [[((7,), True)]] * 4
 
 
-def test_no_prompts_no_answers(model):
+def test_an_empty_list_of_prompts_gives_no_answers(model):
     """A level without questions is not an error."""
     assert answer_prompts(model, [], sampling=GREEDY) == []

@@ -17,7 +17,7 @@ from raysweep.evaluation.infilling import read_template
         ("a b", ["c d e f"], 0.0),
     ],
 )
-def test_bleu_is_that_of_sacrebleu(answer, references, score):
+def test_bleu_equals_that_of_sacrebleu(answer, references, score):
     """Figures of sacrebleu 2.5 with add-k smoothing (k = 1), on lower-case words without punctuation."""
     assert bleu(answer, references) == pytest.approx(score, rel=1e-12)
 
@@ -38,7 +38,7 @@ def test_samples_are_compared_within_their_blank():
     assert self_bleu([["c"]]) is None
 
 
-def test_diversity_of_nothing_is_nothing():
+def test_diversity_of_no_answers_is_undefined():
     """No division by zero; sentences are those of the answers."""
     assert set(describe_diversity([]).values()) == {None}
     assert describe_diversity([["I go. You come back."], ["he"]])["words_per_sentence"] == pytest.approx(2.0)
@@ -55,6 +55,6 @@ def test_diversity_of_nothing_is_nothing():
         ("a [word] a", "a ", None),
     ],
 )
-def test_answers_are_read_off_the_original(text, original, answers):
+def test_answers_are_recovered_from_the_original_text(text, original, answers):
     """Each as short as can be; where the original is another text, there are none."""
     assert read_template(text).answers_in(original) == answers

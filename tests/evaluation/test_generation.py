@@ -30,12 +30,12 @@ def test_overlap_counts_shared_ngrams(answer, reference, n, recall, f1):
 
 
 @pytest.mark.parametrize(("reference", "n"), [("", 1), ("?!", 1), ("word", 2)])
-def test_a_reference_without_ngrams_cannot_be_missed(reference, n):
+def test_a_reference_without_ngrams_is_excluded(reference, n):
     """Such answers are excluded from the mean, for every model alike."""
     assert overlap("anything at all", reference, n) is None
 
 
-def test_a_question_is_an_examples_context_and_its_answers(hand_made):
+def test_a_question_has_an_examples_context_and_its_answers(hand_made):
     """The prompt ends with the start token; the references are the learner's own words."""
     example = hand_made.example(0, "I", (Kind.NGRAM, " like pizza"), " and", (Kind.WORD, " fish"), ".")
     prompt, references = read_question(np.array(example.ids), np.array(example.types), gpt2())
@@ -45,7 +45,7 @@ def test_a_question_is_an_examples_context_and_its_answers(hand_made):
     assert references == [" like pizza", " fish"]
 
 
-def test_what_cannot_be_answered_is_no_question(hand_made):
+def test_unanswerable_examples_are_not_questions(hand_made):
     """An example is not asked if it has no blank, if a whole document is blanked, or if an answer was cut off."""
     for example, stop in [
         (hand_made.example(0, "Hello!"), None),
@@ -73,7 +73,7 @@ def scripted(monkeypatch):
     return install
 
 
-def test_scores_are_means_over_answers(hand_made, scripted):
+def test_generation_scores_are_means_over_answers(hand_made, scripted):
     """Overall, by level and by kind; words are right or wrong, longer answers overlap."""
     scripted({Kind.WORD: " pizza", Kind.NGRAM: " I like"})
     store = hand_made.store(
@@ -99,7 +99,7 @@ def test_scores_are_means_over_answers(hand_made, scripted):
     assert summarise([])["top1_accuracy"] is None
 
 
-def test_a_word_that_was_cut_is_not_right(hand_made, scripted):
+def test_a_truncated_word_is_not_correct(hand_made, scripted):
     """The model would have continued to another word."""
     scripted({Kind.WORD: " pizza…"})
     store = hand_made.store([hand_made.example(0, "a", (Kind.WORD, " pizza"))])
@@ -107,7 +107,7 @@ def test_a_word_that_was_cut_is_not_right(hand_made, scripted):
     assert (scores["overall"]["top1_accuracy"], scores["overall"]["unfinished"]) == (0.0, 1)
 
 
-def test_one_answerable_example_of_each_document_is_asked(hand_made, scripted):
+def test_one_answerable_example_per_document_is_asked(hand_made, scripted):
     """As many documents are asked as wanted, the same for every model of a seed; never more than there are."""
     scripted({Kind.WORD: " b"})
     spans = [(), (Kind.WORD, " b"), (Kind.WORD, " c")]
@@ -120,7 +120,7 @@ def test_one_answerable_example_of_each_document_is_asked(hand_made, scripted):
     assert counts == [0, 3, 10, 10]
 
 
-def test_a_real_model_answers_the_same_questions_alike(model, store):
+def test_greedy_answers_do_not_depend_on_the_seed(model, store):
     """Greedy answers are not random; the seed only chooses documents."""
     by_level = {"A1": np.array([0, 1, 5]), "A2": np.array([2, 3])}
     first, again = (score_generation(model, store, by_level, documents=4, seed=0) for _ in range(2))
@@ -128,7 +128,7 @@ def test_a_real_model_answers_the_same_questions_alike(model, store):
     assert first["overall"]["words"] + first["overall"]["longer_answers"] >= 3
 
 
-def test_samples_are_the_questions_as_texts_and_no_part_of_the_scores(hand_made, scripted):
+def test_samples_are_shown_as_texts_and_excluded_from_scores(hand_made, scripted):
     """A person may look at the first few of a level; put together they are the learner's text."""
     scripted({Kind.WORD: " b", Kind.NGRAM: " two words"})
     example = hand_made.example(0, "I", (Kind.NGRAM, " like pizza"), " and", (Kind.WORD, " fish"), ".")

@@ -8,7 +8,7 @@ from raysweep.evaluation.infilling import infill
 from raysweep.masking.vocabulary import Kind
 
 
-def test_a_filled_text_shows_where_its_answers_are(model):
+def test_a_filled_text_has_the_ranges_of_its_answers(model):
     """Ranges cut the answers out of the text, in order; the rest is the person's."""
     text = "I like [word] because [ngram]. Bye"
     (filled,) = infill(model, text, seed=3, max_answer_tokens=4)
@@ -19,7 +19,7 @@ def test_a_filled_text_shows_where_its_answers_are(model):
     assert filled.text == f"I like {first.text} because {second.text}. Bye"
 
 
-def test_three_samples_are_the_first_three_of_five(model):
+def test_the_first_three_of_five_infilled_texts_equal_three(model):
     """Requesting more samples does not change the earlier ones."""
     text = "I like [word] because [word]"
     five, three = (infill(model, text, samples=n, seed=3, max_answer_tokens=4) for n in (5, 3))
@@ -27,7 +27,7 @@ def test_three_samples_are_the_first_three_of_five(model):
     assert len({filled.text for filled in five}) == 5
 
 
-def test_temperature_zero_gives_one_answer(model):
+def test_temperature_zero_gives_one_answer_for_every_seed(model):
     """The answer is the most likely one, whatever the seed."""
     found = [
         infill(model, "I like [word]", temperature=0.0, samples=2, seed=seed, max_answer_tokens=3) for seed in (1, 2)
@@ -36,7 +36,7 @@ def test_temperature_zero_gives_one_answer(model):
     assert found[0][0] == found[0][1]
 
 
-def test_an_unfinished_answer_says_so(model):
+def test_an_unfinished_answer_is_marked(model):
     """A fresh model hardly ever ends an answer; that must not look like one."""
     (filled,) = infill(model, "I like [word]", temperature=0.0, max_answer_tokens=2)
     assert not filled.answers[0].finished
@@ -44,13 +44,13 @@ def test_an_unfinished_answer_says_so(model):
 
 
 @pytest.mark.parametrize("setting", ["samples", "max_answer_tokens"])
-def test_none_of_something_is_refused(model, setting):
+def test_settings_of_zero_are_refused(model, setting):
     """The message gives the value found."""
     with pytest.raises(InputError, match=f"{setting}: found 0; must be at least 1"):
         infill(model, "[word]", **{setting: 0})
 
 
-def test_a_model_that_has_learnt_an_example_fills_its_blanks(hand_made):
+def test_a_model_overfitted_to_an_example_fills_its_blanks(hand_made):
     """From a person's text to the filled one, by way of the same prompt that training showed."""
     example = hand_made.example(
         0,

@@ -43,7 +43,7 @@ def losses(cells, tmp_path):
     return tmp_path / "losses.parquet"
 
 
-def test_losses_hold_every_models_rows_in_the_order_asked_for(losses):
+def test_losses_contain_every_models_documents_in_the_requested_order(losses):
     """Nothing is added up yet: the statistics draw documents from it."""
     table = pd.read_parquet(losses)
     assert table["model"].tolist() == ["all"] * 7 + ["A1"] * 2
@@ -66,7 +66,7 @@ def test_models_of_one_level_have_row_groups_apart_from_other_levels(cells, tmp_
     )
 
 
-def test_a_model_whose_table_is_gone_is_named(cells, tmp_path):
+def test_a_model_without_a_loss_table_is_reported(cells, tmp_path):
     """A matrix with a row missing would be read as if the model had never been."""
     cells[1].unlink()
     with pytest.raises(InputError, match=r"A1\.parquet: not there; score the model again"):
@@ -82,7 +82,7 @@ def test_a_model_whose_table_is_gone_is_named(cells, tmp_path):
         ("context", math.exp(20 / 10), math.nan, math.nan),
     ],
 )
-def test_a_perplexity_divides_the_cells_sums_once(losses, metric, all_a1, all_b1, a1_a1):
+def test_perplexity_divides_the_sums_of_a_cell_once(losses, metric, all_a1, all_b1, a1_a1):
     """It is not a mean over documents or kinds; a cell without tokens is empty."""
     matrix = build_matrix(losses, metric=metric)
     assert list(matrix.index) == ["all", "A1"]
@@ -92,7 +92,7 @@ def test_a_perplexity_divides_the_cells_sums_once(losses, metric, all_a1, all_b1
     assert math.isnan(matrix.loc["A1", "B1"])
 
 
-def test_the_matrix_is_a_file_a_spreadsheet_opens(losses, tmp_path):
+def test_the_matrix_csv_has_a_row_per_model_and_a_column_per_level(losses, tmp_path):
     """It has a row per model and a column per level."""
     write_matrix(losses, tmp_path / "matrix.csv", metric="infill")
     wide = pd.read_csv(tmp_path / "matrix.csv")
@@ -100,7 +100,7 @@ def test_the_matrix_is_a_file_a_spreadsheet_opens(losses, tmp_path):
     assert wide.loc[0, "A1"] == pytest.approx(math.exp(11.5 / 8))
 
 
-def test_features_are_every_models_losses_of_every_document(losses, tmp_path):
+def test_features_contain_every_models_losses_of_every_document(losses, tmp_path):
     """A row per scored document, with what identifies it and no text; a model without a loss there has NaN."""
     table = pd.read_parquet(losses)
     first = table[table["part"] == "context"].assign(part="first_context")

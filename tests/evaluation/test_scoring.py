@@ -47,7 +47,7 @@ def score_by_hand(model, example, *, is_first):
     return nats, tokens, sizes
 
 
-def test_sums_are_what_torch_says_label_by_label(model, store):
+def test_losses_summed_per_label_equal_those_of_torch(model, store):
     """Every document's nats, tokens and bytes, for every kind and part, and for its first mask by itself."""
     found = score(model, store)
     for row, document in enumerate(found.documents):
@@ -59,7 +59,7 @@ def test_sums_are_what_torch_says_label_by_label(model, store):
         np.testing.assert_allclose(found.nats[row], nats, atol=1e-4)
 
 
-def test_a_document_is_the_sum_of_its_masks(model, store):
+def test_a_documents_loss_is_the_sum_over_its_masks(model, store):
     """Scoring its examples separately and adding up gives the same."""
     whole = score(model, store, [0, 1])
     parts = [score(model, store, [number]) for number in (0, 1)]
@@ -68,7 +68,7 @@ def test_a_document_is_the_sum_of_its_masks(model, store):
     np.testing.assert_allclose(whole.nats[:, every], sum(part.nats[:, every] for part in parts), atol=1e-5)
 
 
-def test_the_first_mask_is_summed_up_by_itself(model, store):
+def test_the_first_mask_of_a_document_is_also_summed_separately(model, store):
     """Later masks of a document add nothing to it: their text would give its answers away."""
     both, alone = score(model, store, [0, 1]), score(model, store, [0])
     np.testing.assert_array_equal(both.tokens[:, -len(FIRST) :], alone.tokens[:, -len(FIRST) :])
@@ -77,14 +77,14 @@ def test_the_first_mask_is_summed_up_by_itself(model, store):
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 30, 60])
-def test_batches_change_no_score(model, store, batch_tokens):
+def test_batch_size_does_not_change_scores(model, store, batch_tokens):
     """Size and padding change no score by 1e-5 nats a token; the last batch counts like the first."""
     expected, found = score(model, store), score(model, store, batch_tokens=batch_tokens)
     np.testing.assert_array_equal(found.tokens, expected.tokens)
     assert (np.abs(found.nats - expected.nats) <= 1e-5 * expected.tokens).all()
 
 
-def test_a_batch_holds_no_more_than_its_tokens(model, store):
+def test_a_batch_never_exceeds_its_token_limit(model, store):
     """Padding included, or memory would depend on the luck of the draw."""
     sizes = []
     assemble = store.assemble
@@ -101,19 +101,19 @@ def test_a_batch_holds_no_more_than_its_tokens(model, store):
     assert [length for _, length in sizes] == sorted((length for _, length in sizes), reverse=True)
 
 
-def test_the_order_of_examples_does_not_matter(model, store):
+def test_example_order_does_not_change_scores(model, store):
     """The documents are sorted by number."""
     expected, found = score(model, store), score(model, store, store.all[::-1])
     assert found.documents.tolist() == expected.documents.tolist() == [2, 4, 9]
     np.testing.assert_allclose(found.nats, expected.nats, atol=1e-5)
 
 
-def test_the_same_scores_come_out_to_the_last_bit(model, store):
+def test_scores_are_bitwise_reproducible(model, store):
     """On one machine's CPU a score can be reproduced exactly."""
     np.testing.assert_array_equal(score(model, store).nats, score(model, store).nats)
 
 
-def test_the_context_is_scored_under_a_documents_first_masks(model, store):
+def test_the_context_is_scored_only_under_the_first_masks(model, store):
     """Answers of all masks count; the context, nearly the same each time, only as often as asked for."""
     first, every = score(model, store, context_examples=1), score(model, store)
     alone = score(model, store, [0, 2, 4])
@@ -137,7 +137,7 @@ def test_blanks_the_start_token_and_padding_are_never_labels(model, hand_made):
     }
 
 
-def test_the_table_has_a_row_for_whatever_has_tokens(model, store, tmp_path):
+def test_the_loss_table_has_a_sorted_row_for_every_part_with_tokens(model, store, tmp_path):
     """Levels in their order, then documents, then kinds; the columns are the promise to the statistics."""
     level_of = np.array(["?"] * 2 + ["A2"] + ["?"] + ["B1"] + ["?"] * 4 + ["A2"])
     ids = pa.chunked_array([[f"w{number}" for number in range(10)]], type=pa.large_string())
@@ -169,7 +169,7 @@ def test_a_diverged_model_is_refused_by_name():
         check_finite("all-B2", sums)
 
 
-def test_a_model_without_knowledge_has_the_vocabularys_perplexity(model, store):
+def test_a_model_of_zero_weights_has_the_perplexity_of_the_vocabulary_size(model, store):
     """With weights of zero it is 50,264 for every kind and part."""
     uniform = GPT2LMHeadModel(model.config).eval()
     torch.nn.init.zeros_(uniform.transformer.wte.weight)

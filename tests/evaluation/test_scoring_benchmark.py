@@ -8,7 +8,7 @@ from raysweep.evaluation.scoring_benchmark import benchmark_scoring
 from raysweep.training.synthetic import synthetic_examples
 
 
-def test_other_sums_are_not_compared(monkeypatch):
+def test_no_ratio_is_given_if_the_two_loss_sums_differ(monkeypatch):
     """If the two ways do not find the same losses, no ratio is given."""
     monkeypatch.setattr(scoring_benchmark, "_plain_nats", lambda *_: (1.0, 1))
     with pytest.raises(AssertionError, match="the sum of all losses is"):

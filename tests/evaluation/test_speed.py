@@ -12,7 +12,7 @@ def folder(tmp_path, hand_made):
     return tmp_path / "model"
 
 
-def test_a_models_size_is_its_weights_and_its_files(folder):
+def test_a_models_size_counts_parameters_and_file_bytes(folder):
     """Shared weights count once; bytes are those on disk."""
     found = measure_speed(folder, 0, "cpu")
     width, layers = 8, 2
@@ -22,7 +22,7 @@ def test_a_models_size_is_its_weights_and_its_files(folder):
     assert found["batches"] == {}
 
 
-def test_speeds_are_of_one_text_and_of_many(folder):
+def test_speed_is_measured_for_one_text_and_for_a_batch(folder):
     """Latency is of one infilling, tokens a second of the whole batch."""
     found = measure_speed(folder, 2, "cpu")
     assert list(found["batches"]) == ["1", "32"]
@@ -31,7 +31,7 @@ def test_speeds_are_of_one_text_and_of_many(folder):
         assert timing["tokens_per_second"] == pytest.approx(int(size) * ANSWER_TOKENS / timing["latency_p50_s"])
 
 
-def test_the_levels_models_are_timed_together(folder):
+def test_the_level_models_are_timed_together(folder):
     """All of them are in memory, all look at the text, one answers each: that costs more than one model alone."""
     found = measure_speed(folder, 2, "cpu", ensemble=[folder] * 3)
     together = found["ensemble"]
@@ -53,12 +53,12 @@ def test_a_model_with_few_positions_is_timed_on_fewer_tokens(tmp_path, hand_made
     assert found["ensemble"]["batches"]["32"]["tokens_per_second"] > 0
 
 
-def test_one_levels_model_is_no_choice(folder):
+def test_a_single_level_model_has_no_ensemble_timing(folder):
     """With a single model there is nothing to choose among."""
     assert measure_speed(folder, 0, "cpu", ensemble=[folder])["ensemble"] is None
 
 
-def test_slow_work_is_not_repeated_for_ever(folder, monkeypatch):
+def test_slow_measurements_are_repeated_less_often(folder, monkeypatch):
     """A measurement must not take longer than what it is for; how often it was repeated is told."""
     monkeypatch.setattr(speed, "_BUDGET_S", 0.0)
     assert {one["repeats"] for one in measure_speed(folder, 50, "cpu")["batches"].values()} == {2}

@@ -139,7 +139,7 @@ def expected_row(document: Document, example: Example, task: str, max_tokens: in
     pad_multiple=st.sampled_from([1, 8]),
     shuffle=st.randoms(use_true_random=False),
 )
-def test_batches_hold_what_was_written(task, shards, max_tokens, pad_multiple, shuffle):
+def test_batches_equal_the_stored_documents_spans_and_windows(task, shards, max_tokens, pad_multiple, shuffle):
     """Any documents, spans and windows, in any number of shards, in any order, for every task."""
     with tempfile.TemporaryDirectory() as folder:
         write_store(Path(folder), shards, max_tokens)
@@ -170,7 +170,7 @@ def test_batches_hold_what_was_written(task, shards, max_tokens, pad_multiple, s
     per_document=st.none() | st.integers(1, 3),
     per_level=st.none() | st.integers(1, 3),
 )
-def test_selections_follow_levels_splits_and_limits(shards, levels, split, per_document, per_level):
+def test_selections_respect_levels_splits_and_limits(shards, levels, split, per_document, per_level):
     """The chosen documents of each level are those with the smallest seeds; of each, the first examples count."""
     with tempfile.TemporaryDirectory() as folder:
         write_store(Path(folder), shards, 16)

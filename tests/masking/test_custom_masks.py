@@ -13,7 +13,7 @@ from tests.masking.stored_examples import spans_of
 
 
 @pytest.fixture
-def own(monkeypatch, tmp_path, write_documents, make_store):
+def mask_with(monkeypatch, tmp_path, write_documents, make_store):
     """Mask two documents with a function; returns the store."""
     documents = write_documents(tmp_path / "documents.parquet", ["I like tea.", "We like milk."])
 
@@ -26,7 +26,7 @@ def own(monkeypatch, tmp_path, write_documents, make_store):
     return run
 
 
-def test_it_gets_text_hierarchy_and_generator_and_its_spans_are_the_examples(own):
+def test_a_mask_function_gets_text_hierarchy_and_generator_and_defines_the_examples(mask_with):
     """The function masks every first word twice; the repeated mask is left out."""
     seen = []
 
@@ -35,7 +35,7 @@ def test_it_gets_text_hierarchy_and_generator_and_its_spans_are_the_examples(own
         start, size = hierarchy[2][0][2][0][2][0]
         return [[(Kind.WORD, start, size)], [(Kind.WORD, start, size)], []]
 
-    store = own(first_words)
+    store = mask_with(first_words)
     assert [spans_of(store, example) for example in range(len(store))] == [
         [(Kind.WORD, 0, 1)],
         [],
@@ -43,7 +43,7 @@ def test_it_gets_text_hierarchy_and_generator_and_its_spans_are_the_examples(own
         [],
     ]
     first = list(seen)
-    own(first_words)
+    mask_with(first_words)
     assert seen[2:] == first
     assert first[0] != first[1]
 
@@ -64,17 +64,17 @@ def test_it_gets_text_hierarchy_and_generator_and_its_spans_are_the_examples(own
         ([None], "kind, offset, length"),
     ],
 )
-def test_bad_spans_name_the_document_and_the_span(own, mask, problem):
+def test_invalid_spans_are_reported_with_document_and_span(mask_with, mask, problem):
     """Users can find the mistake in their function."""
     with pytest.raises(InputError, match=problem) as error:
-        own(lambda text, hierarchy, generator: [[], mask])
+        mask_with(lambda text, hierarchy, generator: [[], mask])
     assert "masking.function my_masks:mask: document 0 ('w00000'), mask 1: span" in str(error.value)
 
 
-def test_too_many_masks_are_refused(own):
+def test_too_many_masks_of_a_document_are_refused(mask_with):
     """The store has at most `examples_per_document` examples of a document."""
     with pytest.raises(InputError, match="found over 2 masks; must be at most"):
-        own(lambda text, hierarchy, generator: [[], [], []], examples_per_document=2)
+        mask_with(lambda text, hierarchy, generator: [[], [], []], examples_per_document=2)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_too_many_masks_are_refused(own):
         ("os:getcwd", "must be a function of"),
     ],
 )
-def test_a_function_that_is_not_there_is_a_config_error(path, problem):
+def test_a_missing_mask_function_is_a_config_error(path, problem):
     """The message names the setting, the value found and the fix."""
     with pytest.raises(ConfigError, match=problem) as error:
         load_mask_function(path)
@@ -136,16 +136,16 @@ FAILING = {
 
 
 @pytest.mark.parametrize("function", FAILING, ids=range(len(FAILING)))
-def test_a_function_that_fails_is_named_with_the_document_and_the_fix(own, function):
+def test_a_failing_mask_function_is_reported_with_document_and_fix(mask_with, function):
     """`sys.exit(0)` ended a run as if it were done; whatever the function does, the run ends with an error."""
     with pytest.raises(InputError) as error:
-        own(function)
+        mask_with(function)
     assert str(error.value).startswith("masking.function my_masks:mask: document 0 ('w00000')")
     assert FAILING[function] in str(error.value)
     assert len(str(error.value)) < 300
 
 
-def test_a_process_that_the_function_forks_does_not_go_on_with_the_run(own):
+def test_a_process_forked_by_the_mask_function_does_not_continue_the_run(mask_with):
     """It would write the same shards a second time, and end the run twice."""
     import os
 
@@ -157,7 +157,7 @@ def test_a_process_that_the_function_forks_does_not_go_on_with_the_run(own):
             children.append(child)
         return []
 
-    own(forks)
+    mask_with(forks)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [1, 1]
 
 
@@ -194,7 +194,7 @@ def module(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", BROKEN_MODULES)
-def test_a_module_that_fails_is_a_config_error(module, text):
+def test_a_mask_module_that_fails_to_import_is_a_config_error(module, text):
     """It is reported before anything is done."""
     module(text)
     with pytest.raises(ConfigError) as error:
@@ -205,7 +205,7 @@ def test_a_module_that_fails_is_a_config_error(module, text):
 MASK = "def mask(text, hierarchy, generator):\n    return []\n"
 
 
-def test_the_identity_of_a_function_is_its_source(module):
+def test_the_fingerprint_of_a_mask_function_covers_its_module_and_imports(module):
     """The source includes its module and everything that this imports from the user's folders, at any level."""
     others = {"beside": "x = 1\n", "own_package/__init__": "", "own_package/inner": "from . import deeper\n"}
     others["own_package/deeper"] = "y = 1\n"
@@ -229,7 +229,7 @@ def test_the_identity_of_a_function_is_its_source(module):
     assert function_digest("own_masks:mask") == first
 
 
-def test_the_same_function_in_another_file_is_the_same(module):
+def test_the_fingerprint_of_a_mask_function_does_not_depend_on_its_path(module):
     """The path is not part of the identity."""
     module(MASK, beside=MASK)
     assert function_digest("own_masks:mask") == function_digest("beside:mask")

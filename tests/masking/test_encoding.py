@@ -51,13 +51,13 @@ def answer(text: str, part: str) -> str:
         ("我喜欢学习英语。", "喜欢", "喜欢"),
     ],
 )
-def test_a_span_grows_to_whole_tokens(text, part, covered):
+def test_a_span_is_widened_to_whole_tokens(text, part, covered):
     """The smallest run of tokens that covers it: a leading blank, a cut token, a character of several tokens."""
     assert answer(text, part).replace("“", "").strip() == covered.replace("“", "").strip()
     assert part in answer(text, part)
 
 
-def test_spans_that_share_a_token_drop_their_example_and_are_counted():
+def test_an_example_whose_spans_share_a_token_is_dropped_and_counted():
     """ "do|n't", both masked: GPT-2 has no token boundary there, so the answers cannot be told apart."""
     text = "I don't know"
     encoded = encode(text, [[place(text, "do"), place(text, "n't")], [place(text, "know")]])
@@ -65,7 +65,7 @@ def test_spans_that_share_a_token_drop_their_example_and_are_counted():
     assert np.diff(encoded.document_examples).tolist() == [1]
 
 
-def test_a_document_with_a_character_of_two_tokens_keeps_its_examples():
+def test_a_document_with_multi_token_characters_keeps_its_examples():
     """The original loses every example of such a document: any text typed on a phone."""
     text = "It’s late 😀, isn’t it?"
     words = hierarchy_of(segment([text]), 0)[2][0][2][0][2]
@@ -89,7 +89,7 @@ def _masks_of(text: str, choices: list[tuple[int, bool]]) -> list[tuple[int, int
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=80), st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=20))
-def test_answers_put_back_into_their_blanks_give_the_document(store_of, text, choices):
+def test_restoring_answers_into_their_blanks_gives_the_document(store_of, text, choices):
     """Over any Unicode: the example and the document hold the same tokens, and every position has its type."""
     store = store_of([text], [[_masks_of(text, choices)]], MaskingConfig(max_tokens=1024))
     if not len(store):
@@ -119,7 +119,7 @@ def test_answers_put_back_into_their_blanks_give_the_document(store_of, text, ch
     assert document_tokenizer().decode(restored) == text
 
 
-def test_truncate_cuts_the_answers_as_the_original_does():
+def test_truncate_cuts_answers_like_the_original_code():
     """`overflow: truncate` keeps every example and says how many have no answer left."""
     encoded = encode(LONG, [[place(LONG, "number 2 of")], []], overflow="truncate")
     assert encoded.counts.truncated == 2
@@ -127,14 +127,14 @@ def test_truncate_cuts_the_answers_as_the_original_does():
     assert len(encoded.window_examples) == 0
 
 
-def test_drop_leaves_long_examples_out_and_counts_them():
+def test_drop_leaves_out_long_examples_and_counts_them():
     """With `overflow: drop` such an example is not made."""
     encoded = encode(LONG, [[place(LONG, "number 2 of")]], overflow="drop")
     assert encoded.counts.too_long == 1
     assert len(encoded.example_spans) == 1
 
 
-def test_an_example_that_just_fits_is_not_touched():
+def test_an_example_of_exactly_max_tokens_is_unchanged():
     """n tokens and k spans make n + 2k + 1; at exactly max_tokens nothing happens."""
     text = SENTENCES[0]
     tokens = len(tokenise_texts([text])[0])
@@ -143,7 +143,7 @@ def test_an_example_that_just_fits_is_not_touched():
     assert encode(text, mask, max_tokens=tokens + 2).counts.windows == 1
 
 
-def test_a_window_is_a_run_of_whole_sentences_around_a_span_and_fits(store_of):
+def test_a_window_consists_of_whole_sentences_around_a_span(store_of):
     """`overflow: window`: the answers stay; the context is as much of the text around them as fits."""
     masks = [[place(LONG, f"number {number} of")] for number in range(0, 60, 7)]
     store = store_of([LONG], [masks], MaskingConfig(max_tokens=100))
@@ -162,7 +162,7 @@ def test_a_window_is_a_run_of_whole_sentences_around_a_span_and_fits(store_of):
     assert int(store.lengths(np.arange(len(store))).max()) <= 100
 
 
-def test_spans_outside_the_window_are_not_blanked_and_are_counted():
+def test_spans_outside_the_window_are_not_masked_and_are_counted():
     """Their text is part of the context, or outside the window."""
     masks = [[place(LONG, "number 2 of"), place(LONG, "number 50 of")]]
     encoded = encode(LONG, masks, max_tokens=100)
@@ -170,7 +170,7 @@ def test_spans_outside_the_window_are_not_blanked_and_are_counted():
     assert len(encoded.kinds) == 1
 
 
-def test_windows_are_chosen_by_the_example_s_own_random_numbers():
+def test_every_span_can_anchor_a_window_and_the_choice_is_reproducible():
     """Every span is an anchor now and then, and the same one each time."""
     mask = [place(LONG, f"number {number} of") for number in range(5, 60, 10)]
     masks = [mask] * 40
@@ -181,7 +181,7 @@ def test_windows_are_chosen_by_the_example_s_own_random_numbers():
 
 
 @pytest.mark.parametrize("kind", [Kind.DOCUMENT, Kind.PARAGRAPH])
-def test_a_span_that_is_too_long_by_itself_is_cut_to_whole_sentences(store_of, kind):
+def test_a_span_longer_than_the_window_is_cut_to_whole_sentences(store_of, kind):
     """A whole-document mask of a long essay: a part of the essay stands for it, and the answer ends."""
     store = store_of([LONG], [[[(int(kind), 0, len(LONG))]] * 8], MaskingConfig(max_tokens=100))
     begins = set()
@@ -197,7 +197,7 @@ def test_a_span_that_is_too_long_by_itself_is_cut_to_whole_sentences(store_of, k
     assert len(begins) > 1
 
 
-def test_a_sentence_that_is_too_long_by_itself_becomes_a_run_of_tokens_around_the_span(store_of):
+def test_a_sentence_longer_than_the_window_is_cut_to_tokens_around_the_span(store_of):
     """No full stop in 1,500 words: the window is as wide as fits, the span inside it."""
     text = " ".join(f"word{number}" for number in range(600))
     masks = [[place(text, "word300 word301")], [place(text, "word0 ")], [place(text, "word599")], []]

@@ -28,7 +28,7 @@ def contents(store: ExampleStore) -> list[object]:
     return [batch.ids_BT.tolist(), batch.types_BT.tolist(), batch.kinds_BT.tolist(), batch.documents_B.tolist()]
 
 
-def test_the_number_of_shards_changes_no_example(corpus, tmp_path, make_store):
+def test_the_number_of_shards_does_not_change_the_examples(corpus, tmp_path, make_store):
     """One shard and seven shards give the same examples in the same order."""
     one = make_store(tmp_path / "one", corpus, POLICY)
     seven = make_store(tmp_path / "seven", corpus, POLICY, shard_documents=7)
@@ -36,7 +36,7 @@ def test_the_number_of_shards_changes_no_example(corpus, tmp_path, make_store):
     assert contents(one) == contents(seven)
 
 
-def test_a_shard_made_again_is_the_same_to_the_byte(corpus, tmp_path):
+def test_a_rebuilt_shard_has_the_same_bytes(corpus, tmp_path):
     """Whatever was made before it in the process: a restarted worker fills in what is missing."""
     made = [
         mask_shard(documents=corpus, rows=rows, shard=shard, folder=tmp_path / "a", policy=POLICY, seed=3)
@@ -62,7 +62,7 @@ def test_another_seed_gives_other_examples(corpus, tmp_path, make_store):
     )
 
 
-def test_a_batch_is_what_its_spans_say(corpus, tmp_path, make_store):
+def test_a_batch_is_assembled_from_tokens_and_spans(corpus, tmp_path, make_store):
     """Put together by hand, from the document's tokens and the example's spans."""
     store = make_store(tmp_path / "store", corpus, POLICY, shard_documents=20)
     texts = pq.read_table(corpus)["text"].to_pylist()
@@ -88,7 +88,7 @@ def test_a_batch_is_what_its_spans_say(corpus, tmp_path, make_store):
         assert (batch.kinds_BT[row, : size - len(kinds)] == 255).all()
 
 
-def test_the_paper_s_other_tasks(store_of):
+def test_other_task_formats_of_the_paper_are_assembled(store_of):
     """Language modelling forwards, backwards, with the whole document as answer, and answers without context."""
     text = "I like green tea."
     ids = tokenise_texts([text])[0]
@@ -112,7 +112,7 @@ def test_the_paper_s_other_tasks(store_of):
         assert store.lengths(np.array([0]), task).tolist() == [len(tokens)]
 
 
-def test_select_takes_levels_and_a_split_in_document_order(corpus, tmp_path, make_store):
+def test_select_returns_a_levels_examples_of_a_split_in_document_order(corpus, tmp_path, make_store):
     """Examples of other levels and splits are never selected."""
     store = make_store(tmp_path / "store", corpus, POLICY, shard_documents=20)
     table = pq.read_table(corpus)
@@ -127,7 +127,7 @@ def test_select_takes_levels_and_a_split_in_document_order(corpus, tmp_path, mak
     assert len(store.select(["C1"], "train")) == 0
 
 
-def test_select_limits_examples_and_documents(corpus, tmp_path, make_store):
+def test_select_limits_examples_per_document_and_documents(corpus, tmp_path, make_store):
     """The first masks of each document; documents by their seeds, so not the alphabet's first."""
     store = make_store(tmp_path / "store", corpus, POLICY)
     few = store.select(["A1", "B2"], "train", examples_per_document=2, documents_per_level=5)
@@ -140,7 +140,7 @@ def test_select_limits_examples_and_documents(corpus, tmp_path, make_store):
     assert set(few.tolist()) < set(more.tolist())
 
 
-def test_documents_without_examples_do_not_shift_the_others(tmp_path, write_documents, make_store):
+def test_documents_without_examples_do_not_shift_other_documents(tmp_path, write_documents, make_store):
     """Texts of white space only have no words to mask."""
     documents = write_documents(tmp_path / "documents.parquet", [" ", "I like tea.", "\n", " ", "We like milk.", " "])
     store = make_store(tmp_path / "store", documents, POLICY)
@@ -151,7 +151,7 @@ def test_documents_without_examples_do_not_shift_the_others(tmp_path, write_docu
     assert read_manifest(tmp_path / "store")["totals"]["documents_without_examples"] == 4
 
 
-def test_a_number_that_is_no_example_is_refused(corpus, tmp_path, make_store):
+def test_an_example_index_out_of_range_is_refused(corpus, tmp_path, make_store):
     """A negative number would silently count from the end."""
     store = make_store(tmp_path / "store", corpus, POLICY)
     for number in (-1, len(store)):
@@ -159,7 +159,7 @@ def test_a_number_that_is_no_example_is_refused(corpus, tmp_path, make_store):
             store.assemble(np.array([number]))
 
 
-def test_a_long_document_or_mask_takes_four_bytes_a_number(tmp_path, write_documents, make_store):
+def test_long_documents_and_masks_are_stored_with_four_byte_numbers(tmp_path, write_documents, make_store):
     """70,000 tokens in one document: its shard is wide, and its windows lie where they should."""
     documents = write_documents(tmp_path / "documents.parquet", ["I like tea. " * 23_500, "I like milk."])
     store = make_store(tmp_path / "store", documents, MaskingConfig(examples_per_document=2, word=0.2, max_tokens=64))
@@ -171,7 +171,7 @@ def test_a_long_document_or_mask_takes_four_bytes_a_number(tmp_path, write_docum
         assert store.lengths(np.array([example]))[0] == last - first + 2 * len(spans) + 1
 
 
-def test_a_summary_counts_what_was_made_and_what_was_not(corpus, tmp_path):
+def test_the_summary_counts_stored_and_dropped_examples(corpus, tmp_path):
     """No silent drops: every example is stored or counted by its reason."""
     summary = mask_shard(documents=corpus, rows=(0, 48), shard=0, folder=tmp_path, policy=MaskingConfig(), seed=0)
     assert summary["documents"] * 16 == summary["examples"] + sum(summary["dropped"].values())
@@ -182,7 +182,7 @@ def test_a_summary_counts_what_was_made_and_what_was_not(corpus, tmp_path):
     assert read_shard_summary(tmp_path, 0) == summary
 
 
-def test_a_shard_is_done_only_with_its_record_and_its_whole_file(corpus, tmp_path):
+def test_a_shard_is_complete_only_with_its_record_and_whole_file(corpus, tmp_path):
     """A kill between the two, or a file cut short, costs the shard's work and nothing else."""
     mask_shard(documents=corpus, rows=(0, 10), shard=0, folder=tmp_path, policy=POLICY, seed=0)
     assert read_shard_summary(tmp_path, 1) is None
@@ -192,7 +192,7 @@ def test_a_shard_is_done_only_with_its_record_and_its_whole_file(corpus, tmp_pat
     assert read_shard_summary(tmp_path, 0) is None
 
 
-def test_the_manifest_has_no_clock_in_it(corpus, tmp_path, make_store):
+def test_the_manifest_contains_no_timestamps(corpus, tmp_path, make_store):
     """Equal examples, equal manifest: it can be compared between machines."""
     for name in ("a", "b"):
         make_store(tmp_path / name, corpus, POLICY, shard_documents=20)
@@ -212,7 +212,7 @@ def test_a_manifest_of_incomplete_shards_is_refused(corpus, tmp_path):
         write_manifest(tmp_path, fingerprint="f", identity={}, summaries=[summaries[0], summaries[2]])
 
 
-def test_damage_is_named_with_its_fix(corpus, tmp_path, make_store):
+def test_a_damaged_store_is_reported_with_file_and_fix(corpus, tmp_path, make_store):
     """The message names the file, the damage and the fix."""
     make_store(tmp_path / "good", corpus, POLICY, shard_documents=20)
 

@@ -14,7 +14,7 @@ from tests.gpt2_tokens import document_tokenizer
 from tests.masking.stored_examples import tokenise_texts
 
 
-def test_hierarchies_are_the_original_s(golden):
+def test_hierarchies_equal_those_of_the_original_code(golden):
     """Paragraphs, sentences and words of every text that the original can segment, to the last offset."""
     segments = segment([record["text"] for record in golden])
     compared = [index for index, record in enumerate(golden) if record["hierarchy_error"] is None]
@@ -23,7 +23,7 @@ def test_hierarchies_are_the_original_s(golden):
     assert different == []
 
 
-def test_texts_that_the_original_loses_are_segmented(golden):
+def test_texts_that_the_original_code_loses_are_segmented(golden):
     """A pair of apostrophes costs the original the document; here it is a quotation mark, a word of its own."""
     lost = [record["text"] for record in golden if record["hierarchy_error"] is not None]
     segments = segment(lost)
@@ -34,7 +34,7 @@ def test_texts_that_the_original_loses_are_segmented(golden):
         assert "".join(words) == "".join(text.split())
 
 
-def test_token_ids_are_the_original_s_except_where_it_cannot_read_its_own_tokens(golden):
+def test_token_ids_equal_those_of_the_original_code_except_for_split_characters(golden):
     """Where a character is several tokens the original stores U+FFFD for each; we store the tokens."""
     texts = [record["text"] for record in golden]
     for record, ids in zip(golden, tokenise_texts(texts), strict=True):
@@ -43,7 +43,7 @@ def test_token_ids_are_the_original_s_except_where_it_cannot_read_its_own_tokens
             assert ids == record["token_ids"]
 
 
-def test_examples_are_the_original_s(golden, store_of):
+def test_examples_equal_those_of_the_original_code(golden, store_of):
     """Given the original's masks: its ids and target types, position by position, cut at 256 tokens on the right."""
     records = [record for record in golden if record["hierarchy_error"] is None and record["masks"]]
     masks = [_as_spans(record["masks"]) for record in records]

@@ -30,7 +30,7 @@ START, END, FIRST_BLANK = 50257, 50258, 50259
 Span = tuple[int, int, int]
 
 
-def test_the_core_covers_odd_texts():
+def test_the_golden_core_contains_unusual_texts():
     """Easy texts alone would prove little."""
     joined = "\n".join(TEXTS)
     assert len(RECORDS) >= 30
@@ -42,14 +42,14 @@ def _parts(text: str) -> list[str]:
     return re.findall(r"😀|''|\r\n|“|<\|startofinfill\|>|n't|\.\.\.", text)
 
 
-def test_paragraphs_sentences_and_words_are_the_expected_ones():
+def test_segments_equal_the_golden_core():
     """Each part is found from left to right, so its text gives its offset."""
     segments = segment(TEXTS)
     for index, record in enumerate(RECORDS):
         assert hierarchy_of(segments, index) == _with_offsets(record), record["text"]
 
 
-def test_expected_paragraphs_and_words_follow_the_published_rules():
+def test_golden_paragraphs_and_words_follow_the_published_rules():
     """Paragraphs are lines without the space around them; words are NLTK's, written as its regular expressions."""
     for record in RECORDS:
         lines = [line.strip() for line in record["text"].splitlines()]
@@ -63,14 +63,14 @@ def test_expected_paragraphs_and_words_follow_the_published_rules():
             assert found == [word.replace("''", '"') for word in words]
 
 
-def test_token_ids_are_the_library_s():
+def test_token_ids_equal_those_of_the_tokenizers_library():
     """Our fast path, the library and the file agree, also where a character is several tokens."""
     expected = [record["token_ids"] for record in RECORDS]
     assert tokenise_texts(TEXTS) == expected
     assert [document_tokenizer().encode(text, add_special_tokens=False).ids for text in TEXTS] == expected
 
 
-def test_masks_are_the_expected_ones():
+def test_masks_equal_the_golden_core():
     """The kernel, the file, and a walk through the file's hierarchy with Python's own integers agree."""
     names, splits = [str(number) for number in range(len(RECORDS))], ["train"] * len(RECORDS)
     segments = segment(TEXTS)
@@ -95,14 +95,14 @@ def batches(store_of):
     return [store.assemble(np.array([example])) for example in range(len(store))]
 
 
-def test_examples_are_the_expected_ones(batches):
+def test_examples_equal_the_golden_core(batches):
     """Ids and target types, cut at `max_tokens`; an example with overlapping token spans is dropped."""
     examples = [example for record in RECORDS for example in record["examples"] if example is not None]
     assert [batch.ids_BT[0].tolist() for batch in batches] == [example["ids"] for example in examples]
     assert ["".join(map(str, batch.types_BT[0])) for batch in batches] == [example["types"] for example in examples]
 
 
-def test_expected_examples_follow_the_published_rules():
+def test_golden_examples_follow_the_published_rules():
     """Context with blanks, start token, answers with their ends; laid out in plain Python."""
     for record in RECORDS:
         for mask, example in zip(record["masks"], record["examples"], strict=True):

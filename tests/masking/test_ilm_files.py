@@ -46,7 +46,7 @@ def original_code(monkeypatch):
     return module.MaskHierarchicalType
 
 
-def test_the_original_s_examples_are_read(reference, golden):
+def test_example_files_of_the_original_code_are_read(reference, golden):
     """Forty documents in its own format: their texts and masks are those of the golden data."""
     documents = read_examples(reference / "original_examples.pkl")
     by_text = {record["text"]: record["masks"] for record in golden}
@@ -56,7 +56,7 @@ def test_the_original_s_examples_are_read(reference, golden):
         assert document.masks == masks
 
 
-def test_what_we_write_the_original_can_load(tmp_path, original_code):
+def test_the_original_code_loads_exported_files(tmp_path, original_code):
     """A plain `pickle.load` with its code at hand gives texts and masks with its own span type."""
     write_examples(tmp_path / "examples.pkl", DOCUMENTS)
     with (tmp_path / "examples.pkl").open("rb") as file:
@@ -73,7 +73,7 @@ def test_examples_survive_writing_and_reading(tmp_path):
     assert read_examples(tmp_path / "examples.pkl") == DOCUMENTS
 
 
-def test_our_own_masks_can_be_handed_to_the_original(tmp_path):
+def test_exported_masks_equal_those_of_the_example_store(tmp_path):
     """Sixteen masks per document, in characters, are those of the store's examples."""
     documents = Documents(
         ids=["a"], levels=["A1"], splits=["train"], texts=["I like tea. It is hot. I like milk, too."]
@@ -93,7 +93,7 @@ class _Evil:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_that_would_run_a_command_is_refused_and_not_run(tmp_path, protocol):
+def test_a_pickle_that_would_run_a_command_is_refused_without_running_it(tmp_path, protocol):
     """A file from a stranger costs an error message, whatever it says."""
     path, proof = tmp_path / "evil.pkl", tmp_path / "proof"
     path.write_bytes(pickle.dumps([("text", [[_Evil(proof)]])], protocol=protocol))
@@ -115,7 +115,7 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_not_run(tmp_path, prot
         [("text", [[(4, 0, True)]])],
     ],
 )
-def test_anything_but_texts_and_spans_is_refused(tmp_path, bad):
+def test_a_pickle_of_anything_but_texts_and_spans_is_refused(tmp_path, bad):
     """The message says where the error is and what was found."""
     (tmp_path / "bad.pkl").write_bytes(pickle.dumps(bad))
     with pytest.raises(InputError, match=r"bad\.pkl.*found"):
@@ -123,20 +123,20 @@ def test_anything_but_texts_and_spans_is_refused(tmp_path, bad):
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x80\x04", pickle.dumps([1] * 100)[:-30]])
-def test_a_file_that_is_no_pickle_is_refused(tmp_path, data):
+def test_a_file_that_is_not_a_pickle_is_refused(tmp_path, data):
     """There is no traceback from inside a library."""
     (tmp_path / "bad.pkl").write_bytes(data)
     with pytest.raises(InputError, match=r"bad\.pkl: refused"):
         read_examples(tmp_path / "bad.pkl")
 
 
-def test_a_missing_file_is_named():
+def test_a_missing_pickle_is_reported_by_path():
     """The message gives the requested path."""
     with pytest.raises(InputError, match=r"nowhere\.pkl: cannot be read"):
         read_examples(Path("nowhere.pkl"))
 
 
-def test_special_tokens_are_written_as_the_original_writes_them(tmp_path, reference):
+def test_special_token_files_equal_those_of_the_original_code(tmp_path, reference):
     """`additional_ids_to_tokens.pkl` is equal to the byte."""
     write_special_tokens(tmp_path / "tokens.pkl", gpt2())
     assert (tmp_path / "tokens.pkl").read_bytes() == (reference / "additional_ids_to_tokens.pkl").read_bytes()

@@ -37,13 +37,13 @@ def words_of(text, language):
 
 
 @pytest.mark.parametrize("language", TEXTS)
-def test_sentences_are_those_of_punkt_with_its_model_of_the_language(language):
+def test_sentences_equal_those_of_the_languages_punkt_model(language):
     """Against the library itself, which looks at the whole text and not at one mark after the other."""
     tokenizer = PunktSentenceTokenizer(load_model(PUNKT_MODELS[language]))
     assert sentences_of(TEXTS[language], language) == [list(tokenizer.tokenize(TEXTS[language]))]
 
 
-def test_a_language_has_its_own_abbreviations():
+def test_each_language_has_its_own_abbreviations():
     """An English model ends sentences at German abbreviations; each language keeps its own decisions."""
     text = "Die Stadt hat 2 Mio. Einwohner und mehr."
     german = sentences_of(text, "de")
@@ -61,12 +61,12 @@ def test_a_language_has_its_own_abbreviations():
         ("ar", "أنا هنا. أين أنت؟ في البيت.", ["أنا هنا.", "أين أنت؟", "في البيت."]),
     ],
 )
-def test_other_languages_have_the_sentences_that_sentencex_finds(language, text, sentences):
+def test_other_languages_have_the_sentences_of_sentencex(language, text, sentences):
     """Offsets after spaces and line breaks are correct too."""
     assert [sentence for paragraph in sentences_of(text, language) for sentence in paragraph] == sentences
 
 
-def test_scripts_without_spaces_have_a_word_for_each_character():
+def test_each_character_is_a_word_in_scripts_without_spaces():
     """Other characters stay together, and marks stay with their character."""
     assert words_of("我有2本book，你呢", "zh") == ["我", "有", "2", "本", "book，", "你", "呢"]
     assert words_of("日本語です", "ja") == ["日", "本", "語", "で", "す"]
@@ -75,7 +75,7 @@ def test_scripts_without_spaces_have_a_word_for_each_character():
 
 
 @pytest.mark.parametrize("language", ["de", "ja", "hu"])
-def test_segments_lie_inside_each_other_and_cover_all_that_is_no_space(language):
+def test_segments_are_nested_and_cover_all_characters_except_white_space(language):
     """Emoji, half surrogate pairs, empty documents and blank lines included."""
     texts = ["", " \n", "Hi 👋🏽. 日本\u3000語。\n\nx", "a\ud800b. c", "…?!", "word " * 50, "你好" * 40]
     for text in texts:
@@ -91,7 +91,7 @@ def test_segments_lie_inside_each_other_and_cover_all_that_is_no_space(language)
         assert all(done or character.isspace() for done, character in zip(covered, text, strict=True))
 
 
-def test_masks_do_not_depend_on_the_documents_beside_them():
+def test_masks_do_not_depend_on_neighbouring_documents_in_any_language():
     """As for English, the masks of a document depend on nothing else."""
     texts = ["今日は晴れです。明日は雨です。", "我住在北京。"]
     policy = MaskingConfig(sentence=0.5, word=0.3)

@@ -40,7 +40,7 @@ def shard(tmp_path, monkeypatch, write_documents):
     return make
 
 
-def test_a_shard_is_the_same_in_a_process_of_its_own(shard, tmp_path):
+def test_a_shard_made_in_a_separate_process_has_the_same_bytes(shard, tmp_path):
     """It is equal to the byte, although the function ran in another process."""
     apart, here = shard("first"), shard("first", "here", mask_shard)
     assert {**apart, "seconds": None} == {**here, "seconds": None}
@@ -50,7 +50,7 @@ def test_a_shard_is_the_same_in_a_process_of_its_own(shard, tmp_path):
     assert int((tmp_path / "pid").read_text()) != os.getpid()
 
 
-def test_an_error_comes_back_as_it_was_and_a_lost_process_is_named(shard):
+def test_errors_of_the_mask_process_are_raised_and_a_lost_process_is_reported(shard):
     """The message names the document or, for a lost process, the range of documents."""
     with pytest.raises(InputError, match=r"document 0 .*must lie inside the text's 11 characters"):
         shard("odd")
@@ -60,20 +60,20 @@ def test_an_error_comes_back_as_it_was_and_a_lost_process_is_named(shard):
         shard("exits")
 
 
-def test_an_error_of_ours_names_its_place(shard, monkeypatch, tmp_path):
+def test_an_unexpected_error_keeps_its_traceback(shard, monkeypatch, tmp_path):
     """An unexpected error keeps its traceback, for the log."""
     (tmp_path / "documents.parquet").write_bytes(b"PAR1" * 9)
     with pytest.raises((InputError, RuntimeError, OSError)):
         shard("first")
 
 
-def test_without_a_function_no_process_is_started(shard, monkeypatch):
+def test_no_process_is_started_without_a_mask_function(shard, monkeypatch):
     """The usual case has no overhead."""
     monkeypatch.setattr(mask_process, "_run", lambda command: pytest.fail("started a process"))
     assert shard(None)["documents"] == 2
 
 
-def test_who_is_interrupted_leaves_no_process(shard, monkeypatch):
+def test_an_interrupt_ends_the_mask_process(shard, monkeypatch):
     """Ctrl-C ends the wait, and then the other process."""
     started = []
     popen = mask_process.subprocess.Popen
@@ -91,6 +91,6 @@ def test_who_is_interrupted_leaves_no_process(shard, monkeypatch):
     assert started[0].returncode == -signal.SIGKILL
 
 
-def test_how_a_process_ended_is_said_in_words():
+def test_exit_codes_and_signals_of_a_process_are_described_in_words():
     """The description gives the exit code or the name of the signal."""
     assert [describe_end(0), describe_end(3), describe_end(-9)] == ["exit code 0", "exit code 3", "signal SIGKILL"]

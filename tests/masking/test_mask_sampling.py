@@ -47,7 +47,7 @@ def many() -> tuple[Segments, Masks]:
     return draw([DOCUMENT] * 30_000, MaskingConfig(examples_per_document=1))
 
 
-def test_kinds_come_as_often_as_their_probabilities_say(many):
+def test_kinds_are_sampled_with_their_probabilities(many):
     """Each choice is independent, with probability 0.03: within three standard errors."""
     segments, masks = many
     assert segments.sentence_words[-1] == 30_000 * 6 * WORDS
@@ -60,7 +60,7 @@ def test_kinds_come_as_often_as_their_probabilities_say(many):
         places -= counts[kind]
 
 
-def test_a_span_of_words_starts_at_three_in_a_hundred_words_and_is_an_n_gram_half_the_time(many):
+def test_word_spans_start_at_the_configured_rate_and_half_are_n_grams(many):
     """The walk goes on after a span, so words inside n-grams are not asked."""
     segments, masks = many
     counts = np.bincount(masks.kinds, minlength=5)
@@ -72,7 +72,7 @@ def test_a_span_of_words_starts_at_three_in_a_hundred_words_and_is_an_n_gram_hal
     assert abs(starts - asked * 0.03) < 3 * np.sqrt(asked * 0.03 * 0.97)
 
 
-def test_n_grams_are_one_to_eight_words_all_equally_likely(many):
+def test_n_gram_lengths_are_uniform_from_one_to_eight(many):
     """Uniform on 1 … 8 where so many words are left in the sentence, else on 1 … what is left (chi-square)."""
     sizes, left = _words_in_spans(*many)
     for most in (8, 5, 3):
@@ -90,7 +90,7 @@ def _words_in_spans(segments: Segments, masks: Masks) -> tuple[np.ndarray, np.nd
     return last - first + 1, sentence_end - first
 
 
-def test_shares_of_kinds_are_those_measured_on_the_original(golden):
+def test_shares_of_span_kinds_equal_those_of_the_original_code(golden):
     """On learner texts: n-grams and words 46.5 % each, sentences 3.9, paragraphs 1.9, documents 1.2 (± 1.5 points)."""
     texts = [record["text"] for record in golden if 200 < len(record["text"]) < 500] * 30
     _, masks = draw(texts, MaskingConfig())
@@ -101,7 +101,7 @@ def test_shares_of_kinds_are_those_measured_on_the_original(golden):
     assert abs((spans == 0).mean() - 0.052) < 0.025
 
 
-def test_masks_of_a_document_are_all_different():
+def test_masks_of_a_document_are_distinct():
     """A mask that came before is drawn again; where there are too few, examples are left out and counted."""
     segments, masks = draw([DOCUMENT, "Hello.", "a"], MaskingConfig())
     for examples in as_lists(masks, segments.documents):
@@ -112,7 +112,7 @@ def test_masks_of_a_document_are_all_different():
     assert masks.left_out.repeated == 48 - counts.sum()
 
 
-def test_a_document_s_masks_do_not_depend_on_its_neighbours():
+def test_masks_do_not_depend_on_neighbouring_documents():
     """Row order, shards and workers cannot change a mask: each document has its own seed."""
     texts = [DOCUMENT, "Hello there.", DOCUMENT, "I like tea. I like milk."]
     ids = ["a", "b", "c", "d"]
@@ -130,14 +130,14 @@ def test_a_document_s_masks_do_not_depend_on_its_neighbours():
     assert whole["a"] != whole["c"]
 
 
-def test_another_seed_id_or_split_gives_other_masks():
+def test_masks_depend_on_seed_id_and_split():
     """The masks depend on everything that identifies a document."""
     named = [(0, "a", "train"), (1, "a", "train"), (0, "b", "train"), (0, "a", "test")]
     seeds = {int(document_seeds(seed, [name], [split])[0]) for seed, name, split in named}
     assert len(seeds) == 4
 
 
-def test_limits_on_the_number_of_spans_keep_text_order():
+def test_limiting_the_number_of_spans_keeps_text_order():
     """Thinned masks stay in order (the original shuffles them, so answers get swapped), and every span is as likely."""
     policy = MaskingConfig(document=0, paragraph=0, sentence=0, word=0.5, min_spans=2, max_spans=3)
     segments, masks = draw([DOCUMENT] * 300, policy)
@@ -151,7 +151,7 @@ def test_limits_on_the_number_of_spans_keep_text_order():
     assert all(abs(count - total / 3) < 4 * np.sqrt(total * 2 / 9) for count in firsts.values())
 
 
-def test_masks_with_too_few_spans_are_left_out_and_counted():
+def test_masks_with_too_few_spans_are_dropped_and_counted():
     """`min_spans: 1` with no chance of any span: every example is left out after `max_draws` draws."""
     policy = MaskingConfig(document=0, paragraph=0, sentence=0, word=0, min_spans=1)
     _, masks = draw([DOCUMENT], policy)
@@ -159,7 +159,7 @@ def test_masks_with_too_few_spans_are_left_out_and_counted():
     assert masks.left_out == (0, 16)
 
 
-def test_certain_probabilities_are_certain():
+def test_probability_zero_never_masks_and_probability_one_always_does():
     """A probability of 0 means never, and 1 always."""
     for field, kind, spans in (("document", 0, 1), ("paragraph", 1, 3), ("sentence", 2, 6)):
         zero = {"document": 0.0, "paragraph": 0.0, "sentence": 0.0, "word": 0.0}
@@ -169,7 +169,7 @@ def test_certain_probabilities_are_certain():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=60), max_size=4), st.integers(0, 2**40), st.floats(0, 1))
-def test_spans_are_in_order_never_overlap_and_lie_in_their_document(texts, seed, chance):
+def test_spans_are_sorted_disjoint_and_inside_their_document(texts, seed, chance):
     """This holds for any Unicode text and any probabilities."""
     policy = MaskingConfig(paragraph=chance / 4, sentence=chance / 4, word=chance, max_draws=2)
     segments, masks = draw(texts, policy, seed)

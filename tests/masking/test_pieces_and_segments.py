@@ -33,7 +33,7 @@ def words_of(text: str) -> list[list[str]]:
         ("one\n\n  two  \r\nthree", ["one", "two", "three"]),
     ],
 )
-def test_words_follow_the_penn_treebank(text, words):
+def test_words_follow_the_penn_treebank_rules(text, words):
     """Punkt finds the sentences; words follow the rules of the Penn Treebank."""
     assert words_of(text) == [sentence.split(" ") for sentence in words]
 
@@ -51,14 +51,14 @@ def test_words_follow_the_penn_treebank(text, words):
         (" \n \t ", []),
     ],
 )
-def test_texts_that_the_original_loses_have_words_too(text, words):
+def test_words_are_found_in_texts_that_the_original_code_loses(text, words):
     """Odd quotes, emoji and other scripts do not lose the document."""
     assert words_of(text) == words
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.one_of(st.text(max_size=60), st.text(alphabet=ENGLISH, max_size=60)))
-def test_words_cover_every_character_but_space_in_order(text):
+def test_words_cover_every_character_except_white_space_in_order(text):
     """Nothing of a text is lost, doubled or out of place, whatever it holds."""
     size, paragraphs = hierarchy_of(segment([text]), 0)[1:]
     assert size == len(text)
@@ -82,7 +82,7 @@ def test_words_cover_every_character_but_space_in_order(text):
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(st.text(max_size=40), st.text(alphabet=ENGLISH, max_size=40)), max_size=4))
-def test_tokens_are_the_library_s(texts):
+def test_tokens_equal_those_of_the_tokenizers_library(texts):
     """The kernels and the memory of pieces are faster than the library, and never different."""
     expected = [document_tokenizer().encode(text).ids for text in texts]
     assert tokenise_texts(texts) == expected
@@ -90,14 +90,14 @@ def test_tokens_are_the_library_s(texts):
     assert tokenise_texts(texts) == expected
 
 
-def test_every_character_that_the_kernels_tokenise_is_classed_as_the_library_does():
+def test_kernels_classify_every_character_like_the_tokenizers_library():
     """Letters, numbers and spaces by Unicode's properties, one by one, and the first of those left to the library."""
     texts = [f"a {chr(code)}{chr(code)} b{chr(code)}1 {chr(code)}x  {chr(code)}" for code in range(GPT2_KNOWN + 64)]
     encodings = document_tokenizer().encode_batch(texts)
     assert tokenise_texts(texts) == [encoding.ids for encoding in encodings]
 
 
-def test_a_batch_is_what_its_documents_are_alone():
+def test_segmenting_a_batch_equals_segmenting_each_document():
     """A document's segments do not depend on its neighbours."""
     texts = ["", "One. Two?\nThree", "😀", "Don't. Mr. X. 5. ...", " "]
     together = segment(texts)
@@ -107,11 +107,11 @@ def test_a_batch_is_what_its_documents_are_alone():
 @pytest.mark.parametrize(
     "text", ["." * 5000, "a." * 3000, "'" * 5000, "!?" * 3000 + " x", "`" * 999, '"' * 4000, "-" * 5000]
 )
-def test_long_runs_of_punctuation_take_no_time(text):
+def test_long_runs_of_punctuation_are_segmented_in_linear_time(text):
     """A hostile text must not stop a shard: the work grows with the length."""
     assert "".join(itertools.chain.from_iterable(words_of(text))) == "".join(text.split())
 
 
-def test_the_last_code_point_has_a_class():
+def test_the_character_class_table_covers_all_of_unicode():
     """The table covers all of Unicode."""
     assert words_of(f"a {chr(sys.maxunicode)}") == [["a", chr(sys.maxunicode)]]

@@ -29,7 +29,7 @@ def test_a_preview_shows_blanks_and_answers(store_of):
     assert preview_example(store, 0, task="lm") == [(text, "context")]
 
 
-def test_the_benchmark_measures_every_part_beside_the_yardstick(texts):
+def test_the_mask_benchmark_measures_every_part_and_its_baseline(texts):
     """Numbers of a run on this machine; how large they are is for the machine to say."""
     measured = benchmark_masking(texts, assembly_s=0.05, like_original_shape=True)
     assert measured["documents"] == len(texts)
@@ -43,7 +43,7 @@ def test_the_benchmark_measures_every_part_beside_the_yardstick(texts):
     assert 0 < measured["ratio_to_original_shape"] < ours / peer, "assembling counts too: the peer's rows are assembled"
 
 
-def test_the_peer_makes_the_same_example_of_a_mask(store_of):
+def test_the_baseline_makes_the_same_example_from_a_mask(store_of):
     """If it did not, its speed would say nothing about ours; spans that share a token drop the example."""
     text, mask = "I like green tea. It is hot.", ((Kind.WORD, 7, 12), (Kind.SENTENCE, 18, 28))
     store = store_of([text], [[[(int(kind), begin, end - begin) for kind, begin, end in mask]]], MaskingConfig())
@@ -52,7 +52,7 @@ def test_the_peer_makes_the_same_example_of_a_mask(store_of):
     assert assemble(encoding.ids, encoding.offsets, ((Kind.WORD, 8, 9), (Kind.WORD, 10, 11)), gpt2()) is None
 
 
-def test_the_peer_masks_as_the_policy_says():
+def test_the_baseline_masks_according_to_the_policy():
     """A document gets as many distinct masks as configured; every row has a start token, and an end for each blank."""
     text = "One two three four five. Six seven eight!\nNine ten eleven?"
     rows = make_rows([text, "", " \n"], MaskingConfig(examples_per_document=16), gpt2(), 0)
@@ -67,7 +67,7 @@ def test_the_peer_masks_as_the_policy_says():
     assert len(whole) == 1, "there is one such mask"
 
 
-def test_texts_are_read_from_a_csv_with_quoted_newlines(tmp_path):
+def test_benchmark_texts_are_read_from_a_csv_with_quoted_newlines(tmp_path):
     """Texts may contain newlines, commas and quotes."""
     (tmp_path / "corpus.csv").write_text('id,text\n1,"a\nb, ""c"""\n2,d\n', encoding="utf-8")
     assert read_texts(tmp_path / "corpus.csv", "text") == ['a\nb, "c"', "d"]

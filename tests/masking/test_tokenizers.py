@@ -43,7 +43,7 @@ def ids_of(text, vocabulary):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tokens_spell_the_text_and_never_a_special_token(vocabularies, kind):
+def test_tokens_decode_to_the_text_and_never_contain_a_special_token(vocabularies, kind):
     """Byte for byte, and the same as the exported tokenizer decodes; what looks like a command is ordinary text."""
     vocabulary = vocabularies[kind]
     for text in [*TEXTS, f" <s> </s> <unk> {' '.join(SPECIAL_TOKENS)} <|endoftext|>  x\n ", "", " "]:
@@ -55,7 +55,7 @@ def test_tokens_spell_the_text_and_never_a_special_token(vocabularies, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_tokenizer_is_the_same_one(vocabularies, kind, tmp_path):
+def test_a_saved_tokenizer_loads_with_the_same_bytes(vocabularies, kind, tmp_path):
     """A digest can therefore compare the tokenizers of a parent's model, of the user's start and of the run."""
     vocabulary = vocabularies[kind]
     write_tokenizer(tmp_path, vocabulary, 64)
@@ -80,7 +80,7 @@ def test_a_saved_tokenizer_is_the_same_one(vocabularies, kind, tmp_path):
         ("the ", "quick xylo", " job"),
     ],
 )
-def test_a_prompt_is_what_training_makes_of_the_text(vocabularies, kind, before, answer, after):
+def test_a_prompt_is_tokenised_like_the_training_text(vocabularies, kind, before, answer, after):
     """The space before a blank belongs to it; where the answer's first token is without it, training leaves it."""
     vocabulary = vocabularies[kind]
     segments = segment([before + answer + after])
@@ -99,7 +99,7 @@ def test_a_prompt_is_what_training_makes_of_the_text(vocabularies, kind, before,
     assert list(Template(pieces=(before, after), kinds=(Kind.NGRAM,)).prompt(vocabulary)) == expected
 
 
-def test_a_tokenizer_that_loses_text_is_refused(tmp_path):
+def test_a_lossy_tokenizer_is_refused(tmp_path):
     """Without bytes to fall back on it has no token for a rare character; a normaliser writes another text."""
     lossy = write_sentencepiece(tmp_path / "no bytes", byte_fallback=False)
     with pytest.raises(
@@ -113,7 +113,7 @@ def test_a_tokenizer_that_loses_text_is_refused(tmp_path):
         ids_of("a dog…", vocabulary)
 
 
-def test_a_folder_without_a_tokenizer_that_can_be_used_is_refused(tmp_path):
+def test_a_folder_without_a_usable_tokenizer_is_refused(tmp_path):
     """The message names the place, what was found, and the fix."""
     with pytest.raises(InputError, match=r"x: holds no tokenizer.json; where you trust it, transformers"):
         read_tokenizer(tmp_path, "x")
@@ -146,7 +146,7 @@ def test_a_folder_without_a_tokenizer_that_can_be_used_is_refused(tmp_path):
         read_tokenizer(tmp_path, "x")
 
 
-def test_a_corpus_s_tokenizer_is_a_function_of_its_train_texts(corpus, write_documents, texts, tmp_path):
+def test_a_corpus_tokenizer_depends_only_on_train_texts(corpus, write_documents, texts, tmp_path):
     """Order, a second call and texts of other splits do not change it; a corpus without train texts is an error."""
     first = train_tokenizer(corpus)
     assert first.digest == train_tokenizer(corpus).digest
@@ -161,12 +161,12 @@ def test_a_corpus_s_tokenizer_is_a_function_of_its_train_texts(corpus, write_doc
 @pytest.mark.parametrize(
     ("train_bytes", "size"), [(0, 2048), (1_000_000, 2048), (4_000_000, 4096), (64_000_000, 16_000), (10**9, 16_000)]
 )
-def test_a_corpus_s_vocabulary_grows_with_it(train_bytes, size):
+def test_the_vocabulary_size_grows_with_the_corpus(train_bytes, size):
     """The vocabulary grows with the square root of the corpus's size, within bounds, in steps of 64."""
     assert corpus_vocabulary_size(train_bytes) == size
 
 
-def test_ids_take_four_bytes_where_two_are_too_few():
+def test_token_ids_above_65535_are_stored_with_four_bytes():
     """A store keeps and returns ids above 65,535."""
     large = replace(gpt2(), own_size=70_000, digest="large", spell=lambda: (b"a",) * 70_000)
     assert (gpt2().id_type, large.id_type) == (np.uint16, np.uint32)
@@ -193,7 +193,7 @@ def renumbered(folder, numbers):
     (folder / "tokenizer.json").write_text(json.dumps(values))
 
 
-def test_ids_with_gaps_are_refused(tmp_path):
+def test_token_ids_with_gaps_are_refused(tmp_path):
     """Infilling's tokens could not follow; it ended in an assertion."""
     folder = write_sentencepiece(tmp_path, kind="BPE")
     size = read_tokenizer(folder, "x")[0].own_size

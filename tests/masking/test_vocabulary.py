@@ -12,7 +12,7 @@ from tests.gpt2_tokens import (
 from tests.masking.stored_examples import tokenise_texts
 
 
-def test_special_tokens_have_the_original_s_ids():
+def test_special_tokens_have_the_ids_of_the_original_code():
     """Models and examples of the original can be read: the same names at the same numbers."""
     tokenizer = load_tokenizer()
     assert tokenizer.get_vocab_size() == VOCABULARY_SIZE
@@ -22,7 +22,7 @@ def test_special_tokens_have_the_original_s_ids():
         assert tokenizer.token_to_id(f"<|infill_{kind.name.lower()}|>") == FIRST_BLANK + kind
 
 
-def test_a_text_that_spells_a_special_token_is_only_text():
+def test_a_special_token_spelled_in_a_text_is_tokenised_as_plain_text():
     """A learner's text is never a command, in whatever way it is tokenised."""
     text = f"I typed {' '.join(SPECIAL_TOKENS)} and <|endoftext|> 😀"
     for ids in (document_tokenizer().encode(text).ids, *tokenise_texts([text, text[:-2]])):
@@ -30,13 +30,13 @@ def test_a_text_that_spells_a_special_token_is_only_text():
     assert document_tokenizer().decode(tokenise_texts([text])[0]) == text
 
 
-def test_special_tokens_are_one_token_each_where_we_write_them_ourselves():
+def test_each_special_token_in_a_prompt_is_one_token():
     """Prompts are built with the tokenizer that has the special tokens."""
     ids = load_tokenizer().encode("".join(SPECIAL_TOKENS)).ids
     assert ids == list(range(START_OF_INFILL, VOCABULARY_SIZE))
 
 
-def test_token_bytes_add_up_to_the_text():
+def test_token_bytes_concatenate_to_the_text():
     """Spans are found by counting bytes: a token's bytes are the text's."""
     text = "naïve café — 我喜欢 😀 don't"
     assert sum(int(gpt2().byte_counts[number]) for number in tokenise_texts([text])[0]) == len(text.encode())

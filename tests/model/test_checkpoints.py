@@ -31,7 +31,7 @@ def folders(checkpoints):
     return sorted(path.name for path in checkpoints.folder.iterdir())
 
 
-def test_a_checkpoint_comes_back_as_it_was_saved(checkpoints):
+def test_a_checkpoint_is_restored_exactly_as_saved(checkpoints):
     """Tensors to the bit, a scalar as a scalar, the state as plain values."""
     checkpoints.save(at_step(10))
     loaded = checkpoints.newest()
@@ -42,12 +42,12 @@ def test_a_checkpoint_comes_back_as_it_was_saved(checkpoints):
         assert all(torch.equal(getattr(loaded, kind)[name], expected[name]) for name in expected)
 
 
-def test_without_checkpoints_a_training_starts_anew(checkpoints):
+def test_a_training_without_checkpoints_starts_from_scratch(checkpoints):
     """A missing folder is not an error."""
     assert checkpoints.newest() is None
 
 
-def test_two_steps_and_their_best_models_are_kept(checkpoints):
+def test_the_last_two_steps_and_their_best_models_are_kept(checkpoints):
     """More would fill the disk; fewer would leave nothing behind a damaged one."""
     for step, best in [(10, 10), (20, 10), (30, 30), (40, 30)]:
         if step == best:
@@ -57,7 +57,7 @@ def test_two_steps_and_their_best_models_are_kept(checkpoints):
 
 
 @pytest.mark.parametrize(("keep", "kept"), [(1, [50]), (3, [30, 40, 50]), (9, [10, 20, 30, 40, 50])])
-def test_as_many_last_steps_are_kept_as_one_wants(tmp_path, keep, kept):
+def test_the_configured_number_of_steps_is_kept_with_their_best_models(tmp_path, keep, kept):
     """The best model of each kept step is kept with it, and no other."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", "work-1", "A1", keep=keep)
     for step in (10, 20, 30, 40, 50):
@@ -71,7 +71,7 @@ def test_as_many_last_steps_are_kept_as_one_wants(tmp_path, keep, kept):
     ]
 
 
-def test_several_damaged_checkpoints_lead_back_to_the_last_sound_one(tmp_path, caplog):
+def test_the_last_intact_checkpoint_is_used_after_several_damaged_ones(tmp_path, caplog):
     """Three of four checkpoints are damaged in three ways; each damage is logged."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", "work-1", "A1", keep=4)
     for step in (10, 20, 30, 40):
@@ -84,7 +84,7 @@ def test_several_damaged_checkpoints_lead_back_to_the_last_sound_one(tmp_path, c
         assert f"A1: checkpoint of step {step} is damaged" in caplog.text
 
 
-def test_a_best_model_stays_while_any_kept_step_refers_to_it(checkpoints):
+def test_a_best_model_is_kept_while_any_kept_step_refers_to_it(checkpoints):
     """Killed after a new best was written and before the next step was, the old step still finds its own."""
     checkpoints.save_best(10, {"weight": torch.ones(1) * 10})
     checkpoints.save(at_step(20, best_step=10))
@@ -97,7 +97,7 @@ def test_a_best_model_stays_while_any_kept_step_refers_to_it(checkpoints):
 @pytest.mark.parametrize(
     "damage", [flip_a_byte, lambda path: path.write_bytes(path.read_bytes()[:-3]), lambda path: path.unlink()]
 )
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(checkpoints, caplog, file, damage):
+def test_a_damaged_checkpoint_is_logged_and_the_previous_one_is_used(checkpoints, caplog, file, damage):
     """One flipped bit is enough, and the damage is logged."""
     for step in (10, 20):
         checkpoints.save(at_step(step))
@@ -106,7 +106,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_is_used(checkpoints,
     assert "A1: checkpoint of step 20 is damaged" in caplog.text
 
 
-def test_a_step_whose_best_model_is_damaged_is_not_used(checkpoints):
+def test_a_step_with_a_damaged_best_model_is_skipped(checkpoints):
     """Training could resume from the step, but its best model could not be written at the end."""
     checkpoints.save(at_step(10))
     checkpoints.save_best(20, {"weight": torch.ones(1)})
@@ -117,7 +117,7 @@ def test_a_step_whose_best_model_is_damaged_is_not_used(checkpoints):
         checkpoints.load_best(20)
 
 
-def test_if_all_are_damaged_a_training_starts_anew_and_says_so(checkpoints, caplog):
+def test_a_training_with_only_damaged_checkpoints_starts_from_scratch_and_logs_it(checkpoints, caplog):
     """Work is lost, the result is right."""
     checkpoints.save(at_step(10))
     (checkpoints.folder / "step-00000010" / "checkpoint.json").write_text("{")
@@ -125,7 +125,7 @@ def test_if_all_are_damaged_a_training_starts_anew_and_says_so(checkpoints, capl
     assert "starting from the first step" in caplog.text
 
 
-def test_a_step_that_is_written_again_replaces_the_damaged_one(checkpoints):
+def test_saving_a_damaged_step_again_replaces_it(checkpoints):
     """After falling back to step 10, step 20 comes again, and a damaged step 30 goes."""
     for step in (10, 20, 30):
         checkpoints.save(at_step(step))
@@ -135,7 +135,7 @@ def test_a_step_that_is_written_again_replaces_the_damaged_one(checkpoints):
     assert folders(checkpoints) == ["step-00000020", "step-00000025"]
 
 
-def test_checkpoints_of_other_work_are_refused(checkpoints):
+def test_checkpoints_of_another_training_are_refused(checkpoints):
     """Going on from other settings or data would give a model that no config describes."""
     checkpoints.save(at_step(10))
     other = Checkpoints(checkpoints.folder, "work-2", "A1")
@@ -143,7 +143,7 @@ def test_checkpoints_of_other_work_are_refused(checkpoints):
         other.newest()
 
 
-def test_what_a_kill_left_half_written_is_swept(checkpoints):
+def test_partial_checkpoints_of_a_killed_writer_are_removed(checkpoints):
     """A killed writer's folder has another name, so it is never read; a resumed training removes it."""
     checkpoints.save(at_step(10))
     shutil.copytree(checkpoints.folder / "step-00000010", checkpoints.folder / ".step-00000020.x1.part")
@@ -152,7 +152,7 @@ def test_what_a_kill_left_half_written_is_swept(checkpoints):
     assert folders(checkpoints) == ["step-00000010"]
 
 
-def test_checkpoints_hold_safetensors_and_json_only(checkpoints):
+def test_checkpoints_contain_only_safetensors_and_json(checkpoints):
     """Nothing that can run code when it is loaded; any tool can read the tensors."""
     checkpoints.save(at_step(10))
     files = {path.suffix for path in checkpoints.folder.rglob("*") if path.is_file()}

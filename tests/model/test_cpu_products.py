@@ -22,7 +22,7 @@ def processor(request, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [3, 200])
-def test_products_are_those_of_float64(processor, size):
+def test_matrix_products_agree_with_float64(processor, size):
     """Small ones and large ones, of rows and of a transposed view, with a bias, a sum and GELU, and without."""
     generator = torch.Generator().manual_seed(0)
     left, right, bias = (torch.randn(*shape, generator=generator) for shape in ((size, 70), (70, size), (size,)))
@@ -39,7 +39,7 @@ def test_products_are_those_of_float64(processor, size):
     torch.testing.assert_close(activated.double(), wanted, rtol=0, atol=1e-4)
 
 
-def test_a_sum_keeps_its_type_where_products_are_of_another():
+def test_addition_keeps_float32_under_autocast():
     """If it did not, every block under autocast would round the sum of all blocks before it."""
     left, right, plus = torch.ones(2, 3), torch.ones(2, 3), torch.full((2, 2), 2.0**-12)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -47,7 +47,7 @@ def test_a_sum_keeps_its_type_where_products_are_of_another():
     torch.testing.assert_close(summed, torch.full((2, 2), 3 + 2.0**-12), rtol=0, atol=0)
 
 
-def test_only_processors_where_it_is_faster_use_onednn(processor):
+def test_onednn_is_used_only_on_processors_where_it_is_faster(processor):
     """The operation has no public name: a version of torch without it would be slow in silence."""
     assert (cpu_products._onednn_products() is not None) == (processor == "AVX512")
 
@@ -62,7 +62,7 @@ def test_only_processors_where_it_is_faster_use_onednn(processor):
         lambda rows, weight, bias, *_: rows @ weight.T + (0 if bias is None else bias),  # cannot add a matrix
     ],
 )
-def test_another_schema_of_the_private_operation_is_not_used(monkeypatch, changed):
+def test_a_changed_schema_of_the_private_torch_operation_disables_onednn(monkeypatch, changed):
     """A newer torch may change it: scoring is slower then, and does not end in a TypeError."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", changed)
@@ -82,7 +82,7 @@ def loaded(make_gpt2, tmp_path):
     return load_model(tmp_path, "cpu"), plain
 
 
-def test_a_loaded_model_without_gradients_computes_its_large_products_by_onednn(loaded, monkeypatch):
+def test_a_model_loaded_for_scoring_computes_large_products_by_onednn(loaded, monkeypatch):
     """Three of the four linear layers of each block are large enough here; the logits are those of plain layers."""
     products, calls = cpu_products._onednn_products(), []
     if products is None:
@@ -100,7 +100,7 @@ def test_a_loaded_model_without_gradients_computes_its_large_products_by_onednn(
     assert calls == []
 
 
-def test_a_text_s_numbers_do_not_depend_on_the_batch_it_is_in(loaded):
+def test_a_texts_logits_do_not_depend_on_its_batch(loaded):
     """A batch of 8 is below the least size for oneDNN and one of 32 above it: only the order of the sums differs."""
     tokens_BT = torch.randint(50_000, (32, 64), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -108,7 +108,7 @@ def test_a_text_s_numbers_do_not_depend_on_the_batch_it_is_in(loaded):
     torch.testing.assert_close(whole[:8], first, rtol=0, atol=1e-4)
 
 
-def test_a_large_layer_has_gradients(make_gpt2):
+def test_a_large_layer_is_differentiable(make_gpt2):
     """A training goes through the layers of torch's own, which can be differentiated."""
     model = make_gpt2()
     names = list(model.state_dict())
@@ -121,7 +121,7 @@ def test_a_large_layer_has_gradients(make_gpt2):
     torch.testing.assert_close(layer.weight.grad[:, 0], rows.sum(0), rtol=1e-4, atol=1e-2)
 
 
-def test_a_layer_s_gradients_are_those_of_float64(processor, monkeypatch):
+def test_layer_gradients_agree_with_float64(processor, monkeypatch):
     """By oneDNN where the processor has what it needs, forward and backward, also after the block that asks for it."""
     products, calls = cpu_products._onednn_products(), []
     if products is not None:
@@ -147,7 +147,7 @@ def test_a_layer_s_gradients_are_those_of_float64(processor, monkeypatch):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-4)
 
 
-def test_only_the_thread_that_trains_uses_onednn_for_gradients():
+def test_onednn_gradients_are_used_only_in_the_training_thread():
     """A thread that trains in 'fp32' beside it keeps MKL's bits."""
     with onednn_training(), ThreadPoolExecutor(1) as pool:
         assert [is_onednn_training(), pool.submit(is_onednn_training).result()] == [True, False]

@@ -20,7 +20,7 @@ def fill(megabytes):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the options are glibc's")
-def test_freed_memory_stays_in_the_process():
+def test_freed_memory_is_reused_by_the_process():
     """A block of the size of a step's logits gets the same pages again, where each was fetched afresh before."""
     assert keep_freed_memory(CPU)
     fill(100)
@@ -30,7 +30,7 @@ def test_freed_memory_stays_in_the_process():
     assert page_faults() - before <= 76_800, "the pages of three such blocks, where there were ten"
 
 
-def test_memory_is_left_alone_on_a_gpu_and_on_other_systems(monkeypatch):
+def test_the_allocator_is_unchanged_on_gpus_and_other_systems(monkeypatch):
     """Torch keeps a GPU's memory itself; macOS has no such options."""
     assert not keep_freed_memory(torch.device("cuda"))
     monkeypatch.setattr(sys, "platform", "darwin")

@@ -21,7 +21,7 @@ def build(start="scratch", max_tokens=32, seed=0, dropout=0.1):
     )
 
 
-def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state_alone():
+def test_weights_depend_only_on_the_seed_and_leave_the_global_random_state():
     """Weights are drawn from the seed alone, and what others draw afterwards does not change."""
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -33,7 +33,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_random_state_alone(
     assert not torch.equal(first.transformer.wte.weight, other.transformer.wte.weight)
 
 
-def test_a_model_from_scratch_has_the_infilling_vocabulary_and_a_position_for_every_token():
+def test_a_model_from_scratch_has_the_infilling_vocabulary_and_enough_positions():
     """Its size is the configured one: micro is 2 layers, 64 wide."""
     model = build(max_tokens=32)
     layer = 12 * 64 * 64 + 13 * 64
@@ -41,7 +41,7 @@ def test_a_model_from_scratch_has_the_infilling_vocabulary_and_a_position_for_ev
     assert model.lm_head.weight is model.transformer.wte.weight
 
 
-def test_infilling_tokens_start_at_the_mean_of_the_old_ones(hub_folder, make_gpt2):
+def test_infilling_token_embeddings_start_at_the_mean_of_the_pretrained_ones(hub_folder, make_gpt2):
     """A pretrained model keeps its rows; each new one is their mean, and input and output stay tied."""
     old = make_gpt2(GPT2_SIZE).transformer.wte.weight
     model = build(hub_folder)
@@ -52,21 +52,21 @@ def test_infilling_tokens_start_at_the_mean_of_the_old_ones(hub_folder, make_gpt
     assert model.lm_head.weight is new
 
 
-def test_dropout_is_the_configs_whatever_the_folder_says(hub_folder):
+def test_dropout_is_set_by_the_config_and_not_by_the_start_folder(hub_folder):
     """A parent's model.json does not decide how its children are trained."""
     config = build(hub_folder, dropout=0.25).config
     assert (config.resid_pdrop, config.embd_pdrop, config.attn_pdrop) == (0.25, 0.25, 0.25)
 
 
 @pytest.mark.parametrize("untied", [False, True], ids=["tied", "untied"])
-def test_hidden_states_are_those_of_transformers(untied, make_gpt2):
+def test_hidden_states_equal_those_of_transformers(untied, make_gpt2):
     """Our forward pass leaves the mask out, which changes no number: padding is on the right."""
     model = make_gpt2(tie_word_embeddings=not untied).eval()
     ids_BT = torch.randint(0, VOCABULARY_SIZE, (3, 20))
     torch.testing.assert_close(hidden_states(model, ids_BT), model.transformer(ids_BT).last_hidden_state)
 
 
-def test_a_finished_model_is_loaded_for_evaluation(infilling_model, tmp_path):
+def test_a_finished_model_is_loaded_in_eval_mode_on_the_requested_device(infilling_model, tmp_path):
     """Without dropout, on the device asked for."""
     infilling_model.save_pretrained(tmp_path)
     model = load_model(tmp_path, "cpu")
@@ -74,13 +74,13 @@ def test_a_finished_model_is_loaded_for_evaluation(infilling_model, tmp_path):
     assert torch.equal(model.transformer.wte.weight, infilling_model.transformer.wte.weight)
 
 
-def test_a_model_without_infilling_tokens_cannot_be_scored(hub_folder):
+def test_scoring_a_model_without_infilling_tokens_is_refused(hub_folder):
     """Such a model must be trained first."""
     with pytest.raises(InputError, match=r"50257 tokens lacks those of infilling, which make 50264"):
         load_model(hub_folder)
 
 
-def test_examples_longer_than_the_models_positions_are_refused(hub_folder):
+def test_max_tokens_beyond_the_models_positions_is_refused(hub_folder):
     """With the setting that would fit."""
     with pytest.raises(
         InputError, match=r"64 positions, but examples have up to 65 tokens; set masking.max_tokens: 64"
@@ -89,7 +89,7 @@ def test_examples_longer_than_the_models_positions_are_refused(hub_folder):
 
 
 @pytest.mark.parametrize("size", [GPT2_SIZE + 1, VOCABULARY_SIZE - 1, VOCABULARY_SIZE + 40])
-def test_rows_of_other_tokens_are_not_taken_for_infilling_s(tmp_path, size, make_gpt2):
+def test_embeddings_of_other_extra_tokens_are_not_reused_for_infilling(tmp_path, size, make_gpt2):
     """A padding token's row was trained to mean nothing; the config's special tokens are GPT-2's again."""
     old = make_gpt2(size, bos_token_id=GPT2_SIZE, pad_token_id=GPT2_SIZE)
     old.save_pretrained(tmp_path)
@@ -102,7 +102,7 @@ def test_rows_of_other_tokens_are_not_taken_for_infilling_s(tmp_path, size, make
 
 
 @pytest.mark.parametrize("form", ["half", "shards", "untied", "without prefix"])
-def test_the_weights_are_those_that_transformers_reads(tmp_path, form, make_gpt2):
+def test_the_weights_equal_those_that_transformers_loads(tmp_path, form, make_gpt2):
     """In half precision, in shards, untied, or named as on the hub."""
     saved = make_gpt2(GPT2_SIZE, tie_word_embeddings=form != "untied")
     saved = saved.half() if form == "half" else saved
@@ -116,7 +116,7 @@ def test_the_weights_are_those_that_transformers_reads(tmp_path, form, make_gpt2
         assert torch.equal(ours[name][: len(weight)], weight), name
 
 
-def test_a_start_that_changed_while_the_run_went_on_is_refused(hub_folder):
+def test_a_start_changed_during_the_run_is_refused(hub_folder):
     """Each trial would start from other weights."""
     digest = start_digest(str(hub_folder))
     model = ModelConfig()
@@ -125,7 +125,7 @@ def test_a_start_that_changed_while_the_run_went_on_is_refused(hub_folder):
         build_model(str(hub_folder), model=model, vocabulary=gpt2(), max_tokens=32, seed=0, start_digest="other")
 
 
-def test_code_in_a_start_is_neither_run_nor_asked_about(hub_folder, tmp_path, monkeypatch):
+def test_remote_code_in_a_start_folder_is_never_run(hub_folder, tmp_path, monkeypatch):
     """transformers offers to run the code that a folder names; raysweep reads the folder's weights and no more."""
     shutil.copytree(hub_folder, tmp_path, dirs_exist_ok=True)
     names = {"AutoConfig": "planted.Planted", "AutoModelForCausalLM": "planted.Planted"}
@@ -139,7 +139,7 @@ def test_code_in_a_start_is_neither_run_nor_asked_about(hub_folder, tmp_path, mo
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_model_that_is_no_gpt2_is_refused(tmp_path):
+def test_a_start_that_is_not_gpt2_is_refused_with_its_model_type(tmp_path):
     """By the name of what it is."""
     shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     BertModel(BertConfig(vocab_size=10, **shape)).save_pretrained(tmp_path)

@@ -9,7 +9,7 @@ from raysweep.model.heavy_imports import import_quickly
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])
-def test_garbage_is_not_searched_for_during_an_import_and_is_afterwards(tmp_path, monkeypatch, is_enabled):
+def test_garbage_collection_is_paused_during_a_heavy_import(tmp_path, monkeypatch, is_enabled):
     """The collector's state is restored, whatever the import does; a module that is imported already is returned."""
     (tmp_path / "slow_one.py").write_text("import gc\nwas_enabled = gc.isenabled()\n")
     (tmp_path / "broken_one.py").write_text("1 / 0\n")

@@ -17,7 +17,7 @@ def weights(model):
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 0.5, 0.75, 1.0])
-def test_weights_lie_on_the_line_between_the_two_models(weight):
+def test_interpolated_weights_lie_on_the_line_between_two_models(weight):
     """To the bit at both ends, so that they are these models and no others."""
     start, end = make_model(1), make_model(2)
     first, last = weights(start), weights(end)
@@ -29,6 +29,6 @@ def test_weights_lie_on_the_line_between_the_two_models(weight):
     assert end.lm_head.weight is end.transformer.wte.weight
 
 
-def test_models_of_different_size_are_no_ends_of_a_line():
+def test_interpolating_models_of_different_size_is_refused():
     with pytest.raises(RuntimeError, match="size"):
         interpolate_weights(make_model(1), make_model(2, width=4), 0.5)

@@ -19,7 +19,7 @@ def folder(infilling_model, tmp_path_factory):
     return folder
 
 
-def test_plain_transformers_loads_the_weights(folder, infilling_model):
+def test_transformers_loads_the_weights_of_a_model_folder(folder, infilling_model):
     """Every parameter is the same, and the output layer is tied again."""
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     ours = dict(infilling_model.named_parameters())
@@ -28,7 +28,7 @@ def test_plain_transformers_loads_the_weights(folder, infilling_model):
     assert model.lm_head.weight is model.transformer.wte.weight
 
 
-def test_plain_transformers_loads_the_tokenizer(folder):
+def test_transformers_loads_the_tokenizer_of_a_model_folder(folder):
     """The infilling tokens are 50257 to 50263, in a text too, and decoding gives the text back."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     assert [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS] == list(range(50257, 50264))
@@ -40,7 +40,7 @@ def test_plain_transformers_loads_the_tokenizer(folder):
     assert "<|" not in tokenizer.decode(ids, skip_special_tokens=True)
 
 
-def test_the_folder_holds_what_the_design_names_and_can_be_read_by_others(folder):
+def test_the_model_folder_has_its_documented_files_readable_by_other_users(folder):
     """safetensors writes private files; on a shared disk a worker of another user must read them."""
     files = {path.name: path.stat().st_mode & 0o444 for path in folder.iterdir()}
     assert files.keys() >= {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md"}
@@ -48,14 +48,14 @@ def test_the_folder_holds_what_the_design_names_and_can_be_read_by_others(folder
     assert (folder / "README.md").read_text() == "# A1\n"
 
 
-def test_the_same_model_gives_the_same_bytes(folder, infilling_model, tmp_path):
+def test_the_same_model_is_saved_with_the_same_bytes(folder, infilling_model, tmp_path):
     """A checksum can therefore tell whether two trainings agree."""
     save_model(infilling_model, tmp_path / "again", "# A1\n")
     for path in folder.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_the_config_s_special_tokens_are_the_tokenizer_s(folder):
+def test_the_configs_special_tokens_are_those_of_the_tokenizer(folder):
     """Padding is set, and generation stops where an answer ends."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
@@ -64,7 +64,7 @@ def test_the_config_s_special_tokens_are_the_tokenizer_s(folder):
     assert model.generation_config.eos_token_id == [50258, 50256]
 
 
-def test_a_pipeline_takes_a_batch_and_stops_at_the_end_of_an_answer(infilling_model, tmp_path):
+def test_a_transformers_pipeline_stops_at_the_end_of_an_answer(infilling_model, tmp_path):
     """A model that always ends its answer at once: the texts of a batch differ in length, and each gets its own."""
     sure = copy.deepcopy(infilling_model)
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_a_pipeline_takes_a_batch_and_stops_at_the_end_of_an_answer(infilling_mo
         assert ids == [*infill.tokenizer(prompt)["input_ids"], 50258]
 
 
-def test_a_batch_of_two_says_what_each_text_would_alone(folder):
+def test_batched_generation_equals_generation_of_single_texts(folder):
     """Padding on the left changes no text; on the right it would come before the answer."""
     infill = pipeline("text-generation", model=str(folder), tokenizer=str(folder), batch_size=2)
     prompts = ["I <|infill_word|> tea.<|startofinfill|>", "We went to <|infill_ngram|> in May.<|startofinfill|>"]
@@ -88,7 +88,7 @@ def test_a_batch_of_two_says_what_each_text_would_alone(folder):
     assert infill(prompts, **settings) == [infill(prompt, **settings) for prompt in prompts]
 
 
-def test_the_card_s_code_works_as_pasted(folder, monkeypatch):
+def test_the_code_on_the_model_card_runs_as_pasted(folder, monkeypatch):
     """In the model's folder, as the card says."""
     code = USE.removeprefix("```python\n").removesuffix("```")
     monkeypatch.chdir(folder)

@@ -28,7 +28,7 @@ def losses_and_gradients(states_ND, weight_VD, labels_N, weights_N):
         30.0,  # hundreds of nats: powers of the difference exceed float32
     ],
 )
-def test_losses_and_gradients_are_those_of_float64(monkeypatch, scale, most_labels):
+def test_losses_and_gradients_agree_with_float64(monkeypatch, scale, most_labels):
     """Within 1e-5 of the largest, in one chunk of labels and in several, filled up; a label may come twice."""
     monkeypatch.setattr(onednn_output_layer, "_MOST_LABELS", most_labels)
     generator = torch.Generator().manual_seed(0)
@@ -46,7 +46,7 @@ def test_losses_and_gradients_are_those_of_float64(monkeypatch, scale, most_labe
         torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=1e-5 * theirs.abs().max().item())
 
 
-def test_a_well_learnt_label_keeps_the_digits_of_its_gradient():
+def test_the_gradient_of_a_well_learnt_label_does_not_lose_digits():
     """Its error is minus the sum of the others' probabilities, not a rounded probability minus 1."""
     states_ND, weight_VD = torch.tensor([[1.0, 0.0]]), torch.tensor([[15.0, 1.0], [0.0, 3.0]])
     _, states_gradient_ND, _ = losses_and_gradients(states_ND, weight_VD, torch.tensor([0]), torch.ones(1))
@@ -54,7 +54,7 @@ def test_a_well_learnt_label_keeps_the_digits_of_its_gradient():
     assert states_gradient_ND.tolist() == [pytest.approx([-15.0 * other, 2.0 * other], rel=1e-5)]
 
 
-def test_a_micro_batch_without_labels_has_no_gradients():
+def test_a_micro_batch_without_labels_has_zero_gradients():
     """A worker's share may hold blanks and padding alone."""
     losses_N, states_gradient_ND, weight_gradient_VD = losses_and_gradients(
         torch.zeros(0, WIDTH), torch.ones(VOCABULARY, WIDTH), torch.zeros(0, dtype=torch.int64), torch.zeros(0)

@@ -242,7 +242,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_start_that_cannot_be_used_is_refused(start, make, message):
+def test_an_unusable_start_is_refused_with_place_value_and_fix(start, make, message):
     """With its place, the value found, and the fix, in well under a second of a quiet machine."""
     make(start)
     began, began_wall = time.process_time(), time.monotonic()
@@ -254,14 +254,14 @@ def test_a_start_that_cannot_be_used_is_refused(start, make, message):
     assert time.monotonic() - began_wall < 15.0, "it waited"
 
 
-def test_every_mistake_of_a_config_is_named_at_once(start):
+def test_all_mistakes_in_a_start_config_are_reported_at_once(start):
     """The user can then correct all of them in one edit."""
     write_config(start, n_layer=0, n_head=0)
     with pytest.raises(InputError, match=r"n_layer: found 0; must be at least 1\n.*n_head: found 0"):
         check_folder(start)
 
 
-def test_a_model_shorter_than_the_examples_is_refused(start):
+def test_a_start_with_fewer_positions_than_max_tokens_is_refused(start):
     """With the setting that would fit."""
     with pytest.raises(
         InputError, match=r"256 positions, but examples have up to 512 tokens; set masking.max_tokens: 256"
@@ -270,7 +270,7 @@ def test_a_model_shorter_than_the_examples_is_refused(start):
 
 
 @pytest.mark.parametrize("name", ["no-folder/of/this", "/nowhere", "./nowhere", "~nobody/x", "a name", "x" * 300])
-def test_a_name_that_is_neither_folder_nor_hub_name_is_refused(name, monkeypatch, tmp_path):
+def test_a_name_that_is_neither_a_folder_nor_a_hub_name_is_refused(name, monkeypatch, tmp_path):
     """A typing mistake must not become a download; of a long name the end is shown."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^model.start '.{,80}': ") as refused:
@@ -278,7 +278,7 @@ def test_a_name_that_is_neither_folder_nor_hub_name_is_refused(name, monkeypatch
     assert "x" * 81 not in str(refused.value)
 
 
-def test_a_folder_that_may_not_be_read_is_named(start):
+def test_an_unreadable_folder_is_reported_without_a_traceback(start):
     """Without a traceback."""
     (start / "config.json").chmod(0o000)
     with plain_user(), pytest.raises(InputError, match=r"Permission denied.*config.json.*make it readable"):

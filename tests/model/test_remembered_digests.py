@@ -40,7 +40,7 @@ def digest_again(folder):
     return start_digest(str(folder))
 
 
-def test_a_plan_reads_the_weights_once_and_a_run_each_time(start, read, tmp_path):
+def test_plans_use_the_cached_digest_but_runs_read_the_weights(start, read, tmp_path):
     """498 MB are read in 0.3 s, and a plan answers in half a second."""
     digest = digest_again(start)
     count = len(read)
@@ -54,7 +54,7 @@ def test_a_plan_reads_the_weights_once_and_a_run_each_time(start, read, tmp_path
     assert len(read) == 2 * count
 
 
-def test_a_file_that_changed_is_read_again(start, read):
+def test_a_changed_file_is_digested_again(start, read):
     """This holds even if its size and its modification time are unchanged."""
     known = (start / "model.safetensors").stat()
     with trusting_file_times():
@@ -66,7 +66,7 @@ def test_a_file_that_changed_is_read_again(start, read):
         assert digest_again(start) == digest
 
 
-def test_a_change_while_the_weights_are_read_is_not_taken_for_what_was_read(start, monkeypatch):
+def test_a_file_changed_during_digesting_is_not_cached(start, monkeypatch):
     """Reading takes seconds: what is remembered belongs to the files as they were before."""
 
     def change(tensor, place):
@@ -81,7 +81,7 @@ def test_a_change_while_the_weights_are_read_is_not_taken_for_what_was_read(star
     assert remembered_digests.FileStates.of([file]).key not in remembered_digests._entries()
 
 
-def test_what_was_changed_just_now_is_not_remembered(start, read, monkeypatch):
+def test_a_file_modified_just_now_is_not_cached(start, read, monkeypatch):
     """The file may change again within the resolution of its times."""
     monkeypatch.setattr(remembered_digests, "unix_seconds", lambda: (start / "model.safetensors").stat().st_ctime + 1)
     with trusting_file_times():
@@ -91,7 +91,7 @@ def test_what_was_changed_just_now_is_not_remembered(start, read, monkeypatch):
     assert len(read) == 2 * count
 
 
-def test_a_memory_that_is_damaged_or_cannot_be_written_costs_only_time(start, read, tmp_path, monkeypatch):
+def test_a_damaged_or_unwritable_digest_cache_is_ignored(start, read, tmp_path, monkeypatch):
     """The digest is that of the weights."""
     digest = digest_again(start)
     file = tmp_path / "cache" / "raysweep" / "start-digests.json"
@@ -107,7 +107,7 @@ def test_a_memory_that_is_damaged_or_cannot_be_written_costs_only_time(start, re
     assert len(read) == 4 * len(make_weights())
 
 
-def test_the_oldest_starts_are_forgotten(start, monkeypatch):
+def test_the_oldest_entries_are_evicted_from_the_digest_cache(start, monkeypatch):
     """If they were not, the file would grow for ever."""
     monkeypatch.setattr(remembered_digests, "_MOST_STARTS", 2)
     for seed in range(4):

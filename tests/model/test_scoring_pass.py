@@ -38,7 +38,7 @@ def loaded(request, tmp_path):
 
 @pytest.mark.parametrize("rows", [1, 48])
 @pytest.mark.parametrize("capability", ["AVX512", "AVX2"])
-def test_states_are_those_of_transformers(loaded, rows, capability, monkeypatch):
+def test_hidden_states_equal_those_of_transformers(loaded, rows, capability, monkeypatch):
     """At positions here and there, with oneDNN (48 rows are enough for it to be used) and without."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     cpu_products._onednn_products.cache_clear()
@@ -53,7 +53,7 @@ def test_states_are_those_of_transformers(loaded, rows, capability, monkeypatch)
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
 
 
-def test_a_batch_without_labels_and_one_of_a_single_token_have_scores(loaded):
+def test_batches_without_labels_or_with_a_single_token_are_scored(loaded):
     """A text of only blanks predicts nothing; the end of an empty answer is predicted from one position."""
     ids_BT = np.array([[7, 9]], dtype=np.int32)
     for types, count in (([1, 2], 0), ([3, 4], 1)):

@@ -42,7 +42,7 @@ def losses_of(model, rows):
 
 
 @pytest.mark.parametrize("multiple", [1, 8])
-def test_packed_examples_have_the_losses_and_gradients_they_have_alone(infilling_model, batch, multiple):
+def test_packing_does_not_change_losses_or_gradients(infilling_model, batch, multiple):
     """Label by label to 1e-5 nats, and the gradients to rounding, on fewer than half the positions."""
     apart, packed = both_ways(batch, multiple)
     assert packed.positions < apart.positions / 2
@@ -53,7 +53,7 @@ def test_packed_examples_have_the_losses_and_gradients_they_have_alone(infilling
     assert (found - expected).norm() < 1e-6 * expected.norm()
 
 
-def test_an_example_does_not_see_its_neighbours(infilling_model, batch):
+def test_a_packed_example_does_not_attend_to_its_neighbours(infilling_model, batch):
     """Other tokens in one example change no state of the others: not even the last bit, attention being masked."""
     _, packed = both_ways(batch)
     changed = packed.ids_RW.copy()
@@ -68,7 +68,7 @@ def test_an_example_does_not_see_its_neighbours(infilling_model, batch):
     assert not torch.equal(before[~of_others], after[~of_others])
 
 
-def test_every_token_has_one_place_and_padding_belongs_to_nobody(batch):
+def test_packing_places_every_token_once_and_padding_has_no_owner(batch):
     """Read back by owner and place, the rows give the examples."""
     ids_BT, _, lengths_B = batch
     _, packed = both_ways(batch)
@@ -81,7 +81,7 @@ def test_every_token_has_one_place_and_padding_belongs_to_nobody(batch):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_layout_has_no_more_positions_than_rows_of_one_example(seed):
+def test_packing_never_uses_more_positions_than_padding(seed):
     """No row is wider than allowed, no two examples overlap, and padding falls, whatever the lengths."""
     random = np.random.default_rng(seed)
     lengths = random.integers(1, 65, size=random.integers(2, 50))
@@ -100,7 +100,7 @@ def test_a_layout_has_no_more_positions_than_rows_of_one_example(seed):
     assert taken.sum() == lengths.sum()
 
 
-def test_rows_are_balanced():
+def test_packed_rows_have_balanced_lengths():
     """Eight examples of 75 tokens become four rows of 150, not three of 225 with one that is not full."""
     layout = plan_rows(np.full(8, 75), Packing(widest=256), width=128)
     assert (layout.rows, layout.width) == (4, 150)
@@ -109,13 +109,13 @@ def test_rows_are_balanced():
 @pytest.mark.parametrize(
     ("lengths", "least_saving"), [([20, 20, 20], 0.0), ([30, 31, 32], 0.0), ([19, 20, 20, 20], 0.1), ([7], 0.0)]
 )
-def test_without_a_saving_examples_keep_rows_of_their_own(lengths, least_saving):
+def test_examples_are_not_packed_unless_it_saves_enough(lengths, least_saving):
     """Equal lengths leave nothing to save, and what is saved must be worth the mask."""
     packing = Packing(widest=40, least_saving=least_saving)
     assert plan_rows(np.array(lengths), packing, width=max(lengths)) is None
 
 
-def test_a_large_random_batch_is_nearly_without_padding():
+def test_packing_a_large_random_batch_leaves_under_a_tenth_padding():
     """Of 64 examples of EFCAMDAT-like lengths, under a tenth is padding; with one a row, three fifths would be."""
     lengths = np.clip(np.random.default_rng(0).lognormal(4.2, 0.45, size=64), 12, 256).astype(int)
     layout = plan_rows(lengths, Packing(widest=256), width=256, multiple=8)

@@ -32,7 +32,7 @@ def start(tmp_path):
 # What is the same start
 
 
-def test_a_start_is_its_content_and_not_its_path(start, tmp_path):
+def test_the_fingerprint_of_a_start_depends_on_content_and_not_on_path(start, tmp_path):
     """A copy, shards, names without their prefix and other dropouts are the same start."""
     digest = start_digest(str(start))
     shutil.copytree(start, tmp_path / "copy")
@@ -49,12 +49,12 @@ def test_a_start_is_its_content_and_not_its_path(start, tmp_path):
     "fields",
     [{"n_head": 4}, {"layer_norm_epsilon": 1e-6}, {"activation_function": "relu"}, {"scale_attn_weights": False}],
 )
-def test_a_field_that_changes_what_weights_mean_makes_another_start(start, tmp_path, fields):
+def test_a_field_that_changes_the_meaning_of_weights_changes_the_fingerprint(start, tmp_path, fields):
     """The weights are the same to the byte."""
     assert start_digest(str(write_start(tmp_path / "other", **fields))) != start_digest(str(start))
 
 
-def test_other_weights_in_the_same_folder_are_another_start(start):
+def test_replaced_weights_change_the_fingerprint_of_a_start(start):
     """The fault that was found: a trial from replaced weights was taken for done."""
     before = model_identity(ModelConfig(start=str(start)))
     write_start(start, weights=changed("transformer.wpe.weight", with_last_number(0.25)))
@@ -63,7 +63,7 @@ def test_other_weights_in_the_same_folder_are_another_start(start):
     assert str(start) not in json.dumps(after)
 
 
-def test_the_size_of_a_model_from_scratch_is_no_part_of_a_pretrained_start(start):
+def test_model_size_is_not_part_of_a_pretrained_starts_fingerprint(start):
     """The size is not used, so a change of it makes nothing stale; the dropout is used."""
     identities = [model_identity(ModelConfig(start=str(start), **fields)) for fields in ({}, {"size": "small"})]
     assert identities[0] == identities[1] != model_identity(ModelConfig(start=str(start), dropout=0.2))
@@ -72,7 +72,7 @@ def test_the_size_of_a_model_from_scratch_is_no_part_of_a_pretrained_start(start
 # What can be used
 
 
-def test_a_tokenizer_that_was_compared_before_is_known_by_its_content(start, tmp_path, monkeypatch):
+def test_a_tokenizer_already_compared_is_recognised_by_its_digest(start, tmp_path, monkeypatch):
     """In any folder, and without parsing; a file that differs is compared, whatever its name and size."""
     write_tokenizer(start)
     assert read_start(start, "here", vocabulary=gpt2()).vocabulary is gpt2()
@@ -90,13 +90,13 @@ def test_a_tokenizer_that_was_compared_before_is_known_by_its_content(start, tmp
 
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F64"])
-def test_every_type_of_floating_point_number_can_be_used(tmp_path, dtype):
+def test_every_floating_point_dtype_is_accepted(tmp_path, dtype):
     """Weights of other types are converted to float32."""
     folder = write_start(tmp_path, weights=make_weights(dtype))
     assert check_folder(folder).startswith(f"folder {folder}, digest ")
 
 
-def test_a_start_without_a_tokenizer_can_be_used_and_that_is_said(start):
+def test_a_start_without_a_tokenizer_is_accepted_with_a_note(start):
     """Only the number of its tokens is known."""
     assert check_folder(start).endswith("; no tokenizer in the folder, so its tokens are taken to be GPT-2's")
     write_tokenizer(start)
@@ -104,7 +104,7 @@ def test_a_start_without_a_tokenizer_can_be_used_and_that_is_said(start):
 
 
 @pytest.mark.parametrize("size", [50258, 50262, 50264, 50304])
-def test_tokens_of_someone_s_own_are_not_used_and_that_is_said(tmp_path, size):
+def test_extra_tokens_of_a_start_are_ignored_with_a_note(tmp_path, size):
     """Padding, a start token: their rows have the ids that infilling uses."""
     write_start(tmp_path, vocab_size=size)
     write_tokenizer(tmp_path, extra=["<|pad|>"])
@@ -112,7 +112,7 @@ def test_tokens_of_someone_s_own_are_not_used_and_that_is_said(tmp_path, size):
     assert not read_start(tmp_path, "x", vocabulary=gpt2()).has_infilling_tokens
 
 
-def test_a_model_of_raysweep_keeps_its_infilling_tokens(tmp_path):
+def test_a_raysweep_model_keeps_its_infilling_tokens(tmp_path):
     """Its tokenizer names the seven in the order of their ids."""
     write_start(tmp_path, vocab_size=50264)
     write_tokenizer(tmp_path, extra=SPECIAL_TOKENS)
@@ -121,7 +121,7 @@ def test_a_model_of_raysweep_keeps_its_infilling_tokens(tmp_path):
     assert not read_start(tmp_path, "x", vocabulary=gpt2()).has_infilling_tokens
 
 
-def test_the_older_form_of_a_tokenizer_is_compared_too(start):
+def test_a_tokenizer_of_vocab_json_and_merges_txt_is_compared_too(start):
     """vocab.json and merges.txt; the merges decide how a text is cut."""
     write_bpe_pair(start)
     assert "tokenizer" not in check_folder(start)
@@ -141,7 +141,7 @@ def test_tied_weights_that_are_stored_twice_must_be_equal(tmp_path):
         check_folder(tmp_path)
 
 
-def test_the_head_of_another_task_is_not_used_and_that_is_said(tmp_path):
+def test_the_head_of_another_task_is_ignored_with_a_note(tmp_path):
     """A classifier made of GPT-2 still holds a language model."""
     write_start(tmp_path, weights=make_weights() | {"score.weight": ("F32", [2], bytes(8))})
     assert check_folder(tmp_path).endswith("; 1 weights of other tasks are not used ('score.weight')")
@@ -166,7 +166,7 @@ def snapshot_of(hub, name):
     return folder / "snapshots" / "0123abcd"
 
 
-def test_a_hub_model_in_the_cache_is_checked_and_is_the_same_start_as_its_copy(hub, start):
+def test_a_cached_hub_model_has_the_same_fingerprint_as_its_copy(hub, start):
     """No network is used."""
     copy = write_start(snapshot_of(hub, "someone/gpt2-own"))
     assert find_folder("someone/gpt2-own") == copy
@@ -178,7 +178,7 @@ def test_a_hub_model_in_the_cache_is_checked_and_is_the_same_start_as_its_copy(h
         check_folder("someone/gpt2-own")
 
 
-def test_a_hub_model_that_is_not_in_the_cache_is_not_downloaded_by_a_check_folder(hub):
+def test_checks_do_not_download_an_uncached_hub_model(hub):
     """Nor is a model of which only the config is in the cache; a run names what it could not download."""
     assert check_folder("gpt2") == "hub model gpt2, to be downloaded at the start"
     folder = snapshot_of(hub, "gpt2")
@@ -192,7 +192,7 @@ def test_a_hub_model_that_is_not_in_the_cache_is_not_downloaded_by_a_check_folde
 # GPT-2's own files
 
 
-def test_bpe_files_that_are_not_gpt2_s_are_refused(tmp_path, monkeypatch):
+def test_modified_gpt2_tokenizer_files_are_refused(tmp_path, monkeypatch):
     """The package that carries them could be replaced; every token id of a run depends on them."""
     source = vocabulary._encoder_folder()
     for name in ("encoder.json", "vocab.bpe"):

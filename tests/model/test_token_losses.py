@@ -70,7 +70,7 @@ def test_labels_are_the_inputs_shifted_by_one():
     assert first_only.ids_N.tolist() == [11, 14, 15, 22, 23]
 
 
-def test_losses_and_gradients_are_those_of_cross_entropy(make_gpt2):
+def test_losses_and_gradients_agree_with_cross_entropy(make_gpt2):
     """This holds even if the labels do not fit into one chunk, and with a weight for each label."""
     ids_BT, types_BT = random_batch(12, 30)
     labels = find_labels(ids_BT, types_BT)
@@ -92,7 +92,7 @@ def test_losses_and_gradients_are_those_of_cross_entropy(make_gpt2):
 
 
 @pytest.mark.parametrize("block", [(1, 7), (4, 50_000), (1000, 100_000), None])
-def test_scores_are_those_of_cross_entropy(make_gpt2, monkeypatch, block):
+def test_scores_agree_with_cross_entropy(make_gpt2, monkeypatch, block):
     """To 1e-5 nats, in blocks of any size: blocks are a matter of speed alone."""
     if block is not None:
         monkeypatch.setitem(label_losses._BLOCKS, "cpu", block)
@@ -106,7 +106,7 @@ def test_scores_are_those_of_cross_entropy(make_gpt2, monkeypatch, block):
     ("label_logit", "others"),
     [(0.0, 3.0), (39.0, 20.0), (-39.0, -45.0), (0.0, 100.0), (-39.0, 48.0), (-60.0, -61.0), (-110.0, -105.0)],
 )
-def test_scores_without_a_shift_are_those_of_cross_entropy(label_logit, others):
+def test_scores_without_a_maximum_shift_agree_with_cross_entropy(label_logit, others):
     """Wherever the logits lie: sums of powers that would leave float32 without the shift are recognised."""
     generator = torch.Generator().manual_seed(0)
     weight_VD = torch.randn(3000, 2, generator=generator)
@@ -119,7 +119,7 @@ def test_scores_without_a_shift_are_those_of_cross_entropy(label_logit, others):
     torch.testing.assert_close(found_N, expected_N, rtol=0, atol=2e-5)
 
 
-def test_huge_logits_have_scores(make_gpt2):
+def test_huge_logits_are_scored_without_overflow(make_gpt2):
     """A confident model's logits lie hundreds apart, so their exponentials exceed float32."""
     model, (ids_BT, types_BT) = make_gpt2(initializer_range=20.0).eval(), random_batch(3, 10)
     labels = find_labels(ids_BT, types_BT)
@@ -136,7 +136,7 @@ def test_scores_of_a_diverged_model_are_nan(make_gpt2):
     assert scores_of(model, ids_BT, find_labels(ids_BT, types_BT)).isnan().all()
 
 
-def test_precision_is_restored():
+def test_matmul_precision_is_restored_after_scoring():
     """Training in the same process may use TF32; scores never do."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
@@ -149,7 +149,7 @@ def test_precision_is_restored():
         torch.set_float32_matmul_precision(before)
 
 
-def test_a_hopeless_label_has_a_finite_loss(make_gpt2):
+def test_an_underflowing_probability_has_a_finite_loss(make_gpt2):
     """A probability that underflows to zero is 200 nats, not infinity."""
     model = make_gpt2(initializer_range=20.0).eval()
     ids_BT, types_BT = random_batch(2, 10)
@@ -161,7 +161,7 @@ def test_a_hopeless_label_has_a_finite_loss(make_gpt2):
     torch.testing.assert_close(losses_N, cross_entropy(logits_NV, torch.from_numpy(labels.ids_N), reduction="none"))
 
 
-def test_a_uniform_model_loses_the_log_of_the_vocabulary(make_gpt2):
+def test_a_uniform_model_has_a_loss_of_log_vocabulary_size(make_gpt2):
     """nats per token = ln 50,264."""
     model = make_gpt2().eval()
     torch.nn.init.zeros_(model.lm_head.weight)
@@ -171,7 +171,7 @@ def test_a_uniform_model_loses_the_log_of_the_vocabulary(make_gpt2):
         torch.testing.assert_close(losses_N, torch.full_like(losses_N, float(np.log(VOCABULARY_SIZE))))
 
 
-def test_a_batch_without_labels_adds_nothing(make_gpt2):
+def test_a_batch_without_labels_has_zero_loss_and_no_gradient(make_gpt2):
     """Zero and no gradient, rather than NaN."""
     model = make_gpt2()
     ids_BT, types_BT = random_batch(2, 5)
@@ -198,14 +198,14 @@ def test_bfloat16_products_keep_the_softmax_in_float32(make_gpt2):
     assert float((mine - theirs).norm() / theirs.norm()) < 0.05
 
 
-def test_parts_add_up():
+def test_losses_of_parts_sum_to_their_total():
     """`infill` is its text and its ends; sums are float64."""
     sums = part_sums(torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([0, 1, 2, 0]))
     assert dict(zip(PARTS, sums.tolist(), strict=True)) == {"context": 9.0, "infill": 6.0, "infill_textonly": 4.0}
     assert sums.dtype == torch.float64
 
 
-def test_scores_are_the_original_codes():
+def test_scores_equal_those_of_the_original_code():
     """Every 48th example of the golden data, under the reference model: the same tokens, and nats to 1e-4 a token."""
     if not (GOLDEN / "golden.jsonl.gz").exists():
         pytest.skip(f"no golden data at {GOLDEN}; set RAYSWEEP_GOLDEN")
@@ -249,7 +249,7 @@ def assert_scores_are(model, examples, expected):
     "function", [cross_entropy_gradient, cross_entropy_gradient_on_gpu, cross_entropy_gradient_to_compile]
 )
 @pytest.mark.parametrize("spread", [1.0, 300.0])
-def test_losses_and_gradients_of_logits_are_those_of_torch(function, spread):
+def test_losses_and_gradients_from_logits_equal_those_of_torch(function, spread):
     """Logits may be so far apart that their powers overflow or vanish; results are rounded to the requested type."""
     logits_CV = torch.from_numpy(np.random.default_rng(1).normal(scale=spread, size=(7, 90)).astype(np.float32))
     labels_C = torch.arange(7) * 11
