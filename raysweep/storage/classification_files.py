@@ -8,7 +8,7 @@ classification/features.parquet  predictions.parquet  classifier.skops
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysweep.storage.run_folder import RunFolder
+from raysweep.storage.run_folder import Below, RunFolder
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,20 @@ class ClassificationFolder:
 
     root: Path
 
+    all_scores = Below("scores")
+    working = Below(".texts.part")
+    """Folder of the texts; its name marks it as a leftover, so that it is neither uploaded nor kept."""
+    features = Below("features.parquet")
+    """Every document's level, learner, length and losses under every model; no text."""
+    predictions = Below("predictions.parquet")
+    """The probability of each level for each document, by classifier."""
+    classifier = Below("classifier.skops")
+    """The logistic regression fitted on the valid documents."""
+
     @classmethod
     def of(cls, run: RunFolder) -> "ClassificationFolder":
         """Return the folder of a run's classify stage."""
         return cls(run.root / "classification")
-
-    @property
-    def all_scores(self) -> Path:
-        return self.root / "scores"
 
     def scores(self, corpus: str, model: str) -> Path:
         """Folder of a model's scores of a corpus."""
@@ -44,26 +50,6 @@ class ClassificationFolder:
     def texts(self, corpus: str, number: int) -> Path:
         """Return the path of a part of the texts that is being scored; it is not an output."""
         return self.working / f"{corpus}-{number:05d}.parquet"
-
-    @property
-    def working(self) -> Path:
-        """Folder of the texts; its name marks it as a leftover, so that it is neither uploaded nor kept."""
-        return self.root / ".texts.part"
-
-    @property
-    def features(self) -> Path:
-        """Every document's level, learner, length and losses under every model; no text."""
-        return self.root / "features.parquet"
-
-    @property
-    def predictions(self) -> Path:
-        """The probability of each level for each document, by classifier."""
-        return self.root / "predictions.parquet"
-
-    @property
-    def classifier(self) -> Path:
-        """The logistic regression fitted on the valid documents."""
-        return self.root / "classifier.skops"
 
     @property
     def outputs(self) -> list[Path]:
