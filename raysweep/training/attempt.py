@@ -25,7 +25,7 @@ from raysweep.training.hardware import autocast_type, make_kernels, pad_multiple
 from raysweep.training.job import TrainingJob
 from raysweep.training.loss import Objective, labels_of, objective_of
 from raysweep.training.micro_batch import fit_to_memory
-from raysweep.training.optimizer import make_optimizer, restore_model, restore_optimizer
+from raysweep.training.optimizer import copy_tensors, make_optimizer, model_tensors, optimizer_tensors
 from raysweep.training.progress import Progress
 from raysweep.training.step import Engine
 
@@ -80,12 +80,12 @@ def prepare(job: TrainingJob, group: DistributedGroup, checkpoints: Checkpoints)
     model.to(group.device)  # type: ignore[arg-type]  # its type says that only another model can be passed
     optimizer = make_optimizer(model, settings)
     if resumed is not None:
-        restore_model(model, resumed.model)
-        restore_optimizer(optimizer, model, resumed.optimizer)
+        copy_tensors(resumed.model, model_tensors(model))
+        copy_tensors(resumed.optimizer, optimizer_tensors(optimizer, model))
         logger.info("%s: resumes after step %d of %d", job.trial, resumed.step, settings.steps)
     lengths = store.lengths(examples, settings.task)
     engine = make_engine(job.trial, model, store, settings, group, job.max_tokens)
-    progress = Progress.from_state(resumed.state) if resumed is not None else Progress()
+    progress = Progress(**resumed.state) if resumed is not None else Progress()
     progress.precision = _keep_precision(job, progress, engine)
     fit_to_memory(engine, settings, examples, lengths, objective)
     return Attempt(

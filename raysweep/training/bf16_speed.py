@@ -32,15 +32,13 @@ def bf16_speedup(width: int, vocabulary: int, positions: int, seconds: float) ->
     """
     keep_freed_memory(torch.device("cpu"))
     generate = torch.Generator().manual_seed(0)
-    shapes = [(positions, width, 4 * width), (positions, 4 * width, width)]
-    shapes.append((min(positions, _LABELS), width, vocabulary))
-    products = [
-        (
-            torch.randn(rows, inner, generator=generate).requires_grad_(),
-            torch.randn(outer, inner, generator=generate).requires_grad_(),
-        )
-        for rows, inner, outer in shapes
-    ]
+    output = (min(positions, _LABELS), width, vocabulary)
+    shapes = [(positions, width, 4 * width), (positions, 4 * width, width), output]
+
+    def matrix(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generate).requires_grad_()
+
+    products = [(matrix(rows, inner), matrix(outer, inner)) for rows, inner, outer in shapes]
     fastest = dict.fromkeys((False, True), float("inf"))
     rounds, began = 0, time.process_time()
     while rounds < _LEAST_ROUNDS or time.process_time() - began < seconds:

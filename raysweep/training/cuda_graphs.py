@@ -101,7 +101,9 @@ class GraphedPass:
         for parameter, gradient in zip(self._parameters, before, strict=True):
             # The ordinary run adds to a copy, because the replay may write to `before`.
             parameter.grad = None if gradient is None else gradient.clone()
-        generator = _generator(self._device)
+        # The generator that dropout uses on the device.
+        cuda = torch.cuda.default_generators
+        generator = cuda[self._device.index or 0] if self._device.type == "cuda" else torch.default_generator
         random_before = generator.get_state()
         nats = self._run(rows.to(self._device), weights)
         random_after = generator.get_state()
@@ -173,11 +175,6 @@ class GraphedPass:
         if not (nats.isfinite().all() and share.isfinite()):
             return "a loss or gradient is not a finite number"
         return f"a replay's losses differ by {loss_share:.1e} of them, its gradients by {share:.1e}"
-
-
-def _generator(device: torch.device) -> torch.Generator:
-    """Return the random number generator that dropout uses on the device."""
-    return torch.cuda.default_generators[device.index or 0] if device.type == "cuda" else torch.default_generator
 
 
 def _fill_labels(rows: Rows) -> Rows:

@@ -54,11 +54,11 @@ class DistributedGroup:
 
     def all_reduce_min(self, number: int) -> int:
         """Return the smallest of all workers' numbers."""
-        if self.world_size > 1:
-            tensor = self._as_tensor(number)
-            torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MIN)
-            number = int(tensor.item())
-        return number
+        if self.world_size == 1:
+            return number
+        tensor = self._as_tensor(number)
+        torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MIN)
+        return int(tensor.item())
 
     def any_rank(self, claim: bool) -> bool:
         """Return True on every worker if any worker passed True."""
@@ -66,11 +66,11 @@ class DistributedGroup:
 
     def broadcast(self, number: int) -> int:
         """Return rank 0's number on every worker."""
-        if self.world_size > 1:
-            tensor = self._as_tensor(number)
-            torch.distributed.broadcast(tensor, src=0)
-            number = int(tensor.item())
-        return number
+        if self.world_size == 1:
+            return number
+        tensor = self._as_tensor(number)
+        torch.distributed.broadcast(tensor, src=0)
+        return int(tensor.item())
 
     def gather(self, text: str) -> list[str]:
         """Return the texts of all workers, by rank."""

@@ -110,12 +110,12 @@ class GradientPass:
         """Move autograd's gradients to `targets`, and make these the parameters' gradients."""
         moves: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
         for parameter, leaf, target in zip(self._parameters, self._leaves, targets, strict=True):
-            found, leaf.grad = leaf.grad, None
+            gradient, leaf.grad = leaf.grad, None
             parameter.grad = target
-            if found is not None:
-                targets_of_type, found_of_type = moves.setdefault(found.dtype, ([], []))
+            if gradient is not None:
+                targets_of_type, gradients_of_type = moves.setdefault(gradient.dtype, ([], []))
                 targets_of_type.append(target)
-                found_of_type.append(found)
+                gradients_of_type.append(gradient)
             elif replace and parameter is not self._model.lm_head.weight:
                 target.zero_()
         for lists in moves.values():

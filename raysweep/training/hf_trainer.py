@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
 from transformers import GPT2LMHeadModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.trainer_pt_utils import get_length_grouped_indices
@@ -120,7 +119,7 @@ def time_trainer(
                 report_to="none",
                 disable_tqdm=True,
             ),
-            train_dataset=_Rows(rows),
+            train_dataset=rows,
             data_collator=collate,
             callbacks=[clock],
         )
@@ -132,17 +131,6 @@ def time_trainer(
         assert math.isclose(loss, ours, rel_tol=_LOSS_TOLERANCE), f"the Trainer's loss is {loss}, ours {ours}"
         trainer.train()
     return loss
-
-
-class _Rows(Dataset[Row]):
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, place: int) -> Row:
-        return self._rows[place]
 
 
 class _OrderedTrainer(Trainer):
@@ -195,9 +183,9 @@ def _padded(rows: list[Tensor], longest: int, value: int) -> Tensor:
 
 def _row(source: ExampleStore, number: int) -> Row:
     batch = source.assemble(np.array([number]))
-    found = find_labels(batch.ids_BT, batch.types_BT)
+    labels = find_labels(batch.ids_BT, batch.types_BT)
     labels_T = np.full(batch.ids_BT.shape[1], IGNORED, dtype=np.int64)
-    labels_T[found.positions_N + 1] = found.ids_N
+    labels_T[labels.positions_N + 1] = labels.ids_N
     return torch.from_numpy(batch.ids_BT[0].astype(np.int64)), torch.from_numpy(labels_T)
 
 

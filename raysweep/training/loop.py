@@ -32,14 +32,7 @@ from raysweep.training.hardware import choose_device, flops_share, has_tf32, pea
 from raysweep.training.hyperparameters import hyperparameters
 from raysweep.training.job import Evaluation, TrainingJob, TrainingResult
 from raysweep.training.metrics import MetricsLog
-from raysweep.training.optimizer import (
-    clipped_step,
-    learning_rate,
-    model_tensors,
-    optimizer_tensors,
-    restore_model,
-    set_learning_rate,
-)
+from raysweep.training.optimizer import clipped_step, copy_tensors, learning_rate, model_tensors, optimizer_tensors
 from raysweep.training.reporting import FinishedStep, StepReporter, describe_throughput
 from raysweep.training.sigterm import ShouldStop, stop_on_sigterm
 from raysweep.training.step import step_gradients, validation_losses
@@ -83,7 +76,8 @@ def train(
     """
     folder = TrialFolder(job.folder)
     group = DistributedGroup(rank=rank, world_size=world_size, device=choose_device(device))
-    checkpoints = Checkpoints(folder.checkpoints, job.fingerprint, job.trial, keep=_checkpoints_kept(job))
+    keep = 2 if job.settings.keep == "resume" else job.settings.keep
+    checkpoints = Checkpoints(folder.checkpoints, job.fingerprint, job.trial, keep=keep)
     if (done := finished_result(job)) is not None:
         logger.info("%s: skip, its training is done (%d steps)", job.trial, done.steps)
         if group.is_main:
@@ -130,10 +124,6 @@ def finished_result(job: TrainingJob) -> TrainingResult | None:
     return TrainingResult(**record["result"])
 
 
-def _checkpoints_kept(job: TrainingJob) -> int:
-    return 2 if job.settings.keep == "resume" else job.settings.keep
-
-
 def _remove_checkpoints(job: TrainingJob, checkpoints: Checkpoints) -> None:
     """Delete the checkpoints of a finished training; the last one is kept if the training may be extended."""
     if job.settings.keep == "resume":
@@ -161,7 +151,8 @@ def _train_steps(attempt: Attempt, log: MetricsLog, on_evaluation: OnEvaluation 
         with progress.timed("step"):
             sums = step_gradients(engine, examples.numbers, batches, attempt.objective, seed=job.seed, step=step)
             rate = learning_rate(step, settings)
-            set_learning_rate(attempt.optimizer, rate)
+            for parameters in attempt.optimizer.param_groups:
+                parameters["lr"] = rate
             norm = clipped_step(attempt.optimizer, list(engine.model.parameters()), settings.clip_norm)
             attempt.optimizer.zero_grad(set_to_none=True)
         progress.count_step(
@@ -255,7 +246,7 @@ def _save(attempt: Attempt, log: MetricsLog, reporter: StepReporter) -> None:
 def _write_model(attempt: Attempt, folder: TrialFolder) -> None:
     """Export the best model, which may be from an earlier step than the last."""
     model, progress = attempt.engine.model, attempt.progress
-    restore_model(model, attempt.checkpoints.load_best(progress.best_step))
+    copy_tensors(attempt.checkpoints.load_best(progress.best_step), model_tensors(model))
     card = model_card(
         attempt.job,
         parameters=parameter_count(model),

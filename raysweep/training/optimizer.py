@@ -53,12 +53,6 @@ def learning_rate(step: int, settings: TrainingConfig) -> float:
             return peak * (0.5 * (1.0 + math.cos(math.pi * done)))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameter groups."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 def clipped_step(optimizer: torch.optim.AdamW, parameters: Sequence[nn.Parameter], clip_norm: float) -> Tensor:
     """Update the parameters with gradients clipped to a norm of at most `clip_norm`; returns the norm before clipping.
 
@@ -93,14 +87,7 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy a checkpoint's `optimizer_tensors` into the optimiser."""
-    for name, tensor in optimizer_tensors(optimizer, model).items():
-        tensor.copy_(tensors[name])
-
-
-@torch.no_grad()
-def restore_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy a checkpoint's `model_tensors` into the model."""
-    for name, parameter in model.named_parameters():
-        parameter.copy_(tensors[name])
+def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    """Copy a checkpoint's tensors into those of the model or the optimiser, by name."""
+    for name, tensor in target.items():
+        tensor.copy_(source[name])

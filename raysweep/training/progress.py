@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from raysweep.training.job import Evaluation
 
@@ -35,13 +35,8 @@ class Progress:
     )
     """Wall-clock seconds of all attempts up to their last checkpoint."""
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Restore the progress from `to_state`."""
-        return cls(**state)
-
     def to_state(self) -> dict[str, Any]:
-        """Return plain values for a checkpoint."""
+        """Return the fields as plain values for a checkpoint."""
         return asdict(self)
 
     def count_step(self, *, examples: int, tokens: int, share_tokens: int, share_positions: int) -> None:

@@ -130,12 +130,10 @@ class StepReporter:
             return
         listed = ", ".join(f"{name} {number:g}" for name, number in bad.items())
         documents = self._documents_of_step(step)
-        named = ", ".join(map(str, documents[:16])) + (
-            f" and {len(documents) - 16} more" if len(documents) > 16 else ""
-        )
+        named, more = ", ".join(map(str, documents[:16])), len(documents) - 16
         raise NonFiniteLossError(
-            f"{self._trial}: step {step}: {listed}: not finite. "
-            f"Its documents are {named}. Lower learning_rate or clip_norm, or raise warmup_steps",
+            f"{self._trial}: step {step}: {listed}: not finite. Its documents are {named}"
+            f"{f' and {more} more' if more > 0 else ''}. Lower learning_rate or clip_norm, or raise warmup_steps",
             step,
             tuple(documents),
         )

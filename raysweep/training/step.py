@@ -92,12 +92,11 @@ class Engine:
         limit = self.model.config.n_positions
         batch = replace(batch, ids_BT=batch.ids_BT[:, :limit], types_BT=batch.types_BT[:, :limit])
         labels, width = labels_of(batch, objective), batch.ids_BT.shape[1]
-        layout = (
-            plan_rows(batch.lengths_B, self.packing, width=width, multiple=self.pad_multiple) if self.packing else None
-        )
-        if layout is None:
-            return alone(batch.ids_BT, batch.lengths_B, labels)
-        return pack(batch.ids_BT, batch.lengths_B, labels, layout)
+        if self.packing is not None:
+            layout = plan_rows(batch.lengths_B, self.packing, width=width, multiple=self.pad_multiple)
+            if layout is not None:
+                return pack(batch.ids_BT, batch.lengths_B, labels, layout)
+        return alone(batch.ids_BT, batch.lengths_B, labels)
 
     def run(self, batch: MicroBatch, weights: Tensor) -> Tensor:
         """Add the micro-batch's gradients to the model's; returns its nats by part.
