@@ -23,7 +23,6 @@ STYLES = {
     "start": "bold magenta",
     "answer": "green",
     "end": "bold magenta",
-    "redundant": "dim",
 }
 
 

@@ -36,7 +36,7 @@ def find_sentences_by_rules(
 ) -> tuple[Offsets, Offsets, Offsets]:
     """Find the sentences of paragraphs with sentencex; arguments and results are like those of `find_sentences`."""
     pointers = np.zeros(len(starts) + 1, dtype=np.int64)
-    found: list[tuple[int, int]] = []
+    sentences: list[tuple[int, int]] = []
     for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         paragraph = codes[start:end].tobytes().decode("utf-32-le", "surrogatepass")
         clean = paragraph.encode("utf-8", "replace").decode("utf-8")  # same length, but no lone surrogates
@@ -47,10 +47,10 @@ def find_sentences_by_rules(
             while last > first and classes[codes[last - 1]] & SPACE:
                 last -= 1
             if last > first:
-                found.append((first, last))
-        pointers[number + 1] = len(found)
-    places = np.array(found, dtype=np.int64).reshape(-1, 2)
-    return pointers, places[:, 0].copy(), places[:, 1].copy()
+                sentences.append((first, last))
+        pointers[number + 1] = len(sentences)
+    bounds = np.array(sentences, dtype=np.int64).reshape(-1, 2)
+    return pointers, bounds[:, 0].copy(), bounds[:, 1].copy()
 
 
 def split_words_without_spaces(

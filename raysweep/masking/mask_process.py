@@ -41,7 +41,8 @@ def make_shard(**fields: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="raysweep-mask-") as scratch:
         task, answer = Path(scratch) / "task", Path(scratch) / "answer"
         task.write_bytes(pickle.dumps(fields))
-        code = _run([sys.executable, "-c", _CODE, json.dumps(sys.path), str(task), str(answer)])
+        command = [sys.executable, "-c", _CODE, json.dumps(sys.path), str(task), str(answer)]
+        code = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
         if not answer.exists():
             first, end = fields["rows"]
             raise InputError(
@@ -69,20 +70,11 @@ def serve(task: str, answer: str) -> None:
         os._exit(_INTERRUPTED)  # raised by the function itself: the signal is ignored
     except Exception as error:
         outcome = RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-    beside = Path(f"{answer}.part")
-    beside.write_bytes(pickle.dumps(outcome))
-    beside.rename(answer)
+    part = Path(f"{answer}.part")
+    part.write_bytes(pickle.dumps(outcome))
+    part.rename(answer)
 
 
 def describe_end(code: int) -> str:
     """Describe how a process ended, from its return code."""
     return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-
-
-def _run(command: list[str]) -> int:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    try:
-        return process.wait()
-    finally:
-        process.kill()  # still running only if the wait was interrupted
-        process.wait()

@@ -73,7 +73,7 @@ def _draw_masks(text: str, policy: MaskingConfig, draws: random.Random) -> list[
 
 
 def _parts(pattern: re.Pattern[str], text: str, begin: int, end: int) -> list[tuple[int, str]]:
-    return [(found.start(), found.group()) for found in pattern.finditer(text, begin, end)]
+    return [(match.start(), match.group()) for match in pattern.finditer(text, begin, end)]
 
 
 def _draw_mask(

@@ -11,27 +11,22 @@ ROLES = {
     TargetType.START: "start",
     TargetType.INFILL: "answer",
     TargetType.INFILL_SPECIAL: "end",
-    TargetType.REDUNDANT: "redundant",
 }
 
 
-def preview_example(store: ExampleStore, example: int, *, task: str = "ilm") -> list[tuple[str, str]]:
+def preview_example(store: ExampleStore, example: int) -> list[tuple[str, str]]:
     """Return the pieces of the example in order, as (text, role); roles are the values of `ROLES`.
 
     A blank is shown as its kind, such as `[word]`, the start token as `→` and the end of an answer as `■`.
     """
-    batch = store.assemble(np.array([example]), task=task)
+    batch = store.assemble(np.array([example]))
     ids, types = batch.ids_BT[0].tolist(), batch.types_BT[0].tolist()
     pieces: list[tuple[str, str]] = []
     begin = 0
     for end in range(1, len(ids) + 1):
         target = TargetType(types[begin])
-        is_run = (
-            end < len(ids)
-            and types[end] == target
-            and target in {TargetType.CONTEXT, TargetType.INFILL, TargetType.REDUNDANT}
-        )
-        if not is_run:
+        is_run = end < len(ids) and types[end] == target
+        if not (is_run and target in {TargetType.CONTEXT, TargetType.INFILL}):
             pieces.append((_text(target, ids[begin:end], store.vocabulary), ROLES[target]))
             begin = end
     return pieces

@@ -23,6 +23,7 @@ from raysweep.storage.atomic_files import atomic_file, read_json, write_json
 from raysweep.storage.run_folder import ExamplesFolder
 
 FORMAT = "raysweep-examples"
+_MAGIC = f"{FORMAT}\n".encode()
 VERSION = 1
 ALIGNMENT = 64
 NARROW = 1 << 16
@@ -46,7 +47,6 @@ FIELDS = (
 )
 """Offsets have one more entry than documents; positions of spans and windows count tokens from the document's start."""
 
-_MAGIC = b"raysweep-examples\n"
 FIX = "delete it and run the mask stage again: only this shard will be made"
 
 Array = npt.NDArray[Any]
@@ -111,8 +111,6 @@ def plan_shards(documents: int, shard_documents: int) -> list[tuple[int, int]]:
 def read_shard_summary(folder: Path, shard: int) -> dict[str, Any] | None:
     """Read the record that `mask_shard` wrote for a finished shard; None if the shard must be made."""
     store = ExamplesFolder(folder)
-    if not store.shard_record(shard).exists():
-        return None
     try:
         summary: dict[str, Any] = read_json(store.shard_record(shard))
         size = store.shard(shard).stat().st_size

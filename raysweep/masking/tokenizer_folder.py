@@ -43,8 +43,8 @@ def _read(folder: Path, place: str, states: tuple[object, ...]) -> tuple[Vocabul
         raw = _byte_level(folder, place)
     else:
         raise InputError(f"{place}: holds no {TOKENIZER_FILE}; {_ADVICE}")
-    said = read_user_json(config, f"{place}: {CONFIG_FILE}").get("eos_token") if config.is_file() else None
-    end = said.get("content") if isinstance(said, Mapping) else said
+    eos = read_user_json(config, f"{place}: {CONFIG_FILE}").get("eos_token") if config.is_file() else None
+    end = eos.get("content") if isinstance(eos, Mapping) else eos
     return read_vocabulary(raw, here, end if isinstance(end, str) else None)
 
 
@@ -76,8 +76,9 @@ def write_tokenizer(folder: Path, vocabulary: Vocabulary, positions: int) -> Non
     ends = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), vocabulary.end_of_text_token)
     special = {**ends, "additional_special_tokens": list(SPECIAL_TOKENS)}
     end = (vocabulary.end_of_text, vocabulary.end_of_text_token)
+    flags = dict.fromkeys(("lstrip", "rstrip", "single_word", "normalized"), False)
     added = {
-        str(number): _added_token(token)
+        str(number): {"content": token, **flags, "special": True}
         for number, token in [end, *enumerate(SPECIAL_TOKENS, start=vocabulary.start_of_infill)]
     }
     config = {
@@ -116,17 +117,6 @@ def _byte_level(folder: Path, place: str) -> dict[str, Any]:
     merges = read_merges(folder, place)
     splitter = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {"pre_tokenizer": splitter, "model": {"type": "BPE", "vocab": vocab, "merges": merges}}
-
-
-def _added_token(token: str) -> dict[str, str | bool]:
-    return {
-        "content": token,
-        "lstrip": False,
-        "rstrip": False,
-        "single_word": False,
-        "normalized": False,
-        "special": True,
-    }
 
 
 def _write(path: Path, values: Mapping[str, object]) -> None:

@@ -19,6 +19,9 @@ from raysweep.masking.vocabulary import BYTE_OF, SPECIAL_TOKENS, Vocabulary
 
 _SPACE = "▁"
 """Stands for a space in the tokens of SentencePiece."""
+_REPLACE_SPACE = {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "}
+_SENTENCEPIECE_DECODER = {"type": "Sequence", "decoders": [_REPLACE_SPACE, {"type": "ByteFallback"}, {"type": "Fuse"}]}
+_BYTES_DECODER = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}
 _UNWRITTEN = "\U0010ffff"
 """A noncharacter that is put before the name of a control token, so that no text can contain the token."""
 _ENDS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>")
@@ -78,9 +81,7 @@ def _read(raw: Mapping[str, Any], place: str, end_of_text: str | None) -> tuple[
         "normalizer": _without_prefix(raw.get("normalizer")),
         "pre_tokenizer": _without_prefix(raw.get("pre_tokenizer")),
         "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}
-        if is_bytes
-        else _sentencepiece_decoder(),
+        "decoder": _BYTES_DECODER if is_bytes else _SENTENCEPIECE_DECODER,
         "model": {**raw["model"], "dropout": None} if "dropout" in raw["model"] else dict(raw["model"]),
     }
     contents = [_content(own.get(id_), is_bytes, id_ in controls, id_ in added) for id_ in range(size)]
@@ -171,11 +172,6 @@ def _without_prefix(part: Any) -> Any:
         return steps[0] if steps else None
     name = "normalizers" if "normalizers" in part else "pretokenizers"
     return {"type": "Sequence", name: steps}
-
-
-def _sentencepiece_decoder() -> dict[str, Any]:
-    space = {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "}
-    return {"type": "Sequence", "decoders": [space, {"type": "ByteFallback"}, {"type": "Fuse"}]}
 
 
 def _plain(canonical: Mapping[str, Any], controls: set[int]) -> dict[str, Any]:

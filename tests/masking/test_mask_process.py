@@ -69,7 +69,7 @@ def test_an_unexpected_error_keeps_its_traceback(shard, monkeypatch, tmp_path):
 
 def test_no_process_is_started_without_a_mask_function(shard, monkeypatch):
     """The usual case has no overhead."""
-    monkeypatch.setattr(mask_process, "_run", lambda command: pytest.fail("started a process"))
+    monkeypatch.setattr(mask_process.subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
     assert shard(None)["documents"] == 2
 
 

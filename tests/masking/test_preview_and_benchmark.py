@@ -26,7 +26,6 @@ def test_a_preview_shows_blanks_and_answers(store_of):
         (" It is hot.", "answer"),
         ("■", "end"),
     ]
-    assert preview_example(store, 0, task="lm") == [(text, "context")]
 
 
 def test_the_mask_benchmark_measures_every_part_and_its_baseline(texts):
