@@ -48,8 +48,8 @@ class Constraints:
             if word is not None and not _word().fullmatch(word):
                 raise InputError(f"{name}: found {shown(word)}; must be one word, without spaces and punctuation")
         if self.min_words < 0 or (self.max_words is not None and self.max_words < 1):
-            found = f"min_words {self.min_words}, max_words {self.max_words}"
-            raise InputError(f"{found}: min_words must be at least 0, max_words at least 1, or absent")
+            values = f"min_words {self.min_words}, max_words {self.max_words}"
+            raise InputError(f"{values}: min_words must be at least 0, max_words at least 1, or absent")
         if self.max_words is not None and self.max_words < self.min_words:
             raise InputError(
                 f"max_words: found {self.max_words}; must be at least min_words, which is {self.min_words}"
@@ -66,11 +66,7 @@ class Constraints:
         return words | {word.replace("'", "’") for word in words}
 
     def refuse_kinds(self, kinds: Sequence[Kind]) -> None:
-        """Check that blanks of these kinds can satisfy the constraints.
-
-        Raises:
-            InputError: a `[word]` would need several words.
-        """
+        """Raise InputError if there is a `[word]`, which the constraints require to have several words."""
         if self.min_words > 1 and Kind.WORD in kinds:
             raise InputError(f"min_words: found {self.min_words}; a [word] is one word. Write [ngram] or [sentence]")
 
@@ -131,8 +127,8 @@ def _word(end: str = "") -> re.Pattern[str]:
 def _last_word(text: str) -> str:
     """Return the word at the end of a text, including an apostrophe after it; '' if the text does not end in a word."""
     # `$` would also match before a final newline, which ends a word.
-    found = _word(r"['’]?\Z").search(text)
-    return "" if found is None else found[0]
+    match = _word(r"['’]?\Z").search(text)
+    return "" if match is None else match[0]
 
 
 def count_ngrams(text: str, n: int) -> Counter[tuple[str, ...]]:
@@ -194,16 +190,16 @@ class _TokenTables:
         folded = self._folded
         if rest:  # any token may complete the character
             folded = [(rest + content).decode("utf-8", "replace").casefold() for content in self._bytes]
-        found = []
+        spelling = []
         for word in words:
             begun = word.startswith(last)
             tail = word[len(last) :] if begun else word
-            found += [
+            spelling += [
                 number
                 for number, token in enumerate(folded)
                 if (word in token or (begun and token.startswith(tail))) and word in words_of(last + token)
             ]
-        return found
+        return spelling
 
 
 def _ending(text: str) -> int:
@@ -212,6 +208,4 @@ def _ending(text: str) -> int:
     return int(last.endswith(("'", "’"))) if last else 2
 
 
-@lru_cache(maxsize=2)  # a table is some megabytes
-def _token_tables(vocabulary: Vocabulary) -> _TokenTables:
-    return _TokenTables(vocabulary)
+_token_tables = lru_cache(maxsize=2)(_TokenTables)  # a table is some megabytes

@@ -142,11 +142,7 @@ def answer_prompts(
 
 
 def check_length(model: Any, ids: Sequence[int]) -> None:
-    """Check that a prompt fits into the model's positions.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Raise InputError if a prompt is longer than the model's positions."""
     positions = int(model.config.n_positions)
     if len(ids) > positions:
         raise InputError(

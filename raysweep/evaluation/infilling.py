@@ -96,16 +96,8 @@ def infill(
     if max_answer_tokens is not None and max_answer_tokens < 1:
         raise InputError(f"max_answer_tokens: found {max_answer_tokens}; must be at least 1, or absent")
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-    (fillings,) = fill_templates(
-        model,
-        [read_template(text)],
-        samples=samples,
-        sampling=sampling,
-        constraints=constraints,
-        seed=seed,
-        max_answer_tokens=max_answer_tokens,
-    )
-    return fillings
+    options: dict[str, Any] = {"constraints": constraints, "seed": seed, "max_answer_tokens": max_answer_tokens}
+    return fill_templates(model, [read_template(text)], samples=samples, sampling=sampling, **options)[0]
 
 
 def fill_templates(
@@ -163,7 +155,8 @@ class Template:
 
     def prompt(self, vocabulary: Vocabulary) -> tuple[int, ...]:
         """Encode the text with a token in place of each blank, followed by the start token."""
-        return tuple(_encode(self.pieces, self.kinds, vocabulary))
+        encode = _encode_whole if vocabulary.cuts_like_gpt2 else _encode_apart
+        return (*encode(self.pieces, self.kinds, vocabulary), vocabulary.start_of_infill)
 
     def fill(self, answers: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
         """Insert the answers into the text.
@@ -189,11 +182,11 @@ class Template:
             return None
         answers, start = [], len(first)
         for piece in inner:
-            found = original.find(piece, start + 1, len(original) - len(last))
-            if found < 0:
+            end = original.find(piece, start + 1, len(original) - len(last))
+            if end < 0:
                 return None
-            answers.append(original[start:found])
-            start = found + len(piece)
+            answers.append(original[start:end])
+            start = end + len(piece)
         answers.append(original[start : len(original) - len(last)])
         return answers if all(answer.strip() for answer in answers) else None
 
@@ -231,9 +224,7 @@ def read_template(text: str) -> Template:
     return Template(pieces=tuple(pieces), kinds=tuple(kinds))
 
 
-def _encode(pieces: Sequence[str], kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[int]:
-    if not vocabulary.cuts_like_gpt2:
-        return _encode_apart(pieces, kinds, vocabulary)
+def _encode_whole(pieces: Sequence[str], kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[int]:
     text, places = pieces[0], {}
     for kind, piece in zip(kinds, pieces[1:], strict=True):
         places[len(text)] = vocabulary.first_blank + kind
@@ -246,7 +237,7 @@ def _encode(pieces: Sequence[str], kinds: Sequence[Kind], vocabulary: Vocabulary
             continue  # the space is a separate token, but still belongs to the blank
         ids.append(places.pop(stop - 1, token))
     assert not places, "every placeholder is a token's last character"
-    return [*ids, vocabulary.start_of_infill]
+    return ids
 
 
 def _encode_apart(pieces: Sequence[str], kinds: Sequence[Kind], vocabulary: Vocabulary) -> list[int]:
@@ -254,7 +245,7 @@ def _encode_apart(pieces: Sequence[str], kinds: Sequence[Kind], vocabulary: Voca
     ids = []
     for kind, piece in zip(kinds, pieces[:-1], strict=True):
         ids += [*vocabulary.encode(piece.removesuffix(" ")), vocabulary.first_blank + kind]
-    return [*ids, *vocabulary.encode(pieces[-1]), vocabulary.start_of_infill]
+    return [*ids, *vocabulary.encode(pieces[-1])]
 
 
 def _placeholder(before: str, after: str) -> str:

@@ -72,12 +72,9 @@ def write_features(losses: Path, documents: Path, out: Path) -> None:
         means = (document_losses["nats"] / document_losses["tokens"]).unstack("model")
         means = means.reindex(index=numbers, columns=models)
         columns |= {f"{metric}_{model}": means[model] for model in models}
-    known = (
-        pd.read_parquet(documents, columns=["writing_id", "level", "split"], page_checksum_verification=True)
-        .iloc[numbers]
-        .set_index(numbers)
-    )
-    features = pd.concat([known, pd.DataFrame(columns, index=numbers)], axis=1).rename_axis("document").reset_index()
+    facts = pd.read_parquet(documents, columns=["writing_id", "level", "split"], page_checksum_verification=True)
+    facts = facts.iloc[numbers].set_index(numbers)
+    features = pd.concat([facts, pd.DataFrame(columns, index=numbers)], axis=1).rename_axis("document").reset_index()
     with atomic_file(out) as beside:
         features.to_parquet(beside, index=False, write_page_checksum=True)
 

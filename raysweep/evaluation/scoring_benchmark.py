@@ -91,15 +91,15 @@ def _plain(model: GPT2LMHeadModel, device: torch.device) -> Any:
 
 
 def _plain_nats(plain: Any, store: ExampleStore, examples: Any, batch_tokens: int) -> tuple[float, int]:
-    nats, labels = 0.0, 0
+    nats, count = 0.0, 0
     for rows in batches_by_length(store.lengths(examples), batch_tokens):
         batch = store.assemble(examples[rows])
-        found = find_labels(batch.ids_BT, batch.types_BT)
+        labels = find_labels(batch.ids_BT, batch.types_BT)
         labels_BT = np.full(batch.ids_BT.shape, -100, dtype=np.int64)
-        labels_BT.reshape(-1)[found.positions_N + 1] = found.ids_N
+        labels_BT.reshape(-1)[labels.positions_N + 1] = labels.ids_N
         logits_BTV = plain(torch.from_numpy(batch.ids_BT.astype(np.int64)).to(plain.device), use_cache=False).logits
         wanted_N = torch.from_numpy(labels_BT[:, 1:].reshape(-1)).to(plain.device)
         losses_N = cross_entropy(logits_BTV[:, :-1].flatten(0, 1), wanted_N, ignore_index=-100, reduction="none")
         nats += losses_N.double().sum().item()
-        labels += len(found.ids_N)
-    return nats, labels
+        count += len(labels.ids_N)
+    return nats, count

@@ -128,6 +128,5 @@ def _choose_and_infill(models: Sequence[Any], size: int, prompt: int, answer: in
     nats_MB = [score_batch(model, batch).view(size, -1).sum(dim=1) for model in models]
     torch.stack(nats_MB).argmin(dim=0).tolist()  # the choice; waits for the device
     for number, model in enumerate(models):
-        texts = len(range(number, size, len(models)))
-        if texts:
+        if texts := len(range(number, size, len(models))):
             _infill([model], texts, prompt, answer)

@@ -149,10 +149,10 @@ def _onednn_products() -> tuple[Any, Any] | None:
             left_MK, right_NK, bias_N, plus_MN = (
                 torch.tensor(values, device="cpu") for values in ([[1.0, 2.0]], [[3.0, 4.0]], [5.0], [[7.0]])
             )
-            found = [product(left_MK, right_NK, bias, "none", [], "").item() for bias in (None, bias_N)]
-            found.append(product.binary(left_MK, plus_MN, right_NK, bias_N, "add").item())
+            results = [product(left_MK, right_NK, bias, "none", [], "").item() for bias in (None, bias_N)]
+            results.append(product.binary(left_MK, plus_MN, right_NK, bias_N, "add").item())
             near_0 = product(-left_MK, right_NK, bias_N * 2.0, "gelu", [], "tanh").item()
     except (AttributeError, TypeError, ValueError, RuntimeError):
         return None
     # GELU of −1 is −0.1588 in the tanh approximation and −0.1587 exactly.
-    return (product, product.binary) if found == [11.0, 16.0, 23.0] and abs(near_0 + 0.15881) < 2e-5 else None
+    return (product, product.binary) if results == [11.0, 16.0, 23.0] and abs(near_0 + 0.15881) < 2e-5 else None

@@ -58,17 +58,18 @@ def build_model(
     if start == SCRATCH:
         built = _random_model(model, vocabulary, max_tokens, seed)
     else:
-        found = read_start(find_folder(start), place_of(start), vocabulary=vocabulary)
-        refuse_long_examples(found, max_tokens)
-        if start_digest and (digest := digest_start(found)) != start_digest:
+        source = read_start(find_folder(start), place_of(start), vocabulary=vocabulary)
+        refuse_long_examples(source, max_tokens)
+        if start_digest and (digest := digest_start(source)) != start_digest:
             raise InputError(
-                f"{found.place}: its digest is {digest}, and was {start_digest} when the run began; put the earlier "
+                f"{source.place}: its digest is {digest}, and was {start_digest} when the run began; put the earlier "
                 "weights back on every node, or begin again (--force train)"
             )
-        built = _load_weights(found, vocabulary, **_dropouts(model.dropout))
-        _fit_vocabulary(built, vocabulary, has_infilling_tokens=found.has_infilling_tokens)
-        for note in found.notes:
-            logger.info("%s: %s", found.place, note)
+        built = _load_weights(source, vocabulary, **_dropouts(model.dropout))
+        if not source.has_infilling_tokens:
+            _add_infilling_tokens(built, vocabulary)
+        for note in source.notes:
+            logger.info("%s: %s", source.place, note)
     built.train()
     return _prepared(built, vocabulary)
 
@@ -82,14 +83,14 @@ def load_model(folder: Path, device: str | torch.device = "cpu", *, needs_infill
     Raises:
         InputError: the folder has no such model.
     """
-    found = read_start(folder, str(folder), vocabulary=None)
-    vocabulary = found.vocabulary
-    if needs_infilling and not found.has_infilling_tokens:
+    source = read_start(folder, str(folder), vocabulary=None)
+    vocabulary = source.vocabulary
+    if needs_infilling and not source.has_infilling_tokens:
         raise InputError(
-            f"{folder}: its vocabulary of {found.config.vocab_size} tokens lacks those of infilling, which make "
+            f"{folder}: its vocabulary of {source.config.vocab_size} tokens lacks those of infilling, which make "
             f"{vocabulary.size}; train it first: set model.start to this folder"
         )
-    model = _load_weights(found, vocabulary)
+    model = _load_weights(source, vocabulary)
     model.train(False)
     # The stub of `to` accepts no device.
     placed: GPT2LMHeadModel = _prepared(model, vocabulary).to(device)  # type: ignore[arg-type]
@@ -210,13 +211,11 @@ def _load_weights(start: StartFolder, vocabulary: Vocabulary, **overrides: Any) 
     return model
 
 
-def _fit_vocabulary(model: GPT2LMHeadModel, vocabulary: Vocabulary, *, has_infilling_tokens: bool) -> None:
+def _add_infilling_tokens(model: GPT2LMHeadModel, vocabulary: Vocabulary) -> None:
     """Resize the embeddings to the run's vocabulary: the tokenizer's rows stay, infilling tokens start at their mean.
 
     Rows beyond the tokenizer's tokens (such as padding or custom tokens) are overwritten: infilling uses their ids.
     """
-    if has_infilling_tokens:
-        return
     with quiet_transformers():
         model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
     with torch.no_grad():

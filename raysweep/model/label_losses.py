@@ -70,8 +70,5 @@ def _chunk_losses(states_CD: Tensor, labels_C: Tensor, weight_VD: Tensor, column
 
 
 def _score_product(left_CD: Tensor, right_KD: Tensor) -> Tensor:
-    return (
-        multiply_transposed(left_CD, right_KD)
-        if left_CD.dtype == torch.float32
-        else float32_product(left_CD, right_KD.T)
-    )
+    is_exact = left_CD.dtype == torch.float32
+    return multiply_transposed(left_CD, right_KD) if is_exact else float32_product(left_CD, right_KD.T)

@@ -46,10 +46,10 @@ class FileStates:
     @classmethod
     def of(cls, files: Sequence[Path]) -> "FileStates":
         """Read the state of the files."""
-        known = [(str(file.resolve()), file.stat()) for file in files]
+        stats = [(str(file.resolve()), file.stat()) for file in files]
         return cls(
-            states=tuple((path, of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino) for path, of in known),
-            is_settled=max(of.st_ctime for _, of in known) <= unix_seconds() - _SETTLED_S,
+            states=tuple((path, st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino) for path, st in stats),
+            is_settled=max(st.st_ctime for _, st in stats) <= unix_seconds() - _SETTLED_S,
         )
 
     @property
@@ -60,8 +60,8 @@ class FileStates:
 
 def recall_digests(files: FileStates, tensors: Sequence[str]) -> Digests | None:
     """Return the cached digests of the tensors in these files; None if the files must be read."""
-    found = _entries().get(files.key) if _trusts.get() else None
-    return found if found is not None and sorted(found) == sorted(tensors) else None
+    digests = _entries().get(files.key) if _trusts.get() else None
+    return digests if digests is not None and sorted(digests) == sorted(tensors) else None
 
 
 def remember_digests(files: FileStates, digests: Digests) -> None:

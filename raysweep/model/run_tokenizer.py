@@ -40,17 +40,9 @@ def make_tokenizer(config: Config, documents: Path, examples: Path) -> Vocabular
     Raises:
         InputError: it cannot be used, or is not lossless on the documents.
     """
-    place = ExamplesFolder(examples).tokenizer
-    shutil.rmtree(place, ignore_errors=True)
-    vocabulary = configured_vocabulary(config.model)
-    if vocabulary is gpt2():
-        return vocabulary
-    if vocabulary is None:
-        vocabulary = train_tokenizer(documents)
-    elif not vocabulary.cuts_like_gpt2:
-        refuse_lossy(vocabulary, documents)
-    write_tokenizer(place, vocabulary, config.masking.max_tokens)
-    return vocabulary
+    shutil.rmtree(ExamplesFolder(examples).tokenizer, ignore_errors=True)
+    vocabulary = configured_vocabulary(config.model) or train_tokenizer(documents)
+    return _write_tokenizer(examples, vocabulary, documents, config.masking.max_tokens)
 
 
 def copy_tokenizer(config: Config, run_examples: Path, documents: Path, examples: Path) -> Vocabulary:
@@ -60,20 +52,19 @@ def copy_tokenizer(config: Config, run_examples: Path, documents: Path, examples
         InputError: it is not lossless on the documents, or the run's examples are damaged.
     """
     vocabulary = run_vocabulary(run_examples, config.model.tokenizer)
-    if vocabulary is gpt2():
-        return vocabulary
-    if not vocabulary.cuts_like_gpt2:
-        refuse_lossy(vocabulary, documents)
-    write_tokenizer(ExamplesFolder(examples).tokenizer, vocabulary, config.masking.max_tokens)
+    return _write_tokenizer(examples, vocabulary, documents, config.masking.max_tokens)
+
+
+def _write_tokenizer(examples: Path, vocabulary: Vocabulary, documents: Path, max_tokens: int) -> Vocabulary:
+    if vocabulary is not gpt2():
+        if not vocabulary.cuts_like_gpt2:
+            _refuse_lossy(vocabulary, documents)
+        write_tokenizer(ExamplesFolder(examples).tokenizer, vocabulary, max_tokens)
     return vocabulary
 
 
-def refuse_lossy(vocabulary: Vocabulary, documents: Path) -> None:
-    """Check that encoding and decoding returns every document unchanged.
-
-    Raises:
-        InputError: a document is changed.
-    """
+def _refuse_lossy(vocabulary: Vocabulary, documents: Path) -> None:
+    """Raise InputError if a document changes when it is encoded and decoded."""
     with pq.ParquetFile(documents, page_checksum_verification=True) as file:
         for batch in file.iter_batches(_TEXTS_AT_ONCE, columns=["text"]):
             tokenise(*join_texts(batch["text"].to_pylist()), vocabulary)

@@ -90,11 +90,9 @@ def start_digest(start: str, tokenizer: str = GPT2_TOKENIZER) -> str:
     Raises:
         InputError: the start cannot be read, is not a GPT-2, or a weight is not finite.
     """
-    return (
-        ""
-        if start == SCRATCH
-        else digest_start(read_start(find_folder(start), place_of(start), vocabulary=named_vocabulary(tokenizer)))
-    )
+    if start == SCRATCH:
+        return ""
+    return digest_start(read_start(find_folder(start), place_of(start), vocabulary=named_vocabulary(tokenizer)))
 
 
 def find_folder(start: str, option: str = START_OPTION) -> Path:
@@ -198,10 +196,8 @@ def cached_snapshot(name: str, option: str = START_OPTION) -> Path | None:
         ) from error
     except LocalEntryNotFoundError:
         return None
-    is_whole = (folder / CONFIG_FILE).is_file() and any(
-        (folder / file).is_file() for file in (WEIGHTS_FILE, INDEX_FILE)
-    )
-    return folder if is_whole else None
+    has_weights = (folder / WEIGHTS_FILE).is_file() or (folder / INDEX_FILE).is_file()
+    return folder if has_weights and (folder / CONFIG_FILE).is_file() else None
 
 
 def place_of(start: str, option: str = START_OPTION) -> str:

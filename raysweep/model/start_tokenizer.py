@@ -56,7 +56,7 @@ def own_vocabulary(folder: Path, place: str) -> tuple[Vocabulary, bool]:
         InputError: the folder has no usable tokenizer.
     """
     vocabulary, has_infilling = read_tokenizer(folder, place)
-    return (gpt2(), has_infilling) if is_gpt2(folder, place) else (vocabulary, has_infilling)
+    return gpt2() if is_gpt2(folder, place) else vocabulary, has_infilling
 
 
 def read_tokens(

@@ -130,8 +130,8 @@ def training_settings(trial: Trial) -> dict[str, Any]:
 def _sees(trial: Trial, levels: Sequence[str]) -> bool:
     """Return whether the trial is trained on all documents of exactly these levels, and is not a control."""
     settings = trial.settings
-    is_whole = trial.control is None and settings.documents is None and settings.examples_per_level is None
-    return is_whole and set(trial.settings.levels) == set(levels)
+    has_all = trial.control is None and settings.documents is None and settings.examples_per_level is None
+    return has_all and set(settings.levels) == set(levels)
 
 
 def _parent_of(config: Config, parent: str, seed: int) -> str:
