@@ -191,7 +191,8 @@ class LiveView:
     def __init__(self, settings: Settings, console: Console) -> None:
         self._settings = settings
         self._trials = expand_trials(settings.config)
-        self._reader = StatusReader(settings.folder, self._trials)
+        # The run itself refuses a damaged record, unless it is forced and replaced while this shows it.
+        self._reader = StatusReader(settings.folder, self._trials, forced=self._trials)
         self._console = console
         self._stage = ""
         self._progress: tuple[str, int, int, str] | None = None
@@ -246,7 +247,8 @@ class PlainView:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._reader = StatusReader(settings.folder, expand_trials(settings.config))
+        trials = expand_trials(settings.config)
+        self._reader = StatusReader(settings.folder, trials, forced=trials)  # see `LiveView`
         self._stage = ""
         self._last_reported: dict[str, float] = {}
         self._advanced: dict[str, float] = {}

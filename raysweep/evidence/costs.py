@@ -5,6 +5,7 @@ from typing import Any
 
 from raysweep.evidence.inputs import read_if_there
 from raysweep.evidence.run_schema import Costs, Ledger, LedgerPart, Plan, Saved, StageTime, TrialTime
+from raysweep.planning.plan_file import read_plan
 from raysweep.scheduling.attempts import PARTS
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.storage.run_folder import RunFolder
@@ -16,7 +17,7 @@ Values = Mapping[str, Any]
 
 def compare_costs(folder: RunFolder, records: Mapping[str, TrialRecord | None]) -> Costs:
     """Return planned and actual seconds of stages and trials, and how the slots' time was used; None if unknown."""
-    plan = read_if_there(folder.plan)
+    plan = read_plan(folder)
     return Costs(
         plan=_summary(plan) if plan else None,
         stages=_stages(folder, plan, records) if plan else (),

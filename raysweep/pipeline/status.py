@@ -106,9 +106,15 @@ class StatusReader:
     """
 
     def __init__(
-        self, folder: RunFolder, trials: Mapping[str, Trial], *, clock: Callable[[], float] = unix_seconds
+        self,
+        folder: RunFolder,
+        trials: Mapping[str, Trial],
+        *,
+        forced: Collection[str] = (),
+        clock: Callable[[], float] = unix_seconds,
     ) -> None:
-        self._folder, self._trials, self._clock = folder, trials, clock
+        """Args: `forced` are stages and trials whose unreadable records count as not started, as in `read_records`."""
+        self._folder, self._trials, self._forced, self._clock = folder, trials, forced, clock
         self._seen: dict[tuple[str, int], tuple[float, int]] = {}
         """By trial and attempt: the time of the first read with a step, and that step."""
         self._over: dict[str, tuple[tuple[int, ...], TrialStatus]] = {}
@@ -124,7 +130,9 @@ class StatusReader:
         version = _version_of(folder.record)
         if trial.name in self._over and self._over[trial.name][0] == version:
             return self._over[trial.name][1]
-        record = read_record(folder) or TrialRecord(trial=trial.name, state=State.PENDING, fingerprint="", identity={})
+        record = read_records(self._folder, {trial.name: trial}, self._forced)[0][trial.name] or TrialRecord(
+            trial=trial.name, state=State.PENDING, fingerprint="", identity={}
+        )
         state, reason, busy = record.state, record.reason, record.busy_seconds
         lines = _last_steps(folder.metrics) if state is not State.PENDING else []
         step = int(lines[-1]["step"]) if lines else 0

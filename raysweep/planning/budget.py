@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from raysweep.config.budget_settings import BudgetConfig, PricesConfig
+from raysweep.errors import InputError
 from raysweep.storage.atomic_files import read_json, write_json
 from raysweep.storage.run_folder import RunFolder
 
@@ -30,7 +31,10 @@ class Spent:
     @classmethod
     def read(cls, folder: RunFolder) -> Self:
         """Read what the run folder's trainings have used so far."""
-        return cls(**read_json(folder.spent)) if folder.spent.exists() else cls()
+        try:
+            return cls(**read_json(folder.spent)) if folder.spent.exists() else cls()
+        except TypeError as error:
+            raise InputError(f"{folder.spent}: is damaged or was edited; delete it to count from 0 again") from error
 
     def write(self, folder: RunFolder) -> None:
         """Write `spent.json`."""

@@ -11,10 +11,10 @@ from raysweep.config.training_settings import (
     START_TOKENIZER,
     ModelSize,
 )
-from raysweep.errors import InputError
+from raysweep.errors import DamagedError, EarlierVersionError
 from raysweep.masking.vocabulary_size import GPT2_IDS, corpus_vocabulary_size, recorded_size
 from raysweep.readers.locations import local_files
-from raysweep.storage.atomic_files import read_json
+from raysweep.storage.digests import read_sealed
 from raysweep.storage.run_folder import ExamplesFolder, RunFolder
 
 _SAMPLE_BYTES = 440
@@ -90,8 +90,8 @@ def vocabulary_size(config: Config, folder: RunFolder | None = None) -> int:
 def _was_trained_on_corpus(folder: RunFolder) -> bool:
     """Return whether the tokenizer of the run's examples is of the kind that the config requests now."""
     try:
-        mask = read_json(folder.record)["stages"].get("mask", {}) if folder.record.exists() else {}
-    except InputError:
+        mask = read_sealed(folder.record, fix="")["stages"].get("mask", {}) if folder.record.exists() else {}
+    except (DamagedError, EarlierVersionError):
         return False  # a run refuses the damaged file and names it; a forecast works without it
     return bool(mask) and mask["identity"].get("tokenizer") == CORPUS_TOKENIZER
 

@@ -24,10 +24,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from raysweep.config.fingerprints import fingerprint
+from raysweep.errors import EarlierVersionError
 from raysweep.planning.budget import price_of
 from raysweep.planning.forecast import Makespan, TrialForecast, forecast_stages
 from raysweep.planning.run_forecast import RunForecast
-from raysweep.storage.atomic_files import read_json, write_json
+from raysweep.storage.digests import read_sealed, write_sealed
 from raysweep.storage.run_folder import RunFolder
 
 _WITHOUT_EFFECT = {"budget", "notify", "report", "track"}
@@ -38,11 +39,23 @@ def write_plan(forecast: RunForecast, folder: RunFolder) -> dict[str, Any] | Non
     """Write plan.json, unless it exists for this config already; return what was written."""
     settings = forecast.config.model_dump_json(by_alias=True, exclude=_WITHOUT_EFFECT)
     config = fingerprint(json.loads(settings))
-    if folder.plan.exists() and read_json(folder.plan)["config"] == config:
+    if (written := read_plan(folder)) is not None and written["config"] == config:
         return None
     plan = plan_of(forecast)
-    write_json(folder.plan, {**plan, "config": config})
+    write_sealed(folder.plan, {**plan, "config": config})
     return plan
+
+
+def read_plan(folder: RunFolder) -> dict[str, Any] | None:
+    """Read plan.json; None if there is none, or an earlier version wrote it.
+
+    Raises:
+        DamagedError: it was changed since it was written.
+    """
+    try:
+        return read_sealed(folder.plan, fix="delete it and run again") if folder.plan.exists() else None
+    except EarlierVersionError:
+        return None  # the next training writes a new one
 
 
 def plan_of(forecast: RunForecast, makespans: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:

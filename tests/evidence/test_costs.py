@@ -9,7 +9,7 @@ from tests.simulated_run import make_run, write_json
 def planned_run(root, **kwargs):
     folder, config, trials = make_run(root, **kwargs)
     seconds = {name: 3600 * (0.5 if name == "all" else 0.1) for name in trials}
-    write_json(
+    write_sealed(
         folder.plan,
         {
             "source": "measured",

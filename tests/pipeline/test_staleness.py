@@ -14,6 +14,7 @@ from raysweep.pipeline import identities
 from raysweep.pipeline.file_check import check_files
 from raysweep.pipeline.run_record import read_run
 from raysweep.scheduling.records import read_record, write_record
+from raysweep.storage.atomic_files import read_json
 from raysweep.storage.digests import read_sealed
 from raysweep.storage.run_folder import RunFolder
 from tests.pipeline.conftest import TINY
@@ -92,6 +93,29 @@ def test_deleted_scores_and_reports_are_made_again(folder, tiny_run, name, work)
     (folder.root / name).unlink()
     assert again(tiny_run) == work
     assert (folder.root / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"total": {"useful": 1e9}, "unit": "gpu"}', None])
+def test_a_ledger_that_was_edited_or_lost_is_restored(folder, tiny_run, content):
+    """It follows from what the trainings recorded, so no figure of the report rests on an edited one."""
+    before = folder.ledger.read_bytes(), folder.evidence.read_bytes()
+    folder.ledger.unlink() if content is None else folder.ledger.write_text(content)
+    assert again(tiny_run) == []
+    assert (folder.ledger.read_bytes(), folder.evidence.read_bytes()) == before
+    written = when(folder)
+    assert again(tiny_run) == []
+    assert when(folder) == written
+
+
+def test_an_edited_plan_is_named_and_one_of_an_earlier_version_left_out(folder, tiny_run):
+    """The report compares it with what the run took, so one digit counts."""
+    text = folder.plan.read_text()
+    folder.plan.write_text(text.replace('"expected_s": ', '"expected_s": 9', 1))
+    with pytest.raises(DamagedError, match=r"plan.json: is damaged or was edited .*; delete it and run again"):
+        tiny_run().do()
+    folder.plan.write_text("{}\n")
+    assert again(tiny_run) == []
+    assert read_json(folder.evidence)["costs"]["plan"] is None
 
 
 def test_a_damaged_model_is_not_scored_and_no_report_is_made(folder, tiny_run):

@@ -4,6 +4,9 @@ import json
 import os
 import socket
 
+import pytest
+
+from raysweep.errors import DamagedError
 from raysweep.pipeline.lock import locked
 from raysweep.pipeline.status import StatusReader, describe_ledger, describe_process
 from raysweep.scheduling.attempts import note
@@ -52,6 +55,16 @@ def test_a_resumed_trial_is_timed_from_the_first_step_seen(tiny_run):
         folder.metrics.unlink()
         write_steps(folder, 1, 3)
         assert reader.read()[0].seconds_left == 2.0
+
+
+def test_a_damaged_record_that_is_forced_is_not_started_yet(tiny_run):
+    """Views read it until its training begins; a thread that ended there would show nothing of any training."""
+    run = tiny_run()
+    begin(run.folder.trial("A1"), trial="A1", fingerprint="f", identity={})
+    run.folder.trial("A1").record.write_text("{")
+    with pytest.raises(DamagedError):
+        StatusReader(run.folder, run.trials).read()
+    assert StatusReader(run.folder, run.trials, forced=["A1"]).read()[0].state is State.PENDING
 
 
 def test_a_running_trial_whose_process_is_gone_is_shown_as_stopped(tiny_run):

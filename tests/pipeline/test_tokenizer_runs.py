@@ -1,6 +1,5 @@
 """A whole run with a tokenizer other than GPT-2's: every model shares it, and changing it makes everything stale."""
 
-import json
 import math
 import shutil
 from dataclasses import replace
@@ -109,12 +108,13 @@ def test_the_forecast_takes_the_size_of_the_tokenizer_that_the_config_asks_for(f
     assert model_shape(of_folder.config, of_folder.folder).vocabulary == read_tokenizer(folder, "x")[0].size
     shutil.copytree(finished, tmp_path / "runs")
     run = run_with(tmp_path / "runs", tokenizer="corpus")
-    record = read_json(run.folder.record)
+    record = read_sealed(run.folder.record, fix="")
     record["stages"]["mask"]["identity"]["tokenizer"] = "0" * 32
-    run.folder.record.write_text(json.dumps(record))
+    write_sealed(run.folder.record, record)
     assert model_shape(run.config, run.folder).vocabulary == 2048
-    run.folder.record.write_text("{")
-    assert model_shape(run.config, run.folder).vocabulary == 2048
+    for damaged in ("{", "[]\n"):
+        run.folder.record.write_text(damaged)
+        assert model_shape(run.config, run.folder).vocabulary == 2048
     texts = pd.read_parquet(run.folder.documents)["text"]
     assert _text_bytes(run.config, run.folder) == texts.str.encode("utf-8").str.len().sum()
     run.folder.documents.write_bytes(b"x")

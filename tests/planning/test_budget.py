@@ -3,6 +3,7 @@
 import pytest
 
 from raysweep.config.budget_settings import BudgetConfig, PricesConfig
+from raysweep.errors import InputError
 from raysweep.planning.budget import KEEP_EVERY_S, BudgetWatch, Spent, reached_cap, refuse_start
 from raysweep.storage.run_folder import RunFolder
 
@@ -45,6 +46,15 @@ PRICES = PricesConfig(gpu_hour=2.0, currency="EUR")
 def test_a_run_starts_only_within_its_budget(budget, spent, expected, problems):
     """The message has the figures and the options that help; a cap that is used up does not depend on estimates."""
     assert refuse_start(BudgetConfig(**budget), spent, expected, currency="EUR") == problems
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"gpu_hour": 1}'])
+def test_an_edited_record_of_the_spending_is_named(tmp_path, content):
+    """It is not read as 0, which would let a run spend its budget again."""
+    folder = RunFolder(tmp_path)
+    folder.spent.write_text(content)
+    with pytest.raises(InputError, match=r"spent.json: is damaged or was edited; delete it to count from 0 again"):
+        Spent.read(folder)
 
 
 @pytest.mark.parametrize(
