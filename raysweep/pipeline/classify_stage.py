@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysweep.errors import ConfigError, DamagedError, EarlierVersionError
+from raysweep.errors import ConfigError
 from raysweep.pipeline import identities
-from raysweep.pipeline.run_record import StageRecord
-from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target
+from raysweep.pipeline.run_record import StageRecord, read_run
+from raysweep.pipeline.stages import Decisions, Stage, Target, read_recorded
 from raysweep.pipeline.status import read_done_trials
 from raysweep.pipeline.tasks import Executor, Listener, TextTask
 from raysweep.scheduling.trials import START_MODEL, Trial
 from raysweep.storage.atomic_files import atomic_file, write_text
 from raysweep.storage.classification_files import ClassificationFolder
-from raysweep.storage.digests import combine_digests, describe_outputs, read_sealed, write_sealed
+from raysweep.storage.digests import combine_digests
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,9 @@ class ClassifyStage(Stage):
         targets = []
         for pair in pairs:
             digest = {"model": trained[pair.model].model_digest} if pair.model in trained else {}
-            record = self._recorded_scores(pair)
+            path = self._files.scores_record(pair.source.name, pair.model)
+            is_forced = not {self.name, pair.model}.isdisjoint(self.forced)
+            record = read_recorded(path, fix="score the texts again with --force classify", is_forced=is_forced)
             targets.append(
                 Target(
                     name=pair.name,
@@ -81,7 +83,7 @@ class ClassifyStage(Stage):
                     made_from={**pair.source.made_from, **digest},
                     record=record,
                     is_done=record is not None,
-                    root=self._files.scores_record(pair.source.name, pair.model).parent,
+                    root=path.parent,
                     kind=_KIND,
                 )
             )
@@ -91,7 +93,7 @@ class ClassifyStage(Stage):
             done,
             made_from={
                 "losses": combine_digests(done["evaluate"].outputs, identities.LOSSES) if "evaluate" in done else "",
-                **{each.name: combine_digests(each.record.outputs) for each in targets if each.record is not None},
+                **{scores.name: combine_digests(scores.record.outputs) for scores in targets if scores.record},
             },
             rests_on=tuple(target.name for target in targets),
             skip_note="levels are told from the same scores",
@@ -103,19 +105,13 @@ class ClassifyStage(Stage):
         return self._files.outputs
 
     def refuse_inputs(self) -> None:
-        """Refuse a corpus with a single level.
-
-        Raises:
-            ConfigError: there are no levels to tell apart.
-        """
+        """Refuse a corpus with a single level."""
         levels = self.config.data.levels
         if self.config.classification is not None and len(levels) < 2:
             raise ConfigError(f"classification: found one level, {levels[0]:.40}; levels are told apart from two on")
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Score the texts that are not scored, then classify."""
-        from raysweep.pipeline.run_record import read_run
-
         record = read_run(self.folder)
         assert record is not None, "the stages before this one are recorded"
         pairs = {pair.name: pair for pair in self._pairs(record.stages)}
@@ -139,20 +135,6 @@ class ClassifyStage(Stage):
             for model in models
         ]
 
-    def _recorded_scores(self, pair: _Pair) -> Recorded | None:
-        path = self._files.scores_record(pair.source.name, pair.model)
-        if not path.exists():
-            return None
-        try:
-            values = read_sealed(path, fix="score the texts again with --force classify")
-        except EarlierVersionError:
-            return None
-        except DamagedError:
-            if {self.name, pair.model}.intersection(self.forced):
-                return None
-            raise
-        return Recorded(values["fingerprint"], values["identity"], values["made_from"], values["outputs"])
-
     def _score(
         self,
         pairs: Mapping[str, _Pair],
@@ -166,6 +148,8 @@ class ClassifyStage(Stage):
 
         The texts left by a killed command are written again, because its documents may have been different.
         """
+        import pyarrow.parquet as pq
+
         if self._files.working.exists():
             shutil.rmtree(self._files.working)
         self._begin(pairs, targets, fresh)
@@ -181,7 +165,8 @@ class ClassifyStage(Stage):
                     waiting[name].add(task.out)
         for name in [name for name, left in waiting.items() if not left]:
             self._record(pairs[name], targets[name])
-        total, done, began = sum(self._rows_of(task) for task in tasks.values()), 0, time.monotonic()
+        total = sum(pq.read_metadata(task.texts).num_rows for task in tasks.values())
+        done, began = 0, time.monotonic()
         listener.advance(self.name, 0, total, "texts × models")
         for task, count in executor.score_texts(list(tasks.values()), listener):
             done += count
@@ -201,9 +186,9 @@ class ClassifyStage(Stage):
             for start in range(0, documents.num_rows, PART_TEXTS):
                 texts = self._files.texts(pair.source.name, number)
                 if not texts.exists():
-                    with atomic_file(texts) as beside:
+                    with atomic_file(texts) as temporary:
                         part = documents.slice(start, PART_TEXTS).select(["writing_id", "text"])
-                        pq.write_table(part, beside, write_page_checksum=True)
+                        pq.write_table(part, temporary, write_page_checksum=True)
                 yield TextTask(
                     run=self.folder.root,
                     model=pair.model,
@@ -214,11 +199,6 @@ class ClassifyStage(Stage):
                     infills=split not in pair.source.scored_splits,
                 )
                 number += 1
-
-    def _rows_of(self, task: TextTask) -> int:
-        import pyarrow.parquet as pq
-
-        return int(pq.ParquetFile(task.texts).metadata.num_rows)
 
     def _begin(self, pairs: Mapping[str, _Pair], targets: Mapping[str, Target], fresh: frozenset[str]) -> None:
         """Delete parts that were scored with other settings, texts or models, and keep those of the same work."""
@@ -236,17 +216,8 @@ class ClassifyStage(Stage):
             write_text(begun, work)
 
     def _record(self, pair: _Pair, target: Target) -> None:
-        path = self._files.scores_record(pair.source.name, pair.model)
         parts = sorted(self._files.scores(pair.source.name, pair.model).glob("*.parquet"))
-        write_sealed(
-            path,
-            {
-                "fingerprint": target.fingerprint,
-                "identity": target.identity,
-                "made_from": target.made_from,
-                "outputs": describe_outputs(path.parent, parts),
-            },
-        )
+        target.write_record(self._files.scores_record(pair.source.name, pair.model), parts)
 
     def _classify(
         self, pairs: Sequence[_Pair], documents: Mapping[str, "Sequence[pa.Table]"], listener: Listener
@@ -262,29 +233,28 @@ class ClassifyStage(Stage):
         assert self.config.classification is not None
         models = list(dict.fromkeys(pair.model for pair in pairs))
         sources = {pair.source.name: pair.source for pair in pairs}
-        whole = {name: pa.concat_tables(splits) for name, splits in documents.items()}
-        for name in [name for name in sources if not whole[name].num_rows]:
+        texts = {name: pa.concat_tables(splits) for name, splits in documents.items()}
+        for name in [name for name in sources if not texts[name].num_rows]:
             listener.say(f"classify: note: {name}: is left out, none of its documents has an example")
             del sources[name]
         features = pd.concat(
             [
-                feature_rows(source, whole[name], {model: self._scores(name, model) for model in models})
+                feature_rows(source, texts[name], {model: self._scores(name, model) for model in models})
                 for name, source in sources.items()
             ],
             ignore_index=True,
         )
         classified = classify_corpora(
             features,
-            [text for name in sources for text in whole[name]["text"].to_pylist()],
+            [text for name in sources for text in texts[name]["text"].to_pylist()],
             self.config.data.levels,
             folds=self.config.classification.folds,
             seed=self.config.seed,
         )
         files = self._files
         _write_table(files.features, features)
-        _write_table(
-            files.predictions, pd.concat([each.table(self.config.data.levels) for each in classified.predicted])
-        )
+        predictions = [prediction.table(self.config.data.levels) for prediction in classified.predicted]
+        _write_table(files.predictions, pd.concat(predictions))
         digests = {pair.model: pair.tokenizer for pair in pairs if pair.model == START_MODEL}
         trained = read_done_trials(self.folder, self.trials)
         digests |= {model: trained[model].model_digest for model in models if model in trained}
@@ -302,5 +272,5 @@ class ClassifyStage(Stage):
 
 
 def _write_table(path: Path, table: "pd.DataFrame") -> None:
-    with atomic_file(path) as beside:
-        table.to_parquet(beside, index=False, compression="zstd", write_page_checksum=True)
+    with atomic_file(path) as temporary:
+        table.to_parquet(temporary, index=False, compression="zstd", write_page_checksum=True)

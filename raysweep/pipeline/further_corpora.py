@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.config.schema import Config
-from raysweep.errors import DamagedError, EarlierVersionError, InputError
+from raysweep.errors import InputError
 from raysweep.pipeline import identities
 from raysweep.pipeline.corpus_stages import make_examples
 from raysweep.pipeline.run_record import StageRecord, read_run
-from raysweep.pipeline.stages import Recorded, Target
+from raysweep.pipeline.stages import Recorded, Target, read_recorded
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.readers.locations import digest_files, find_files
 from raysweep.scheduling.records import TrialRecord
 from raysweep.scheduling.scorings import Scoring, plan_further_scorings
 from raysweep.scheduling.trials import Trial
-from raysweep.storage.digests import describe_outputs, read_sealed, write_sealed
 from raysweep.storage.run_folder import RunFolder
 
 _OWN_SETTINGS = re.compile(
@@ -72,11 +71,7 @@ class FurtherCorpora:
                 survey_corpus_files(self.config, name)
 
     def targets(self, done: Mapping[str, StageRecord], models: Mapping[str, TrialRecord]) -> list[Target]:
-        """List every corpus, then every model's scores on it.
-
-        Args:
-            models: records of the trained models.
-        """
+        """List every corpus, then the scores on it of every trained model."""
         made_from = {**identities.examples_made_from(done), **identities.tokenizer_made_from(done)}
         corpora = {
             name: Target(
@@ -96,37 +91,12 @@ class FurtherCorpora:
         ]
         return [*corpora.values(), *scores]
 
-    def make_corpora(self, todo: Collection[Target], executor: Executor, listener: Listener) -> None:
-        """Prepare the corpora among the targets to do, and make their examples.
+    def make(self, target: Target, executor: Executor, listener: Listener) -> None:
+        """Prepare a corpus, and make its examples.
 
         Raises:
-            InputError: a corpus cannot be used.
+            InputError: it cannot be used.
         """
-        for target in todo:
-            if target.kind == "corpus":
-                self._make(target, executor, listener)
-
-    def made_from(self, scoring: Scoring, models: Mapping[str, TrialRecord]) -> dict[str, str]:
-        """Return the digests of what a model's scores on a corpus are made from now."""
-        record = self._recorded(scoring.corpus or "")
-        return identities.further_scores_made_from(record and record.outputs, models.get(scoring.model))
-
-    def _scores_target(self, scoring: Scoring, corpus: Target, models: Mapping[str, TrialRecord]) -> Target:
-        path = self.folder.further(corpus.name).cells_record(scoring.model)
-        forces = {"evaluate", corpus.name, scoring.model}
-        record = read_recorded(path, fix=corpus.force, is_forced=bool(forces & {*self.forced}))
-        return Target(
-            name=scoring.name,
-            identity=identities.scores_identity(self.config, self.trials, scoring),
-            made_from=self.made_from(scoring, models),
-            record=record,
-            is_done=record is not None,
-            root=path.parent,
-            kind="scores",
-            rests_on=(corpus.name,),
-        )
-
-    def _make(self, target: Target, executor: Executor, listener: Listener) -> None:
         from raysweep.corpus.further_corpus import prepare_further_corpus
 
         name, place = target.name, self.folder.further(target.name)
@@ -157,54 +127,39 @@ class FurtherCorpora:
             run=self.folder,
         )
         listener.say(f"{name}: {totals['examples']:,} examples of {totals['documents']:,} documents")
-        write_sealed(
-            place.further_record,
-            {
-                "fingerprint": target.fingerprint,
-                "identity": target.identity,
-                "made_from": target.made_from,
-                "outputs": describe_outputs(
-                    place.root, [place.documents, place.splits, place.quarantine, place.examples]
-                ),
-            },
+        outputs = [place.documents, place.splits, place.quarantine, place.examples]
+        target.write_record(place.further_record, outputs)
+
+    def made_from(self, scoring: Scoring, models: Mapping[str, TrialRecord]) -> dict[str, str]:
+        """Return the digests of what a model's scores on a corpus are made from now."""
+        record = self._recorded(scoring.corpus or "")
+        return identities.further_scores_made_from(record and record.outputs, models.get(scoring.model))
+
+    def _scores_target(self, scoring: Scoring, corpus: Target, models: Mapping[str, TrialRecord]) -> Target:
+        path = self.folder.further(corpus.name).cells_record(scoring.model)
+        is_forced = not {"evaluate", corpus.name, scoring.model}.isdisjoint(self.forced)
+        record = read_recorded(path, fix=f"make it again with {corpus.force}", is_forced=is_forced)
+        return Target(
+            name=scoring.name,
+            identity=identities.scores_identity(self.config, self.trials, scoring),
+            made_from=self.made_from(scoring, models),
+            record=record,
+            is_done=record is not None,
+            root=path.parent,
+            kind="scores",
+            rests_on=(corpus.name,),
         )
 
     def _identity(self, name: str) -> dict[str, Any]:
         return identities.further_identity(self.config, name, self._digests[name])
 
     def _recorded(self, name: str) -> Recorded | None:
-        is_forced = bool({"evaluate", name} & {*self.forced})
-        return read_recorded(self.folder.further(name).further_record, fix=f"--force {name}", is_forced=is_forced)
-
-
-def read_recorded(path: Path, *, fix: str, is_forced: bool) -> Recorded | None:
-    """Read the record of scores or of a further corpus; None if there is none, or it is forced and cannot be read.
-
-    Args:
-        fix: the option that makes it again.
-
-    Raises:
-        DamagedError: it cannot be read.
-    """
-    if not path.exists():
-        return None
-    try:
-        values = read_sealed(path, fix=f"make it again with {fix}")
-    except EarlierVersionError:
-        return None
-    except DamagedError:
-        if is_forced:
-            return None
-        raise
-    return Recorded(values["fingerprint"], values["identity"], values["made_from"], values["outputs"])
+        path, is_forced = self.folder.further(name).further_record, not {"evaluate", name}.isdisjoint(self.forced)
+        return read_recorded(path, fix=f"make it again with --force {name}", is_forced=is_forced)
 
 
 def survey_corpus_files(config: Config, name: str) -> None:
-    """Read a further corpus, and refuse what its preparation would refuse.
-
-    Raises:
-        InputError: a file is missing or cannot be used, too many rows are bad, or no document is left.
-    """
+    """Read a further corpus, and raise InputError if its preparation would refuse it."""
     from raysweep.corpus.further_corpus import survey_further_corpus
 
     with _naming_corpus_settings(name):
@@ -222,5 +177,5 @@ def _naming_corpus_settings(name: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        said = _OWN_SETTINGS.sub(rf"corpora.{name}.\1", str(error))
-        raise InputError(said if f"corpora.{name}." in said else f"corpora.{name}: {said}") from error
+        message = _OWN_SETTINGS.sub(rf"corpora.{name}.\1", str(error))
+        raise InputError(message if f"corpora.{name}." in message else f"corpora.{name}: {message}") from error

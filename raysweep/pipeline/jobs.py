@@ -1,10 +1,9 @@
 """Builds the tasks of the train and evaluate stages from the config and the run folder."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-from raysweep.config.fingerprints import fingerprint
 from raysweep.config.schema import Config
+from raysweep.pipeline.stages import Target
 from raysweep.pipeline.tasks import ScoreTask, TrainTask
 from raysweep.scheduling.scorings import Scoring
 from raysweep.scheduling.trials import START_MODEL, Trial
@@ -16,10 +15,8 @@ def train_tasks(
     config: Config,
     folder: RunFolder,
     trials: Sequence[Trial],
+    targets: Mapping[str, Target],
     *,
-    identities: Mapping[str, Mapping[str, Any]],
-    fingerprints: Mapping[str, str],
-    made_from: Mapping[str, Mapping[str, str]],
     fresh: Collection[str],
     costs: Mapping[str, float],
 ) -> list[TrainTask]:
@@ -31,9 +28,9 @@ def train_tasks(
     names = {trial.name for trial in trials}
     return [
         TrainTask(
-            job=training_job(config, folder, trial, fingerprints[trial.name]),
-            identity=identities[trial.name],
-            made_from=made_from[trial.name],
+            job=training_job(config, folder, trial, targets[trial.name].fingerprint),
+            identity=targets[trial.name].identity,
+            made_from=targets[trial.name].made_from,
             parent=trial.parent if trial.parent in names else None,
             gpus=trial.settings.gpus,
             search=trial.settings.search,
@@ -50,19 +47,14 @@ def score_tasks(
     folder: RunFolder,
     trials: Mapping[str, Trial],
     scorings: Sequence[Scoring],
-    *,
-    identities: Mapping[str, Mapping[str, Any]],
-    made_from: Mapping[str, Mapping[str, str]],
+    targets: Mapping[str, Target],
 ) -> list[ScoreTask]:
-    """Make a task for each scoring.
-
-    Args:
-        identities, made_from: by the scoring's name.
-    """
+    """Make a task for each scoring; the targets are by the scoring's name."""
     first = next(trial for trial in trials.values() if trial.parent is None)
 
     def task(scoring: Scoring) -> ScoreTask:
         model, name, evaluation = scoring.model, scoring.name, config.evaluation
+        target = targets[name]
         trial = trials.get(model, first)
         place = folder if scoring.corpus is None else folder.further(scoring.corpus)
         own_name = name if scoring.corpus is None else model
@@ -72,7 +64,7 @@ def score_tasks(
         return ScoreTask(
             model=name if scoring.weight is not None else model,
             start=start_of_training(config) if model == START_MODEL else str(folder.trial(model).model),
-            job=training_job(config, folder, trial, fingerprint(identities[name])),
+            job=training_job(config, folder, trial, target.fingerprint),
             examples=place.examples,
             documents=place.documents,
             levels=scoring.levels,
@@ -83,8 +75,8 @@ def score_tasks(
             splits=scoring.splits,
             general=folder.trial(parent).model if parent is not None else None,
             weight=1.0 if scoring.weight is None else scoring.weight,
-            identity=identities[name],
-            made_from=made_from[name],
+            identity=target.identity,
+            made_from=target.made_from,
         )
 
     return [task(scoring) for scoring in scorings]

@@ -11,18 +11,18 @@ from pathlib import Path
 from raysweep.errors import ConfigError
 from raysweep.pipeline import identities
 from raysweep.pipeline.extending import extend_training, refuse_extension, why_not_extendable
-from raysweep.pipeline.further_corpora import FurtherCorpora, read_recorded
+from raysweep.pipeline.further_corpora import FurtherCorpora
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.run_precision import in_precision, say_if_unlike, trained_precision
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.seed_rounds import released_trials, spared_trials
-from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target, changes_of
+from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target, changes_of, read_recorded
 from raysweep.pipeline.status import find_unfinished, read_done_trials, read_records
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.forecast import expected_costs
 from raysweep.scheduling.ledger import write_ledger
 from raysweep.scheduling.records import State, TrialRecord
-from raysweep.scheduling.scorings import Scoring, plan_further_scorings, plan_scorings
+from raysweep.scheduling.scorings import plan_further_scorings, plan_scorings
 from raysweep.scheduling.trials import find_roles
 from raysweep.storage.atomic_files import write_json
 from raysweep.storage.clock import unix_seconds
@@ -51,7 +51,7 @@ class TrainStage(Stage):
                 name=name,
                 identity=settings[name],
                 made_from=identities.trial_made_from(trial, done, records),
-                record=_recorded(record) if record else None,
+                record=Recorded.of(record),
                 is_done=record is not None and record.state is State.DONE,
                 root=self.folder.trial(name).root,
                 is_unreadable=name in unreadable,
@@ -96,9 +96,7 @@ class TrainStage(Stage):
             self.config,
             self.folder,
             [in_precision(self.trials[target.name], precision) for target in decisions.todo],
-            identities={target.name: target.identity for target in decisions.todo},
-            fingerprints={target.name: target.fingerprint for target in decisions.todo},
-            made_from={target.name: target.made_from for target in decisions.todo},
+            {target.name: target for target in decisions.todo},
             fresh=decisions.fresh,
             costs=expected_costs(self.forecast().trials),
         )
@@ -126,7 +124,9 @@ class EvaluateStage(Stage):
             raise ConfigError("stage 'evaluate' needs a trained model; do `raysweep train` or `raysweep run` first")
         scores = []
         for scoring in plan_scorings(self.config, self.trials, models):
-            model, record = scoring.model, self._recorded_scores(scoring)
+            model, path = scoring.model, self.folder.cells_record(scoring.name)
+            is_forced = not {"evaluate", model}.isdisjoint(self.forced)
+            record = read_recorded(path, fix="make it again with --force evaluate", is_forced=is_forced)
             parent = models.get(self.trials[model].parent or "") if scoring.weight is not None else None
             scores.append(
                 Target(
@@ -135,7 +135,7 @@ class EvaluateStage(Stage):
                     made_from=identities.scores_made_from(done, models.get(model), parent),
                     record=record,
                     is_done=record is not None,
-                    root=self.folder.cells_record(scoring.name).parent,
+                    root=path.parent,
                     kind="scores",
                 )
             )
@@ -167,7 +167,7 @@ class EvaluateStage(Stage):
         further = [self.folder.further(name) for name in self.config.corpora]
         return [
             *self.folder.evaluation_outputs,
-            *(path for each in further for path in (each.losses, each.doc_features)),
+            *(path for corpus in further for path in (corpus.losses, corpus.doc_features)),
         ]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
@@ -180,30 +180,26 @@ class EvaluateStage(Stage):
         models = read_done_trials(folder, self.trials, self.forced)
         scorings, further = plan_scorings(config, self.trials, models), plan_further_scorings(config, models)
         todo = {target.name: target for target in decisions.todo if target.kind == "scores"}
-        self._corpora.make_corpora(decisions.todo, executor, listener)
+        for target in decisions.todo:
+            if target.kind == "corpus":
+                self._corpora.make(target, executor, listener)
+        for scoring in further:
+            if scoring.name in todo:
+                # Known only now, after the corpora were made.
+                made_from = self._corpora.made_from(scoring, models)
+                todo[scoring.name] = replace(todo[scoring.name], made_from=made_from)
         if todo:
-            made_from = {name: target.made_from for name, target in todo.items()}
-            if further:
-                # These digests are known only now, after the corpora were made.
-                made_from |= {one.name: self._corpora.made_from(one, models) for one in further if one.name in todo}
-            tasks = score_tasks(
-                config,
-                folder,
-                self.trials,
-                [scoring for scoring in (*scorings, *further) if scoring.name in todo],
-                identities={name: target.identity for name, target in todo.items()},
-                made_from=made_from,
-            )
-            executor.score(tasks, listener)
-        merge_losses([folder.cells(scoring.name) for scoring in scorings if scoring.is_test], folder.losses)
-        merge_losses(
-            [folder.cells(scoring.name) for scoring in scorings if scoring.splits == ("valid",)], folder.valid_losses
-        )
-        between = [folder.cells(scoring.name) for scoring in scorings if scoring.weight is not None]
-        merge_losses(between, folder.interpolated_losses)
+            chosen = [scoring for scoring in (*scorings, *further) if scoring.name in todo]
+            executor.score(score_tasks(config, folder, self.trials, chosen, todo), listener)
+        tested = [folder.cells(scoring.name) for scoring in scorings if scoring.is_test]
+        validated = [folder.cells(scoring.name) for scoring in scorings if scoring.splits == ("valid",)]
+        interpolated = [folder.cells(scoring.name) for scoring in scorings if scoring.weight is not None]
+        merge_losses(tested, folder.losses)
+        merge_losses(validated, folder.valid_losses)
+        merge_losses(interpolated, folder.interpolated_losses)
         for corpus in config.corpora:
             place = folder.further(corpus)
-            merge_losses([place.cells(one.model) for one in further if one.corpus == corpus], place.losses)
+            merge_losses([place.cells(scoring.model) for scoring in further if scoring.corpus == corpus], place.losses)
             write_features(place.losses, place.documents, place.doc_features)
         write_matrix(folder.losses, folder.matrix, metric=config.report.metric)
         write_features(folder.losses, folder.documents, folder.doc_features)
@@ -219,13 +215,6 @@ class EvaluateStage(Stage):
             on = ", ".join(config.corpora)
             listener.say(f"evaluate: scored {len(todo) - own} of {len(further)} models on {on}, the others were done")
 
-    def _recorded_scores(self, scoring: Scoring) -> Recorded | None:
-        return read_recorded(
-            self.folder.cells_record(scoring.name),
-            fix="--force evaluate",
-            is_forced=bool({"evaluate", scoring.model}.intersection(self.forced)),
-        )
-
     def _time_models(self, executor: Executor, listener: Listener, *, scored: Collection[str]) -> None:
         """Time one model, the general one if there is one, and the levels' own models together."""
         roles, folder = find_roles(self.trials, self.config.data.levels), self.folder
@@ -234,10 +223,8 @@ class EvaluateStage(Stage):
         if repeats and (model in scored or not folder.speed.exists()):
             firsts = [next((name for name in names if name in done), None) for names in roles.specialised.values()]
             ensemble = [folder.trial(name).model for name in firsts if name]
-            write_json(
-                folder.speed,
-                {model: executor.time_model(folder.trial(model).model, ensemble, repeats, listener)},
-            )
+            speeds = executor.time_model(folder.trial(model).model, ensemble, repeats, listener)
+            write_json(folder.speed, {model: speeds})
 
 
 class ReportStage(Stage):
@@ -247,7 +234,6 @@ class ReportStage(Stage):
     needs = ("evaluate",)
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """Return the target of the report."""
         released = released_trials(self.config, self.folder, self.trials)
         states = {trial.trial: f"{trial.state}: {trial.reason}" for trial in find_unfinished(self.folder, released)}
         return [
@@ -278,10 +264,6 @@ class ReportStage(Stage):
         for warning in answer["warnings"]:
             listener.say(f"answer: note: {warning}")
         listener.say(f"report: {self.folder.report_html}")
-
-
-def _recorded(record: TrialRecord) -> Recorded:
-    return Recorded(record.fingerprint, record.identity, record.made_from, record.outputs)
 
 
 def _done_ago(record: TrialRecord | None) -> str:

@@ -19,17 +19,16 @@ from typing import Any, ClassVar, NamedTuple
 
 from raysweep.config.fingerprints import changed_fields, fingerprint
 from raysweep.config.schema import Config
-from raysweep.errors import ChangedError
+from raysweep.errors import ChangedError, DamagedError, EarlierVersionError
 from raysweep.pipeline.run_record import StageRecord
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.run_forecast import RunForecast
+from raysweep.scheduling.records import TrialRecord
 from raysweep.scheduling.trials import Trial
-from raysweep.storage.digests import Damage, Outputs, find_damage
+from raysweep.storage.digests import Damage, Outputs, describe_outputs, find_damage, read_sealed, write_sealed
 from raysweep.storage.run_folder import RunFolder
 
 STAGES = ("prepare", "mask", "train", "evaluate", "classify", "report")
-
-
 _STAGE_OF_KIND = {"scores": "evaluate", "text scores": "classify"}
 
 
@@ -45,6 +44,33 @@ class Recorded(NamedTuple):
     identity: Mapping[str, Any]
     made_from: Mapping[str, str]
     outputs: Outputs
+
+    @classmethod
+    def of(cls, record: StageRecord | TrialRecord | None) -> "Recorded | None":
+        """Take these fields from a record; None without one."""
+        return cls(record.fingerprint, record.identity, record.made_from, record.outputs) if record else None
+
+
+def read_recorded(path: Path, *, fix: str, is_forced: bool) -> Recorded | None:
+    """Read the record of a target; None if there is none, or it is forced and cannot be read.
+
+    Args:
+        fix: what the user can do if it is damaged.
+
+    Raises:
+        DamagedError: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        values = read_sealed(path, fix=fix)
+    except EarlierVersionError:
+        return None
+    except DamagedError:
+        if is_forced:
+            return None
+        raise
+    return Recorded(values["fingerprint"], values["identity"], values["made_from"], values["outputs"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,12 +126,13 @@ class Target:
         return f"--force {_STAGE_OF_KIND.get(self.kind, self.name)}"
 
     def find_damage(self, *, by_size: bool = False) -> list[Damage]:
-        """List its files that are missing or changed.
-
-        Args:
-            by_size: compare only sizes, without reading the files.
-        """
+        """List its files that are missing or changed; with `by_size`, compare only sizes, without reading the files."""
         return find_damage(self.root, self.record.outputs, by_size=by_size) if self.record is not None else []
+
+    def write_record(self, path: Path, outputs: Sequence[Path]) -> None:
+        """Write the record that `read_recorded` reads; the paths of the outputs are relative to its folder."""
+        values = {"fingerprint": self.fingerprint, "identity": self.identity, "made_from": self.made_from}
+        write_sealed(path, {**values, "outputs": describe_outputs(path.parent, outputs)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,11 +173,7 @@ class Stage(ABC):
 
     @abstractmethod
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """List everything that the stage makes; a target comes after those that it rests on.
-
-        Args:
-            done: the stages recorded in run.json.
-        """
+        """List everything that the stage makes; a target comes after those that it rests on."""
 
     @abstractmethod
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
@@ -168,8 +191,7 @@ class Stage(ABC):
         """Make the target that run.json records under the stage's name."""
         record = done.get(self.name)
         values = {"is_done": record is not None, "skip_note": "done with the same config", **fields}
-        recorded = Recorded(record.fingerprint, record.identity, record.made_from, record.outputs) if record else None
-        return Target(name=self.name, identity=identity, record=recorded, root=self.folder.root, **values)
+        return Target(name=self.name, identity=identity, record=Recorded.of(record), root=self.folder.root, **values)
 
 
 def decide(
@@ -237,17 +259,18 @@ def _made_again(rests: Collection[str]) -> str:
     return f"what it rests on is made again ({', '.join(sorted(rests))})"
 
 
-def _changed_with_parent(target: Target) -> bool:
-    """Return whether only the parent's settings changed."""
+def _changed_settings(target: Target) -> list[str]:
     assert target.record is not None
-    fields = changed_fields(target.record.identity, target.identity)
-    return all(field.startswith("parent:") for field in fields)
+    return changed_fields(target.record.identity, target.identity)
+
+
+def _changed_with_parent(target: Target) -> bool:
+    return all(field.startswith("parent:") for field in _changed_settings(target))
 
 
 def changes_of(target: Target) -> str:
     """Describe the settings that changed since the target was made, old and new."""
-    assert target.record is not None
-    return "; ".join(changed_fields(target.record.identity, target.identity)) or "a part of raysweep that makes it"
+    return "; ".join(_changed_settings(target)) or "a part of raysweep that makes it"
 
 
 def _changed_line(target: Target, changed: Collection[str]) -> str:

@@ -9,7 +9,6 @@ import pytest
 
 from raysweep.config.loading import parse_config
 from raysweep.config.resource_settings import ResourcesConfig
-from raysweep.pipeline.identities import trial_identities
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.jobs import train_tasks
 from raysweep.pipeline.run import Run
@@ -57,14 +56,12 @@ def sweep(request, shared_ray, tmp_path_factory):
     )
     run.do("prepare")
     run.do("mask")
-    identities, prints = trial_identities(config, run.trials)
+    targets = {target.name: target for target in run.stages["train"].targets({})}
     tasks = train_tasks(
         config,
         folder,
         list(run.trials.values()),
-        identities=identities,
-        fingerprints=prints,
-        made_from={name: {} for name in run.trials},
+        targets,
         costs={name: float(trial.settings.steps) for name, trial in run.trials.items()},
         fresh=(),
     )
