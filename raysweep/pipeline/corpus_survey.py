@@ -38,11 +38,10 @@ def survey_corpus(config: Config) -> CorpusSurvey | None:
     from raysweep.corpus.quarantine import LEFT_OUT, count_by_reason
 
     corpus = read_corpus(find_files(config.data.path), config.data)
-    found = corpus.documents["level"].value_counts().to_pylist()
-    counted = {entry["values"]: int(entry["counts"]) for entry in found}
+    counts = {row["values"]: row["counts"] for row in corpus.documents["level"].value_counts().to_pylist()}
     survey = CorpusSurvey(
         rows=corpus.rows,
-        documents={level: counted.get(level, 0) for level in config.data.levels},
+        documents={level: counts.get(level, 0) for level in config.data.levels},
         set_aside=count_by_reason(corpus.bad_rows),
     )
     bad = sum(count for reason, count in survey.set_aside.items() if reason != LEFT_OUT)

@@ -45,27 +45,31 @@ def check_files(folder: RunFolder) -> list[CheckedFile]:
     """
     if not folder.root.is_dir():
         raise InputError(f"{folder.root}: there is no such run; see --name and --storage")
-    checked: dict[str, CheckedFile] = {}
+    checked: dict[Path, CheckedFile] = {}
+
+    def add(path: Path, state: str, detail: str = "") -> None:
+        checked[path] = CheckedFile(path=path.relative_to(folder.root).as_posix(), state=state, detail=detail)
+
     trials = expand_trials(read_resolved_config(folder)) if folder.config.exists() else {}
     for record in _records(folder):
         try:
             recorded = _read_outputs(folder, record)
         except (DamagedError, EarlierVersionError) as error:
-            checked[_name(folder, record)] = _checked(folder, record, "changed", str(error).partition(": ")[2])
+            add(record, "changed", str(error).partition(": ")[2])
             continue
         why = _of_another_training(folder, record, trials)
-        checked[_name(folder, record)] = _checked(folder, record, "changed" if why else "ok", why)
+        add(record, "changed" if why else "ok", why)
         for root, outputs in recorded:
             bad = {damage.path: damage for damage in find_damage(root, outputs)}
             for path in (root / name for name in outputs):
                 damage = bad.get(path)
                 state = "ok" if damage is None else "missing" if damage.is_missing else "changed"
-                checked[_name(folder, path)] = _checked(folder, path, state, damage.what if damage else "")
+                add(path, state, damage.what if damage else "")
     for path in folder.root.rglob("*"):
-        if path.is_file() and _name(folder, path) not in checked:
-            what = _what_it_is(folder, path)
-            checked[_name(folder, path)] = _checked(folder, path, "other" if what else "unknown", what)
-    return [checked[name] for name in sorted(checked)]
+        if path.is_file() and path not in checked:
+            purpose = _describe_unrecorded(folder, path)
+            add(path, "other" if purpose else "unknown", purpose)
+    return sorted(checked.values(), key=lambda file: file.path)
 
 
 def refuse_changed_files(folder: RunFolder) -> int:
@@ -89,11 +93,11 @@ def refuse_changed_files(folder: RunFolder) -> int:
 
 
 def _records(folder: RunFolder) -> Iterator[Path]:
-    found = [folder.record, *folder.trials.glob("*/trial.json"), *folder.trials.glob("*/samples/*/trial.json")]
+    records = [folder.record, *folder.trials.glob("*/trial.json"), *folder.trials.glob("*/samples/*/trial.json")]
     for place in (folder, *(folder.further(path.name) for path in folder.corpora.glob("*"))):
-        found += [place.further_record, *place.evaluation.glob("cells/*.json")]
-    found += ClassificationFolder.of(folder).all_scores.glob("*/*.json")
-    yield from (path for path in found if path.exists())
+        records += [place.further_record, *place.evaluation.glob("cells/*.json")]
+    records += ClassificationFolder.of(folder).all_scores.glob("*/*.json")
+    yield from (path for path in records if path.exists())
 
 
 def _read_outputs(folder: RunFolder, record: Path) -> list[tuple[Path, Outputs]]:
@@ -124,7 +128,7 @@ def _of_another_training(folder: RunFolder, record: Path, trials: Mapping[str, T
     return f"was trained with other settings than {folder.config.name} has ({'; '.join(changes)})" if changes else ""
 
 
-def _what_it_is(folder: RunFolder, path: Path) -> str:
+def _describe_unrecorded(folder: RunFolder, path: Path) -> str:
     """Describe a file that no record lists; '' if raysweep never writes a file of this name there."""
     files = {
         folder.config: "settings of the run",
@@ -149,12 +153,4 @@ def _what_it_is(folder: RunFolder, path: Path) -> str:
         folders |= {trial.checkpoints: "checkpoint", trial.model: _UNFINISHED}
         if path.parent == trial.root and path.name.startswith("events.out.tfevents."):
             return "curves for TensorBoard"
-    return files.get(path) or next((what for place, what in folders.items() if place in path.parents), "")
-
-
-def _checked(folder: RunFolder, path: Path, state: str, detail: str = "") -> CheckedFile:
-    return CheckedFile(path=_name(folder, path), state=state, detail=detail)
-
-
-def _name(folder: RunFolder, path: Path) -> str:
-    return path.relative_to(folder.root).as_posix()
+    return files.get(path) or next((purpose for place, purpose in folders.items() if place in path.parents), "")

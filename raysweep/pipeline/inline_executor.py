@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysweep.pipeline.sweep_watch import open_sweep
-from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TextTask, TrainTask
+from raysweep.pipeline.tasks import Listener, MaskTask, ScoreTask, TextPart, TextTask, TrainTask
 from raysweep.pipeline.training_attempt import run_attempt
 from raysweep.planning.budget import BudgetWatch
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
@@ -42,8 +42,7 @@ class InlineExecutor:
         summaries = []
         for done, task in enumerate(tasks):
             listener.advance("mask", done, len(tasks), "shards")
-            fields = {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}
-            summaries.append(make_shard(**fields))
+            summaries.append(make_shard(**_fields(task)))
         return summaries
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
@@ -95,7 +94,7 @@ class InlineExecutor:
         torch.set_num_threads(1)
         for done, task in enumerate(tasks):
             listener.advance("evaluate", done, len(tasks), "models")
-            score_model(**{field.name: getattr(task, field.name) for field in dataclasses.fields(task)})
+            score_model(**_fields(task))
 
     def warm_up(self, tasks: int, listener: Listener) -> None:
         """Do nothing: there is nothing to start."""
@@ -109,9 +108,7 @@ class InlineExecutor:
         # One thread, as in Ray's actors: scores must not depend on `resources.cpus_per_trial`.
         torch.set_num_threads(1)
         for task in tasks:
-            part = task.read()
-            scores = score_part(**{field.name: getattr(part, field.name) for field in dataclasses.fields(part)})
-            yield task, task.write(scores)
+            yield task, task.write(score_part(**_fields(task.read())))
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
         """Time one model."""
@@ -122,3 +119,7 @@ class InlineExecutor:
 
     def close(self) -> None:
         """Do nothing: nothing was started."""
+
+
+def _fields(task: MaskTask | ScoreTask | TextPart) -> dict[str, Any]:
+    return {field.name: getattr(task, field.name) for field in dataclasses.fields(task)}

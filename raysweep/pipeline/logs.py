@@ -42,9 +42,9 @@ def read_end(path: Path, lines: int) -> tuple[list[str], int]:
             step = min(_CHUNK_BYTES, position)
             position = file.seek(position - step)
             text = file.read(step) + text
-    whole, _, _ = text.rpartition(b"\n")
-    kept = whole.decode("utf-8", errors="replace").split("\n")[-lines:] if whole and lines else []
-    return kept, position + len(whole) + (1 if whole else 0)
+    complete, _, _ = text.rpartition(b"\n")
+    last = complete.decode("utf-8", errors="replace").split("\n")[-lines:] if complete and lines else []
+    return last, position + len(complete) + (1 if complete else 0)
 
 
 def follow(path: Path, offset: int, folder: RunFolder, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
@@ -55,8 +55,8 @@ def follow(path: Path, offset: int, folder: RunFolder, *, sleep: Callable[[float
         while True:
             # Checked before the last read, so that lines written just before the end are still shown.
             is_over = not is_locked(folder)
-            *whole, partial = (partial + file.read()).split(b"\n")
-            yield from (line.decode("utf-8", errors="replace") for line in whole)
+            *complete, partial = (partial + file.read()).split(b"\n")
+            yield from (line.decode("utf-8", errors="replace") for line in complete)
             if is_over:
                 return
             sleep(_LOOK_S)

@@ -127,7 +127,7 @@ class Run:
             if settled is not None:
                 self._plan_work(settled)
         self._write_state(stages)
-        with self._tracked():
+        with self._tracking():
             for name in stages:
                 if name == "evaluate" and "train" in stages and not read_done_trials(self.folder, self.trials):
                     break
@@ -155,7 +155,7 @@ class Run:
                 self._do_stage(self.stages[name])
         self.forced, self.stages = forced, stages
 
-    def _tracked(self) -> AbstractContextManager[None]:
+    def _tracking(self) -> AbstractContextManager[None]:
         if not self.config.track:
             return nullcontext()
         from raysweep.tracking.feed import tracked  # pandas, which a plan does not need
@@ -192,7 +192,7 @@ class Run:
             # If an earlier stage has work to do, the settings of later stages are known, but not their inputs.
             decisions = self._decide(stage, check_files=known)
             if not is_asked:
-                self._refuse_stale(stage, decisions, asked=next(each for each in STAGES if each in stages))
+                self._refuse_stale(stage, decisions, asked=next(asked for asked in STAGES if asked in stages))
             known = known and not (is_asked and decisions.todo)
             if name == "prepare" and known and "train" in stages:
                 refuse_thin_levels(self.config, read_counts(self.folder))
@@ -273,8 +273,15 @@ class Run:
         decisions = decide(targets, forced=forced, extended=extended, may_change=may_change)
         if not check_files or not (damaged := self._find_damage(decisions.skip)):
             return decisions
-        if stage.is_costly or not all(damage.is_missing for found in damaged.values() for damage in found):
-            raise DamagedError("\n".join(self._describe_damage(targets, damaged)))
+        if stage.is_costly or not all(damage.is_missing for files in damaged.values() for damage in files):
+            raise DamagedError(
+                "\n".join(
+                    f"{damage.path} {damage.what}; "
+                    f"make it again with {this_command(self.command, *target.force.split())}"
+                    for target in targets
+                    for damage in damaged.get(target.name, ())
+                )
+            )
         targets = [replace(target, is_done=target.name not in damaged) for target in targets]
         return decide(targets, forced=forced, may_change=may_change)
 
@@ -289,16 +296,11 @@ class Run:
         for target in targets:
             if (key := (target.kind, target.name, target.work)) in self._sound:
                 continue
-            if found := target.find_damage(by_size=self.looks_only):
-                damaged[target.name] = found
+            if damages := target.find_damage(by_size=self.looks_only):
+                damaged[target.name] = damages
             else:
                 self._sound.add(key)
         return damaged
-
-    def _describe_damage(self, targets: Sequence[Target], damaged: Mapping[str, Sequence[Damage]]) -> Iterator[str]:
-        for target in targets:
-            fix = f"make it again with {this_command(self.command, *target.force.split())}"
-            yield from (f"{damage.path} {damage.what}; {fix}" for damage in damaged.get(target.name, ()))
 
     @contextmanager
     def _recorded(self, target: Target, stage: Stage) -> Iterator[None]:
@@ -310,7 +312,7 @@ class Run:
         yield
         seconds = time.monotonic() - began
         # The targets are listed again, because the stage may itself have made the inputs of its own target.
-        now = next(each for each in stage.targets(self.record.stages) if each.name == target.name)
+        now = next(made for made in stage.targets(self.record.stages) if made.name == target.name)
         self.record = run_record.mark_done(
             self.folder,
             self.record,

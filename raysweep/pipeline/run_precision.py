@@ -69,20 +69,20 @@ def trained_precision(
     Raises:
         ConfigError: some were trained in fp32 and some in bf16.
     """
-    found: dict[str, list[str]] = {}
+    trained: dict[str, list[str]] = {}
     for name, trial in trials.items():
         if trial.settings.precision == "auto" and name not in apart_from:
             for precision in _recorded(folder.trial(name)):
-                found.setdefault(precision, []).append(name)
-    if len(found) > 1:
-        names = " and ".join(f"{', '.join(found[precision])} in {precision}" for precision in sorted(found))
-        again = " ".join(f"--force {name}" for name in min(found.values(), key=len))
+                trained.setdefault(precision, []).append(name)
+    if len(trained) > 1:
+        names = " and ".join(f"{', '.join(trained[precision])} in {precision}" for precision in sorted(trained))
+        again = " ".join(f"--force {name}" for name in min(trained.values(), key=len))
         raise ConfigError(
             f"training.precision: found auto, and this run trained {names}, on unlike devices, so their losses cannot "
             f"be compared; train again with {again}, in the precision of the others, or set training.precision to fp32 "
             "or bf16 and train all again with --force train"
         )
-    return cast("NumberType", next(iter(found))) if found else None
+    return cast("NumberType", next(iter(trained))) if trained else None
 
 
 def in_precision(trial: Trial, precision: NumberType | None) -> Trial:
@@ -97,13 +97,11 @@ def _recorded(trial: TrialFolder) -> set[str]:
     names = (trial.record.name, trial.result.name)
     results = [_read(path).get("result", {}) for name in names for path in trial.root.rglob(name)]
     states = [_read(path).get("state", {}) for path in trial.root.rglob(f"step-*/{CHECKPOINT_RECORD}")]
-    return {_precision_of(values) for values in (*results, *states)} & {"fp32", "bf16"}
-
-
-def _precision_of(values: Mapping[str, Any]) -> str:
     # Earlier versions recorded the device alone, and 'auto' was fp32 on every CPU.
-    precision = values.get("precision") or ("fp32" if values.get("device") == "cpu" else "")
-    return str(precision)
+    recorded = [
+        values.get("precision") or ("fp32" if values.get("device") == "cpu" else "") for values in (*results, *states)
+    ]
+    return {*map(str, recorded)} & {"fp32", "bf16"}
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -243,26 +243,20 @@ def describe_ledger(folder: RunFolder, trials: Mapping[str, Trial]) -> str:
     failures: Counter[str] = Counter()
     for entry in ledger["trials"].values():
         failures.update(entry["failures"])
-    tried = "".join(f"; {kind}: {count:,}" for kind, count in failures.items())
-    savings = describe_savings(folder, unit)
-    return f"{total / 3600:,.2f} {unit} hours: {parts}{tried}{savings}"
-
-
-def describe_savings(folder: RunFolder, unit: str) -> str:
-    """Describe what sequential seeds saved, from ledger.json; '' if nothing."""
-    saved = (read_json(folder.ledger) if folder.ledger.exists() else {}).get("saved")
-    if not saved:
-        return ""
-    return f"; {len(saved['trials'])} trainings not needed, {saved['seconds'] / 3600:,.2f} {unit} hours saved"
+    text = f"{total / 3600:,.2f} {unit} hours: {parts}"
+    text += "".join(f"; {kind}: {count:,}" for kind, count in failures.items())
+    if saved := (read_json(folder.ledger) if folder.ledger.exists() else {}).get("saved"):  # by sequential seeds
+        text += f"; {len(saved['trials'])} trainings not needed, {saved['seconds'] / 3600:,.2f} {unit} hours saved"
+    return text
 
 
 def _version_of(path: Path) -> tuple[int, ...]:
     """Return values that change whenever the file is replaced; () if there is no file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _last_steps(path: Path) -> list[dict[str, Any]]:

@@ -138,22 +138,21 @@ class TextScoring:
         """
         data = self.data.model_dump(mode="json", exclude={"path", "csv", "sample", "split", "near_duplicates"})
         trained = [model for model in self.models if model != START_MODEL]
+        start = {}
+        if START_MODEL in self.models:
+            # With the current digest of the run's tokenizer, which may have been made again.
+            record = read_run(self.run)
+            start = {START_MODEL: {**self.start, **tokenizer_made_from({} if record is None else record.stages)}}
         return {
             "texts": digest_files(self.files),
             "data": data,
             "rules": dict(self.rules),
-            "models": {model: read_model_digest(self.run.trial(model)) for model in trained}
-            | ({START_MODEL: self._start_identity()} if START_MODEL in self.models else {}),
+            "models": {model: read_model_digest(self.run.trial(model)) for model in trained} | start,
             "order": list(self.models),
             "tokens": self.with_tokens,
             "part": PART_TEXTS,
             "version": [CORPUS_VERSION, EXAMPLES_VERSION, SCORES_VERSION],
         }
-
-    def _start_identity(self) -> dict[str, Any]:
-        """Return the start's settings and the current digest of the run's tokenizer, which may have been made again."""
-        record = read_run(self.run)
-        return {**self.start, **tokenizer_made_from({} if record is None else record.stages)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,7 +214,10 @@ def score_corpus(
                 reader.stop()
     else:
         counts = TextCounts(**plan["counts"])
-    _tell_counts(scoring, counts, listener)
+    listener.say(f"score: {counts.texts:,} texts of {counts.rows:,} rows")
+    if counts.set_aside:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.set_aside.items())
+        listener.say(f"score: set aside {reasons}; see {scoring.shown(scoring.quarantine)}")
     _score_parts(scoring, counts.texts, identity["models"], executor, listener)
     return counts
 
@@ -230,12 +232,8 @@ def write_scores(
     """Merge the parts into the output, in the order of the texts.
 
     Args:
-        identity: the identity of the output.
-        is_stopped: called between two parts; True stops the merge.
+        is_stopped: called between two parts; True raises KeyboardInterrupt before an output is in place.
         predictor: adds the probability of each level; its models are among those that scored.
-
-    Raises:
-        KeyboardInterrupt: it was stopped; no output is in place.
     """
     from raysweep.config.loading import read_resolved_config
     from raysweep.inference.score_tables import score_table, token_scores_table
@@ -263,20 +261,13 @@ def _make_plan(scoring: TextScoring, mark: str, digest: str, reader: OwnProcess)
     size = sum(path.stat().st_size for path in scoring.files)
     killed = (
         f"{scoring.files[0]}: the process that read the corpus ({size / 1e6:,.0f} MB) was killed, most likely for its "
+        "memory; use a machine with more, or split the corpus and score the parts one by one"
     )
-    killed += "memory; use a machine with more, or split the corpus and score the parts one by one"
     counts = write_texts(scoring) if size <= _READ_HERE_BYTES else reader.run(write_texts, scoring, if_killed=killed)
     if digest_files(scoring.files) != digest:  # otherwise a changed corpus's texts would be kept under the old digest
         raise InputError(f"{scoring.files[0]}: changed while it was read; the same command reads it again")
     write_sealed(scoring.plan, {"fingerprint": mark, "counts": asdict(counts)})
     return counts
-
-
-def _tell_counts(scoring: TextScoring, counts: TextCounts, listener: Listener) -> None:
-    listener.say(f"score: {counts.texts:,} texts of {counts.rows:,} rows")
-    if counts.set_aside:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.set_aside.items())
-        listener.say(f"score: set aside {reasons}; see {scoring.shown(scoring.quarantine)}")
 
 
 def write_texts(scoring: TextScoring) -> TextCounts:

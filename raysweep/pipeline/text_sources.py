@@ -126,8 +126,8 @@ def feature_rows(source: TextSource, documents: pa.Table, scores: Mapping[str, p
     columns = {"infill_tokens": answers[first]["tokens"].astype("int64")}
     for model, of_model in scores.items():
         assert len(of_model) == documents.num_rows, f"{source.name}: {model} has a score for each document, by position"
-        whole, infill = loss_columns(model)
-        columns |= {whole: of_model["nats"], infill: answers[model]["nats"]}
+        text_column, infill_column = loss_columns(model)
+        columns |= {text_column: of_model["nats"], infill_column: answers[model]["nats"]}
     return pd.concat([facts, pd.DataFrame(columns)], axis=1)
 
 

@@ -44,9 +44,9 @@ def thin_level_problems(config: Config, thin: list[str], counts: Counts) -> list
     """Describe each thin level in a line, and the alternatives in a last line."""
     lines = []
     for level in thin:
-        found = counts.get(level, {})
-        splits = ", ".join(f"{split} {found.get(split, 0):,}" for split in SPLITS)
-        total = sum(found.values())
+        documents = counts.get(level, {})
+        splits = ", ".join(f"{split} {documents.get(split, 0):,}" for split in SPLITS)
+        total = sum(documents.values())
         lines.append(
             f"level {level}: {total:,} texts" + (f" ({splits})" if total else "") + "; train and valid need one each"
         )
