@@ -54,15 +54,15 @@ def predict_within(
     Args:
         reads_texts: include classifiers that read the texts themselves.
     """
-    found: dict[str, Floats] = {}
+    probabilities: dict[str, Floats] = {}
     with _one_thread():
         for candidate in _chosen(models, seed, reads_texts=reads_texts):
-            found[candidate.name] = np.zeros((len(corpus.levels), levels))
+            probabilities[candidate.name] = np.zeros((len(corpus.levels), levels))
             for fold in np.unique(fold_D):
                 fit, test = np.flatnonzero(fold_D != fold), np.flatnonzero(fold_D == fold)
                 fitted = _fit(candidate, corpus.take(fit))
-                found[candidate.name][test] = _predict(candidate, fitted, corpus.take(test), levels)
-    return found
+                probabilities[candidate.name][test] = _predict(candidate, fitted, corpus.take(test), levels)
+    return probabilities
 
 
 def predict_across(
@@ -75,13 +75,13 @@ def predict_across(
     reads_texts: bool = True,
 ) -> list[dict[str, Floats]]:
     """Fit on the first corpus, and return the probabilities (D, K) by classifier for each of the other corpora."""
-    found: list[dict[str, Floats]] = [{} for _ in others]
+    probabilities: list[dict[str, Floats]] = [{} for _ in others]
     with _one_thread():
         for candidate in _chosen(models, seed, reads_texts=reads_texts):
             fitted = _fit(candidate, first)
-            for other, of_other in zip(others, found, strict=True):
+            for other, of_other in zip(others, probabilities, strict=True):
                 of_other[candidate.name] = _predict(candidate, fitted, other, levels)
-    return found
+    return probabilities
 
 
 def fit_logistic(corpus: ScoredTexts, models: Sequence[str]) -> Any:

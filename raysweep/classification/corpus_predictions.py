@@ -58,12 +58,12 @@ def classify_corpora(
     others = [scored_rows(features.iloc[rows], levels, written[rows].tolist()) for rows in places.values()]
     predicted: list[Predicted] = []
     sentences: list[str] = []
-    for (name, rows), found in zip(
+    for (name, rows), probabilities in zip(
         places.items(), predict_across(first, others, len(levels), models, seed), strict=True
     ):
         fold_D: Ints = np.full(len(rows), NO_FOLD, dtype=np.int64)
         predicted.append(
-            Predicted(corpus=name, way=ZERO_SHOT, rows=features.iloc[rows], fold_D=fold_D, probabilities=found)
+            Predicted(corpus=name, way=ZERO_SHOT, rows=features.iloc[rows], fold_D=fold_D, probabilities=probabilities)
         )
         sentences += _describe(predicted[-1], levels)
     for (name, rows), other in zip(places.items(), others, strict=True):
@@ -72,9 +72,9 @@ def classify_corpora(
         except InputError as error:
             sentences.append(f"note: {name}: is not divided into folds ({error})")
             continue
-        found = predict_within(other, fold_D, len(levels), models, seed)
+        probabilities = predict_within(other, fold_D, len(levels), models, seed)
         predicted.append(
-            Predicted(corpus=name, way=WITHIN, rows=features.iloc[rows], fold_D=fold_D, probabilities=found)
+            Predicted(corpus=name, way=WITHIN, rows=features.iloc[rows], fold_D=fold_D, probabilities=probabilities)
         )
         sentences += _describe(predicted[-1], levels)
     return ClassifiedCorpora(predicted=tuple(predicted), fitted=fit_logistic(first, models), sentences=tuple(sentences))
@@ -84,8 +84,8 @@ def _describe(predicted: Predicted, levels: Sequence[str]) -> Iterator[str]:
     """Describe how often the logistic regression and the best baseline are right."""
     truth_D = scored_rows(predicted.rows, levels).levels
     right = {
-        name: float(metrics_of(confusion_of(truth_D, found.argmax(axis=1), len(levels)))["accuracy"])
-        for name, found in predicted.probabilities.items()
+        name: float(metrics_of(confusion_of(truth_D, probabilities_DK.argmax(axis=1), len(levels)))["accuracy"])
+        for name, probabilities_DK in predicted.probabilities.items()
         if name == LOGISTIC or name in BASELINES
     }
     best = max((name for name in right if name != LOGISTIC), key=right.__getitem__)

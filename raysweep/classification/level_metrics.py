@@ -88,12 +88,12 @@ def metrics_of(confusion_RKK: Floats | Ints) -> dict[str, Floats]:
     distance_KK = np.abs(np.arange(size)[:, None] - np.arange(size))
     total = counts.sum(axis=(-2, -1))
     right = np.diagonal(counts, axis1=-2, axis2=-1)
-    true, found = counts.sum(axis=-1), counts.sum(axis=-2)
-    is_used = (true + found) > 0
+    true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    is_used = (true + predicted) > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = np.where(is_used, 2 * right / (true + found), 0.0)
+        f1 = np.where(is_used, 2 * right / (true + predicted), 0.0)
         squares = distance_KK**2
-        expected = (true[..., :, None] * found[..., None, :] * squares).sum(axis=(-2, -1)) / total
+        expected = (true[..., :, None] * predicted[..., None, :] * squares).sum(axis=(-2, -1)) / total
         observed = (counts * squares).sum(axis=(-2, -1))
         return {
             "accuracy": right.sum(axis=-1) / total,

@@ -32,8 +32,8 @@ def save_classifier(path: Path, fitted: Any, *, levels: tuple[str, ...], models:
     """
     values = {"levels": list(levels), "models": dict(models), "perplexities": _PERPLEXITIES, "pipeline": fitted}
     dumped = skops.io.dumps(values)
-    with atomic_file(path) as beside:
-        beside.write_bytes(_without_addresses(dumped))
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(_without_addresses(dumped))
 
 
 def load_classifier(path: Path, *, fix: str) -> tuple[Any, tuple[str, ...], dict[str, str]]:

@@ -30,7 +30,7 @@ from raysweep.storage.printable import say_json
 
 def examine(settings: Settings, *, as_json: bool = False) -> bool:
     """Print every finding; return whether a run can be expected to work."""
-    found = []
+    findings = []
     console = PrintableConsole(highlight=False)
     is_fine = True
     for subject, check in CHECKS.items():
@@ -41,12 +41,12 @@ def examine(settings: Settings, *, as_json: bool = False) -> bool:
             # Not swallowed: whatever error a check ends in is the finding that the user asked for.
             finding = str(error) if isinstance(error, RaysweepError) else f"{type(error).__name__}: {error}"
             mark, is_fine = Text("✘ ", style="bold red"), False
-        found.append({"check": subject, "ok": mark.plain == "✔ ", "finding": finding})
+        findings.append({"check": subject, "ok": mark.plain == "✔ ", "finding": finding})
         if as_json:
             continue
         console.print(mark.append(f"{subject:<12}", style="bold").append(finding, style="default"))
     if as_json:
-        say_json({"ok": is_fine, "checks": found})
+        say_json({"ok": is_fine, "checks": findings})
     return is_fine
 
 

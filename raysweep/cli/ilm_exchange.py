@@ -69,7 +69,7 @@ def import_texts(source: Path, level: str, out: Path) -> None:
             raise InputError(f"{source}: cannot be read ({error}); must be a UTF-8 text file") from error
     else:
         texts = [document.text for document in read_examples(source)]
-    with atomic_file(out) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with atomic_file(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["writing_id", "l1", "cefr_level", "text"])
         writer.writerows((f"{source.stem}-{number:07d}", "unknown", level, text) for number, text in enumerate(texts))

@@ -82,19 +82,19 @@ def fill_csv(
     meter = _likeness_meter(chosen, classifier) if measures_likeness else None
     with (
         _open_rows(source, [column, *([reference] if reference else [])]) as (header, rows),
-        atomic_file(out) as beside,
+        atomic_file(out) as temporary,
     ):
         models = chosen.load()
-        with beside.open("w", newline="", encoding="utf-8") as file:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*header, *ADDED], lineterminator="\n")
             writer.writeheader()
             filler = _CsvFiller(models, column, reference, options, meter)
-            began = told = unix_seconds()
+            began = reported = unix_seconds()
             while batch := list(islice(rows, max(1, _ROWS // options["samples"]))):
                 writer.writerows(filler.fill(batch))
-                if unix_seconds() - told > _TELL_EVERY_S:
-                    told = unix_seconds()
-                    say(f"{filler.texts:,} texts, {filler.texts / (told - began):,.1f} texts/s", to_stderr=True)
+                if unix_seconds() - reported > _TELL_EVERY_S:
+                    reported = unix_seconds()
+                    say(f"{filler.texts:,} texts, {filler.texts / (reported - began):,.1f} texts/s", to_stderr=True)
     metrics = filler.metrics(chosen.language, chosen.levels)
     if as_json:
         of_classifier = {} if meter is None else {"classifier": meter.name, "compared_with": meter.compared_with}

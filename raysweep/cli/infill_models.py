@@ -92,10 +92,12 @@ def _models_of(run: RunFolder, model: str | None, *, all_levels: bool) -> Chosen
         names = [model] if model in done else []
     if not names:
         trained = ", ".join(done) or f"none yet; do {run_command(run)} first"
-        found = "no level has a model of its own" if all_levels else f"found '{model or '':.80}'"
+        problem = "no level has a model of its own" if all_levels else f"found '{model or '':.80}'"
         if model is None and not all_levels:
-            found = "give one, or --all-levels"
-        raise InputError(f"--{'all-levels' if all_levels else 'model'}: {found}; trained in '{run.name}' are {trained}")
+            problem = "give one, or --all-levels"
+        raise InputError(
+            f"--{'all-levels' if all_levels else 'model'}: {problem}; trained in '{run.name}' are {trained}"
+        )
     for name in names:
         read_model_digest(run.trial(name))  # refuses what is damaged
     shown = dict(zip(names if all_levels else [""], names, strict=True))

@@ -28,8 +28,8 @@ def fill_texts(chosen: ChosenModels, text: str | None, *, as_json: bool = False,
         raise ConfigError("--json: needs a text; give it after the options, or leave --json out to be asked for texts")
     models = chosen.load()
     if text is not None and as_json:
-        told = {name: _as_json(fillings) for name, fillings in _fill(models, text, options).items()}
-        say_json(told.get("", told))
+        answers = {name: _as_json(fillings) for name, fillings in _fill(models, text, options).items()}
+        say_json(answers.get("", answers))
         return
     console = PrintableConsole(highlight=False)
     if text is not None:

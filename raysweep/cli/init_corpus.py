@@ -183,21 +183,21 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _ask_order(survey: Survey, *, is_agreed: bool) -> tuple[str, ...]:
-    found = ", ".join(survey.levels)
+    levels = ", ".join(survey.levels)
     if is_agreed:
-        say(f"the order of the levels is not known; taken, lowest first: {found}")
+        say(f"the order of the levels is not known; taken, lowest first: {levels}")
         return survey.levels
     if not _is_asked():
         raise ConfigError(
-            f"the order of the levels is not known ({found}?). Confirm it with --yes, or say it: "
-            f"--set 'data.levels=[{found}]'"
+            f"the order of the levels is not known ({levels}?). Confirm it with --yes, or say it: "
+            f"--set 'data.levels=[{levels}]'"
         )
     while True:
-        answer = typer.prompt("Levels, lowest first", default=found)
+        answer = typer.prompt("Levels, lowest first", default=levels)
         order = tuple(part.strip() for part in answer.split(",") if part.strip())
         if sorted(order) == sorted(survey.levels):
             return order
-        say(f"must name each of {found} once")
+        say(f"must name each of {levels} once")
 
 
 def _is_asked() -> bool:

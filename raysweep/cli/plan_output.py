@@ -185,7 +185,7 @@ def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[st
     return makespan_json(forecast_run(settings.config, todo, settings.folder, gpus=gpus))
 
 
-def _trial_table(trials: Mapping[str, Trial], states: Mapping[str, str], seen: RunForecast) -> Table:
+def _trial_table(trials: Mapping[str, Trial], states: Mapping[str, str], everything: RunForecast) -> Table:
     table = plain_table()
     table.add_column("trial", no_wrap=True)
     for header in ("documents", "examples", "steps", "time", "GPU-hours", "disk"):
@@ -194,17 +194,17 @@ def _trial_table(trials: Mapping[str, Trial], states: Mapping[str, str], seen: R
     rows = rows_of(trials)
     for row, branch in _branches(rows, trials):
         # All shown values but the state are the same for the seeds of an entry.
-        names, each = rows[row], seen.trials[rows[row][0]]
-        gpu_hours = each.gpu_hours * len(names)
-        samples = f" ×{each.samples}" if each.samples > 1 else ""
+        names, forecast = rows[row], everything.trials[rows[row][0]]
+        gpu_hours = forecast.gpu_hours * len(names)
+        samples = f" ×{forecast.samples}" if forecast.samples > 1 else ""
         table.add_row(
             Text(branch, style="dim").append(label_of(row, names) + samples, style="none"),
-            "?" if each.documents is None else f"{each.documents:,}",
-            f"{each.examples:,}",
-            f"{each.steps:,}",
-            duration(each.expected_s * len(names)),
+            "?" if forecast.documents is None else f"{forecast.documents:,}",
+            f"{forecast.examples:,}",
+            f"{forecast.steps:,}",
+            duration(forecast.expected_s * len(names)),
             f"{gpu_hours:,.2f}" if gpu_hours else "-",
-            size(each.disk_bytes * len(names)),
+            size(forecast.disk_bytes * len(names)),
             count_words(states[name] for name in names),
         )
     return table
@@ -238,14 +238,15 @@ def _searched_steps_lines(trials: Mapping[str, Trial]) -> list[str]:
 
 def _reason_lines(outlook: Outlook, trials: Mapping[str, Trial]) -> list[str]:
     """Say why each trial will be trained: one line per trial, or per reason shared by an entry's seeds."""
-    told: dict[tuple[str, str], list[str]] = {}
+    names_of: dict[tuple[str, str], list[str]] = {}
     for row, names in rows_of(trials).items():
         for name in names:
             if name in outlook.reasons:
-                told.setdefault((row, outlook.reasons[name]), []).append(name)
+                names_of.setdefault((row, outlook.reasons[name]), []).append(name)
     others = [f"{name}: {reason}" for name, reason in outlook.reasons.items() if name not in trials]
     lines = [
-        f"{names[0] if len(names) == 1 else label_of(row, names)}: {reason}" for (row, reason), names in told.items()
+        f"{names[0] if len(names) == 1 else label_of(row, names)}: {reason}"
+        for (row, reason), names in names_of.items()
     ]
     return [*others, *lines]
 
@@ -268,12 +269,12 @@ def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str, Trial]) -> list[str]:
-    steps = sum(each.steps for each in everything.trials.values())
+    steps = sum(trial.steps for trial in everything.trials.values())
     lines = [f"{steps:,} steps in all; {len(todo)} of {len(everything.trials)} trials are to be trained"]
     if plan_of_seeds := _say_sequential(everything.config, list(everything.trials)):
         lines.append(plan_of_seeds)
     plan = plan_of(here)
-    disk = sum(each.disk_bytes for each in everything.trials.values())
+    disk = sum(trial.disk_bytes for trial in everything.trials.values())
     hours = f"{plan['gpu_hours']:,.2f} GPU-hours, " if plan["gpu_hours"] else ""
     cost = f", {amount(plan['cost'])} for what the trainings take" if plan["cost"] else ""
     lines.append(f"{hours}{size(disk)} of models{cost}")

@@ -105,8 +105,8 @@ def print_status(settings: Settings, *, watch: bool, as_json: bool = False) -> N
     if as_json:
         process, ledger = describe_process(settings.folder, trials), describe_ledger(settings.folder, trials)
         rows = [asdict(row) for row in reader.read()]
-        told = describe_classification(settings.folder, settings.config)
-        more = {"corpora": corpora, **({"classification": told} if told else {})}
+        classification = describe_classification(settings.folder, settings.config)
+        more = {"corpora": corpora, **({"classification": classification} if classification else {})}
         say_json({"run": settings.folder.name, "process": process, "ledger": ledger, **more, "trials": rows})
         return
     console = PrintableConsole()
@@ -150,11 +150,11 @@ def entry_table(rows: list[TrialStatus], trials: Mapping[str, Trial]) -> Group:
             f"{sum(losses) / len(losses):.3f}" if losses else "",
             duration(busy_s) if busy_s else "",
         )
-    told = [row for row in rows if row.reason]
-    more = (
-        [f"… {len(told) - MOST_ROWS:,} more have a reason; --json lists every trial"] if len(told) > MOST_ROWS else []
-    )
-    return Group(table, *map(_reason, told[:MOST_ROWS]), *(Text(line, style="dim") for line in more))
+    explained = [row for row in rows if row.reason]
+    lines = [_reason(row) for row in explained[:MOST_ROWS]]
+    if (more := len(explained) - MOST_ROWS) > 0:
+        lines.append(Text(f"… {more:,} more have a reason; --json lists every trial", style="dim"))
+    return Group(table, *lines)
 
 
 def _reason(row: TrialStatus) -> Text:

@@ -120,11 +120,11 @@ def serve_models(
             ) as state:
                 place = "" if session.local else " on the cluster's head"
                 say(f"open {shown_address(host, port, token)}{place}   (Ctrl-C ends it)")
-                told = ""
+                reported = ""
                 while True:
-                    if (now := state()) != told:
+                    if (now := state()) != reported:
                         say(f"ray serve: {now}")
-                    told = now
+                    reported = now
                     time.sleep(_LOOK_S)
     except KeyboardInterrupt:  # the usual end of a server
         say("ended")

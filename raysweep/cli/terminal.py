@@ -88,12 +88,12 @@ def _tells_cursor(keyboard: int, screen: int) -> bool:
 
 def duration(seconds: float) -> str:
     """Format as `42 s`, `3 min 05 s` or `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
+    return f"{rounded // 3600:,} h {rounded % 3600 // 60:02d} min"
 
 
 def size(count: float) -> str:

@@ -73,14 +73,14 @@ class AwsAccount:
 
         s3 = self.client("s3", self.region)
         try:
-            found = s3.head_bucket(Bucket=bucket)
+            existing = s3.head_bucket(Bucket=bucket)
         except ClientError as error:
             code = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if code != _MISSING:
                 why = {_FORBIDDEN: "is another account's, or closed to you", _MOVED: "lies in another region"}
                 raise ResourceError(f"bucket {bucket}: {why.get(code, f'answer {code}')}; take another name") from error
         else:
-            where = found.get("BucketRegion", self.region)
+            where = existing.get("BucketRegion", self.region)
             if where != self.region:
                 raise ResourceError(
                     f"bucket {bucket}: lies in {where}, the cluster in {self.region}; every byte between them "
@@ -217,8 +217,8 @@ def _openings(rules: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for rule in rules:
         what = {name: rule[name] for name in ("IpProtocol", "FromPort", "ToPort") if name in rule}
         for kind, key in {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}.items():
-            for each in rule.get(kind, []):
-                yield {**what, kind: [{key: each[key]}]}
+            for network in rule.get(kind, []):
+                yield {**what, kind: [{key: network[key]}]}
 
 
 def _parse_network(text: str) -> str:

@@ -122,8 +122,8 @@ class ClusterFile:
     def _check_images(self) -> str:
         named = {node["node_config"].get("ImageId", "") for node in self._nodes.values()}
         wanted = {self._resolve_image(image) for image in named}
-        found = self.client("ec2", self._region).describe_images(ImageIds=sorted(wanted))["Images"]
-        missing = wanted - {image["ImageId"] for image in found if image["State"] == "available"}
+        images = self.client("ec2", self._region).describe_images(ImageIds=sorted(wanted))["Images"]
+        missing = wanted - {image["ImageId"] for image in images if image["State"] == "available"}
         if missing:
             raise ResourceError(f"{', '.join(sorted(missing))}: {self._region} has no such image")
         return ", ".join(sorted(wanted))
@@ -152,7 +152,9 @@ class ClusterFile:
             raise ResourceError(f"there is no security group {name}, so Ray opens ssh to the world; {_PREPARE}")
         rules = [rule for group in groups for rule in group["IpPermissions"]]
         kinds = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6"}
-        networks = sorted({one[key] for rule in rules for kind, key in kinds.items() for one in rule.get(kind, [])})
+        networks = sorted(
+            {network[key] for rule in rules for kind, key in kinds.items() for network in rule.get(kind, [])}
+        )
         if not {"0.0.0.0/0", "::/0"}.isdisjoint(networks):
             raise ResourceError(f"{name} is open to the world; `raysweep cluster prepare` lets in this machine alone")
         return f"{name} lets in {', '.join(networks) or 'nobody'}"
@@ -161,15 +163,15 @@ class ClusterFile:
         from botocore.exceptions import ClientError
 
         try:
-            found = self.client("s3", self._region).head_bucket(Bucket=self.bucket)
+            bucket = self.client("s3", self._region).head_bucket(Bucket=self.bucket)
         except ClientError as error:
             raise ResourceError(f"{self.bucket}: {error}; {_PREPARE}, if the name is free") from error
-        if (where := found.get("BucketRegion", self._region)) != self._region:
+        if (where := bucket.get("BucketRegion", self._region)) != self._region:
             raise ResourceError(f"{self.bucket} lies in {where}, the cluster in {self._region}")
         return f"{self.bucket}, in {where}"
 
     def _check_quota(self) -> str:
-        told = []
+        lines = []
         for name, node in self._nodes.items():
             if not node["resources"].get("GPU"):
                 continue
@@ -183,8 +185,8 @@ class ClusterFile:
                     f"{name}: {node['max_workers']} workers take {needs} vCPUs, the account has {most:g} of {code}; "
                     f"ask AWS for more, or set max_workers: {int(most // node['resources']['CPU'])}"
                 )
-            told.append(f"{name}: {needs} of {most:g} vCPUs")
-        return "; ".join(told)
+            lines.append(f"{name}: {needs} of {most:g} vCPUs")
+        return "; ".join(lines)
 
 
 def _ec2_problems(node: Mapping[str, Any]) -> Iterator[str]:

@@ -65,8 +65,8 @@ class NodeCheck:
 
     def _find_folder_problem(self, note: Path) -> str:
         try:
-            found = note.read_text(encoding="utf-8")
-            if found != self.nonce:
+            text = note.read_text(encoding="utf-8")
+            if text != self.nonce:
                 return f"{note} is another file here; {_STORAGE_FIX}"
             write_text(answer_to(note, socket.gethostname()), self.nonce)
         except FileNotFoundError:

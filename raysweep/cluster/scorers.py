@@ -199,8 +199,8 @@ class Scorers:
         if not getattr(lost, "preempted", False):
             losses[work] += 1
         if losses[work] > self._session.resources.max_failures:
-            told = problem.format(times=losses[work], reason=first_line(str(lost)))
-            raise TrainingError(f"{work}: {told}") from lost
+            message = problem.format(times=losses[work], reason=first_line(str(lost)))
+            raise TrainingError(f"{work}: {message}") from lost
         # The actor may only be unreachable; whatever it still writes equals what its replacement writes.
         ray.kill(scorer)
         self._scorers.remove(scorer)

@@ -123,24 +123,24 @@ def _start(app: Any, host: str, port: int, proxy: str | None = None) -> None:
         serve.run(app, name=APP, route_prefix="/")
     except (RayError, RuntimeError) as error:
         app_now = serve.status().applications.get(APP)
-        told = [] if app_now is None else [each.message for each in app_now.deployments.values()]
-        raise TrainingError(f"the app cannot be served: {last_line((told or [str(error)])[0])}") from error
+        messages = [] if app_now is None else [deployment.message for deployment in app_now.deployments.values()]
+        raise TrainingError(f"the app cannot be served: {last_line((messages or [str(error)])[0])}") from error
 
 
 def _tell_state(replicas: int) -> str:
     """Return the app's state in Ray Serve's words; with the reason if fewer than `replicas` replicas answer."""
-    found = serve.status().applications.get(APP)
-    if found is None:
+    app = serve.status().applications.get(APP)
+    if app is None:
         raise ResourceError(
             f"Ray Serve's app '{APP}' was ended by someone else (`serve shutdown`, or another program on this "
             "cluster); give the same command to serve again"
         )
-    deployments = found.deployments.values()
-    running = sum(each.replica_states.get("RUNNING", 0) for each in deployments)  # type: ignore[call-overload]
+    deployments = app.deployments.values()
+    running = sum(deployment.replica_states.get("RUNNING", 0) for deployment in deployments)  # type: ignore[call-overload]
     fewer = f", {running} of {replicas} replicas answer" if running < replicas else ""
-    messages = [each.message for each in deployments if each.message]
-    reason = f": {last_line(messages[0])}" if messages and found.status.value in _FAILED else ""
-    return f"{found.status.value}{fewer}{reason}"
+    messages = [deployment.message for deployment in deployments if deployment.message]
+    reason = f": {last_line(messages[0])}" if messages and app.status.value in _FAILED else ""
+    return f"{app.status.value}{fewer}{reason}"
 
 
 def _stop(session: Session) -> None:

@@ -36,7 +36,7 @@ def watch_spot_notices(
         drain: called with the seconds that are left; if it raises, the error is reported and it is called again.
         say: writes a line to the log.
     """
-    said = ""
+    reported = ""
     while True:
         try:
             left_s = read_notice(metadata)
@@ -48,9 +48,9 @@ def watch_spot_notices(
         except Exception as error:
             # The watcher must survive any error: the notice may come at any time.
             problem = f"{type(error).__name__}: {error}; asked again every {POLL_S:.0f} s"
-        if problem and problem != said:
+        if problem and problem != reported:
             say(problem)
-        said = problem
+        reported = problem
         wait(POLL_S)
 
 

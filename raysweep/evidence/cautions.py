@@ -47,8 +47,8 @@ def find_cautions(
                 text=f"the last step was the best in {last} of {known} trainings, so these models may need more steps",
             )
         )
-    if said := _unequal(steps):
-        cautions.append(Caution(code="unequal_steps", text=said))
+    if text := _unequal(steps):
+        cautions.append(Caution(code="unequal_steps", text=text))
     if not has_controls:
         cautions.append(
             Caution(

@@ -30,8 +30,8 @@ def describe_classification(folder: RunFolder, config: Config) -> Classification
     shares = fitted["level"].value_counts(normalize=True)
     try:
         corpora = [
-            _describe(each, config, set(fitted["level"]))
-            for each in read_predictions(features, predictions, config.data.levels)
+            _describe(predicted, config, set(fitted["level"]))
+            for predicted in read_predictions(features, predictions, config.data.levels)
         ]
     except ValueError as error:
         raise InputError(f"{ClassificationFolder.of(folder).predictions}: {error}") from error

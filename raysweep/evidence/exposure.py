@@ -20,7 +20,7 @@ def describe_exposure(
     exposures = []
     for row in rows:
         models = [trials[model] for model in row.models if model in trials]
-        seen = [found for model in models if (found := _seen(model, trials, records)) is not None]
+        seen = [counts for model in models if (counts := _seen(model, trials, records)) is not None]
         if not models or len(seen) < len(models):
             continue
         for level, perplexity in row.cells.items():

@@ -179,7 +179,9 @@ def guard_findings(
             return False
         if finding.scope != OVERALL:
             return bool(finding.note) and finding.note == lacks[finding.scope]
-        return all(is_too_few(one) for one in findings if one.hypothesis == finding.hypothesis and one is not finding)
+        return all(
+            is_too_few(other) for other in findings if other.hypothesis == finding.hypothesis and other is not finding
+        )
 
     return tuple(
         _guard(finding, by_code[finding.hypothesis], leaks, controls, target, too_few=is_too_few(finding))
@@ -242,7 +244,7 @@ def guard_answer(
     overall = next((finding for finding in findings if finding.hypothesis == "H1" and finding.scope == OVERALL), None)
     if supports_own_models(advice) and overall is not None and overall.explained_by:
         headline = f"A model per level gains, but not because of the level: {EXPLAINED_BY[overall.explained_by[0]]}."
-    warnings += [said for kind in CONTROL_KINDS if (said := _control_said(kind, controls))]
+    warnings += [sentence for kind in CONTROL_KINDS if (sentence := _control_said(kind, controls))]
     if leaks.is_refused:
         headline = f"No verdict: {leaks_said(leaks)}."
         warnings.insert(0, "Verdicts on a leaky split are refused. --allow-leaks gives them, marked as such.")
@@ -258,8 +260,8 @@ def leaks_said(leaks: Leaks) -> str:
         return "documents of the test split are known to another split"
     kinds = [f"{words}: {count:,}" for kind, words in LEAK_WORDS.items() if (count := leaks.by_kind.get(kind))]
     verb = "is" if leaks.leaky_documents == 1 else "are"
-    said = f"{leaks.leaky_documents:,} of {leaks.test_documents:,} test documents {verb} known to train or valid"
-    return f"{said} ({', '.join(kinds)})" if kinds else said
+    sentence = f"{leaks.leaky_documents:,} of {leaks.test_documents:,} test documents {verb} known to train or valid"
+    return f"{sentence} ({', '.join(kinds)})" if kinds else sentence
 
 
 def _control_said(kind: str, controls: Sequence[ControlFinding]) -> str:
@@ -283,7 +285,7 @@ def _control_said(kind: str, controls: Sequence[ControlFinding]) -> str:
 
 def _share_said(kind: str, controls: Sequence[ControlFinding]) -> str:
     """State the share of the overall gain that the control explains, with its interval."""
-    overall = next((one for one in controls if (one.kind, one.scope) == (kind, OVERALL)), None)
+    overall = next((control for control in controls if (control.kind, control.scope) == (kind, OVERALL)), None)
     if overall is None or overall.explained_share is None or overall.share_low is None:
         return ""
     limits = f"{formats.share(overall.share_low)} to {formats.share(overall.share_high)}"
@@ -293,5 +295,5 @@ def _share_said(kind: str, controls: Sequence[ControlFinding]) -> str:
 
 def _scopes_said(scopes: Sequence[str]) -> str:
     levels = [scope for scope in scopes if scope != OVERALL]
-    said = ["overall"] * (OVERALL in scopes) + ([f"on {', '.join(levels)}"] if levels else [])
-    return " and ".join(said)
+    words = ["overall"] * (OVERALL in scopes) + ([f"on {', '.join(levels)}"] if levels else [])
+    return " and ".join(words)

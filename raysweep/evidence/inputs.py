@@ -66,7 +66,7 @@ def list_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[
 @contextmanager
 def digesting_tables(folder: RunFolder, corpora: Collection[str] = ()) -> Iterator[Future[dict[str, str]]]:
     """Digest the tables in a thread during the block, mostly without holding Python's lock."""
-    tables = {name: one.path for name, one in _find(folder, (), corpora).items() if one.path.suffix == _TABLE}
+    tables = {name: source.path for name, source in _find(folder, (), corpora).items() if source.path.suffix == _TABLE}
     with ThreadPoolExecutor(1, thread_name_prefix="digests") as pool:
         yield pool.submit(lambda: {name: _table_digest(path) for name, path in tables.items()})
 
@@ -109,8 +109,8 @@ def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder, c
         path.parent.mkdir(parents=True, exist_ok=True)
         content = _content(found, folder)
         if isinstance(content, pa.Table):
-            with atomic_file(path) as beside:
-                pq.write_table(content, beside, compression="zstd")
+            with atomic_file(path) as temporary:
+                pq.write_table(content, temporary, compression="zstd")
         elif isinstance(content, Path):
             path.write_bytes(content.read_bytes())
         elif isinstance(content, str):
@@ -140,10 +140,10 @@ def _find(folder: RunFolder, trials: Collection[str], corpora: Collection[str]) 
         *_candidates(folder, trials),
         *(_Input(path) for name in corpora for path in _of_further(folder, name)),
     )
-    found = (one for one in candidates if one.sizes or os.path.exists(one.path))  # noqa: PTH110 - of thousands of files
+    existing = (source for source in candidates if source.sizes or os.path.exists(source.path))  # noqa: PTH110 - of thousands of files
     # `relative_to` would take as long as everything else.
     start = len((folder.root / "x").as_posix()) - 1
-    return dict(sorted((one.path.as_posix()[start:], one) for one in found))
+    return dict(sorted((source.path.as_posix()[start:], source) for source in existing))
 
 
 def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[_Input]:
@@ -304,9 +304,9 @@ def _encode(column: pa.ChunkedArray) -> pa.DictionaryArray:
         encoded = column.unify_dictionaries().combine_chunks()
         if _is_in_order(encoded):
             return encoded
-        met = pc.unique(encoded.indices).drop_null()
-        codes = pc.index_in(encoded.indices, met)
-        return pa.DictionaryArray.from_arrays(codes, encoded.dictionary.cast(pa.string()).take(met))
+        used = pc.unique(encoded.indices).drop_null()
+        codes = pc.index_in(encoded.indices, used)
+        return pa.DictionaryArray.from_arrays(codes, encoded.dictionary.cast(pa.string()).take(used))
     plain = column.cast(pa.string()).combine_chunks()
     if isinstance(plain, pa.ChunkedArray):
         plain = pa.concat_arrays(plain.chunks) if plain.num_chunks else pa.array([], pa.string())
@@ -319,9 +319,9 @@ def _is_in_order(encoded: pa.DictionaryArray) -> bool:
         return False
     codes, highest = as_array(encoded.indices), -1
     for first in range(0, len(codes), _ROWS_PER_BLOCK):
-        these = codes[first : first + _ROWS_PER_BLOCK]
-        highest_C = np.maximum(np.maximum.accumulate(these), highest)
-        if these[0] > highest + 1 or (these[1:] > highest_C[:-1] + 1).any():
+        block = codes[first : first + _ROWS_PER_BLOCK]
+        highest_C = np.maximum(np.maximum.accumulate(block), highest)
+        if block[0] > highest + 1 or (block[1:] > highest_C[:-1] + 1).any():
             return False
         highest = highest_C[-1]
     return bool(highest == len(encoded.dictionary) - 1)

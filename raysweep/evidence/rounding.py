@@ -75,13 +75,13 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return _round(value)
     if isinstance(value, list):
-        return [one if type(one) in _UNROUNDED_TYPES else _rounded(one) for one in value]
+        return [item if type(item) in _UNROUNDED_TYPES else _rounded(item) for item in value]
     if isinstance(value, dict):
         names = _sorted_names(tuple(value))
         return {
-            name: one
-            if (kind := type(one := value[name])) in _UNROUNDED_TYPES
-            else (_round if kind is float else _rounded)(one)
+            name: item
+            if (kind := type(item := value[name])) in _UNROUNDED_TYPES
+            else (_round if kind is float else _rounded)(item)
             for name in names
         }
     return value

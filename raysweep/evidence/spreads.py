@@ -49,7 +49,7 @@ def describe_spreads(roles: RoleModels, resamples: Resamples, levels: Sequence[s
 
 def _between(components: Sequence[SeedVariance]) -> float:
     """Return an upper limit of the variance between trainings, since a low estimate from few would mislead a plan."""
-    return sum(one.variance * one.count * one.freedom / float(chdtri(one.freedom, SURE)) for one in components)
+    return sum(part.variance * part.count * part.freedom / float(chdtri(part.freedom, SURE)) for part in components)
 
 
 def _variances(resamples: Resamples, parts: Sequence[Part], measured: Measured) -> tuple[float, float, float | None]:

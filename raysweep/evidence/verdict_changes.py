@@ -104,16 +104,16 @@ def _sentence(rows: Sequence[SensitivityVariation], seeds: int) -> str:
         if seeds == 1:
             return f"The recommendation holds in all {tried}.{untried}"
         return f"Nothing tried would change the recommendation: it holds in all {tried}."
-    said = [f"holds in {len(rows) - len(changes) - len(opens)}"]
+    parts = [f"holds in {len(rows) - len(changes) - len(opens)}"]
     if changes:
         by_headline: dict[str, list[str]] = {}
         for row in changes[:NAMED]:
             by_headline.setdefault(row.headline.rstrip("."), []).append(_name(row))
         named = "; ".join(f"{', '.join(names)}: “{headline}”" for headline, names in by_headline.items())
-        said.append(f"changes in {len(changes)} ({named}{_more(changes)})")
+        parts.append(f"changes in {len(changes)} ({named}{_more(changes)})")
     if opens:
-        said.append(f"is left open in {len(opens)} ({', '.join(map(_name, opens[:NAMED]))}{_more(opens)})")
-    return f"What would change the recommendation: of {tried} it {', '.join(said[:-1])} and {said[-1]}.{untried}"
+        parts.append(f"is left open in {len(opens)} ({', '.join(map(_name, opens[:NAMED]))}{_more(opens)})")
+    return f"What would change the recommendation: of {tried} it {', '.join(parts[:-1])} and {parts[-1]}.{untried}"
 
 
 def _name(row: SensitivityVariation) -> str:

@@ -66,16 +66,16 @@ class LikenessMeter:
         Args:
             level: the level that the model was trained on; None for a model of several levels.
         """
-        found = self._found.get(model, Counter())
-        if not found.total():
+        counts = self._found.get(model, Counter())
+        if not counts.total():
             return {}
-        shares = {each: found[each] / found.total() for each in self._classifier.levels}
-        described = {f"taken for {each}": share for each, share in shares.items()}
+        shares = {name: counts[name] / counts.total() for name in self._classifier.levels}
+        described = {f"taken for {name}": share for name, share in shares.items()}
         if level is None or level not in self._of_level:
             return described
         own = self._of_level[level]
-        described |= {f"{self._compared} {level} taken for {each}": share for each, share in own.items()}
-        distance = sum(abs(shares[each] - own[each]) for each in shares) / 2
+        described |= {f"{self._compared} {level} taken for {name}": share for name, share in own.items()}
+        distance = sum(abs(shares[name] - own[name]) for name in shares) / 2
         return {"learner_likeness": 1.0 - distance, **described}
 
 
@@ -106,7 +106,7 @@ def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> d
     taken = classifier.predict(rows["text"], ids=rows["writing_id"].astype(str).tolist())["level"].to_numpy()
     counts = pd.crosstab(rows["level"].to_numpy(), taken, normalize="index")
     return {
-        str(level): {each: float(row.get(each, 0.0)) for each in classifier.levels} for level, row in counts.iterrows()
+        str(level): {name: float(row.get(name, 0.0)) for name in classifier.levels} for level, row in counts.iterrows()
     }
 
 
@@ -118,7 +118,7 @@ def held_out_shares(run: LoadedRun) -> dict[str, dict[str, float]]:
     """
     levels = run.config.data.levels
     predicted = read_predictions(*read_classification(run.folder), levels)
-    own = next((each for each in predicted if (each.corpus, each.way) == (OWN, ZERO_SHOT)), None)
+    own = next((texts for texts in predicted if (texts.corpus, texts.way) == (OWN, ZERO_SHOT)), None)
     if own is None:
         raise InputError(
             f"{ClassificationFolder.of(run.folder).predictions}: found no test document of the run's own, with which "
@@ -127,4 +127,4 @@ def held_out_shares(run: LoadedRun) -> dict[str, dict[str, float]]:
         )
     taken = pd.Series(own.probabilities[LOGISTIC].argmax(axis=1)).map(dict(enumerate(levels)))
     counts = pd.crosstab(own.rows["level"].to_numpy(), taken, normalize="index")
-    return {str(level): {each: float(row.get(each, 0.0)) for each in levels} for level, row in counts.iterrows()}
+    return {str(level): {name: float(row.get(name, 0.0)) for name in levels} for level, row in counts.iterrows()}

@@ -47,8 +47,8 @@ class LevelClassifier:
                 columns.append(np.where(tokens > 0, nats / np.maximum(tokens, 1), np.nan))
         probabilities_DK = np.zeros((len(checked.texts), len(self.levels)))
         if checked.texts:
-            found = self.pipeline.predict_proba(np.stack(columns, axis=1))
-            probabilities_DK[:, self.pipeline.classes_.astype(np.int64)] = found
+            of_classes = self.pipeline.predict_proba(np.stack(columns, axis=1))
+            probabilities_DK[:, self.pipeline.classes_.astype(np.int64)] = of_classes
         table = {
             "text": np.arange(len(checked.texts)),
             "level": np.array(self.levels)[probabilities_DK.argmax(axis=1)],

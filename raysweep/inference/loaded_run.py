@@ -91,23 +91,23 @@ class LoadedRun:
         """
         if family not in _FAMILIES:
             raise InputError(f"family: found '{family[:40]}'; must be {' or '.join(_FAMILIES)}")
-        found = next((each for each in self.evidence.cold_start if each.family == family), None)
-        if found is None:
+        row = next((row for row in self.evidence.cold_start if row.family == family), None)
+        if row is None:
             raise InputError(
                 f"{self.folder.evidence}: knows no levels by {family} models; they need the scores of two of them"
             )
-        if missing := [name for name in (found.experts[level] for level in found.levels) if name not in self.models]:
+        if missing := [name for name in (row.experts[level] for level in row.levels) if name not in self.models]:
             raise InputError(
                 f"{self.folder.evidence}: tells levels by '{missing[0]:.40}' too, which is not trained now; "
                 f"do {run_command(self.folder)} first"
             )
-        calibration = found.calibration
-        models = {level: self[found.experts[level]] for level in found.levels}
+        calibration = row.calibration
+        models = {level: self[row.experts[level]] for level in row.levels}
         self._refuse_stale_report([model.name for model in models.values()])
         return LevelPredictor(
             family=family,
             models=models,
-            shares=found.shares,
+            shares=row.shares,
             temperature=1.0 if calibration is None else calibration.temperature,
         )
 
@@ -326,15 +326,15 @@ def find_device(device: str | None) -> "torch.device":
     from raysweep.model.torch_devices import select_device
 
     try:
-        found = select_device(device)
-        torch.empty(0, device=found)
+        selected = select_device(device)
+        torch.empty(0, device=selected)
     # Torch without CUDA raises an AssertionError; without the package of another device, ImportError or others.
     except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
         raise InputError(
             f"device: found {shown(str(device))}, which torch cannot use here; must be such as 'cpu' or 'cuda:0', "
             "or None for a GPU if there is one"
         ) from error
-    return found
+    return selected
 
 
 def _name_of(folder: Path) -> str:

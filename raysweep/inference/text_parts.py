@@ -72,12 +72,12 @@ def _load(run: Path, model: str, device: str | None, digest: str) -> TrainedMode
 
 
 def _refuse_change(run: Path, model: str, digest: str) -> None:
-    found = model_digest_of(RunFolder(run), model)
-    if found != digest:
+    current = model_digest_of(RunFolder(run), model)
+    if current != digest:
         what = "its tokenizer was made" if model == START_MODEL else f"trial '{model:.40}' was trained"
         raise InputError(
             f"{run}: {what} again while texts were scored (digest {digest[:8] or 'none'} → "
-            f"{found[:8] or 'none'}); the same command scores them again"
+            f"{current[:8] or 'none'}); the same command scores them again"
         )
 
 

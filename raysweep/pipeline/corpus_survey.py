@@ -49,8 +49,8 @@ def survey_corpus(config: Config) -> CorpusSurvey | None:
         share = f"data.max_bad_fraction allows {100 * config.data.max_bad_fraction:g} %"
         name = name_files(config.data.path)
         raise ConfigError(f"{name}: {bad:,} of {corpus.rows:,} rows are bad ({share}): {survey}")
-    asked = {level for trial in config.trials.values() for level in trial.levels}
-    if missing := [level for level, count in survey.documents.items() if level in asked and not count]:
+    trained = {level for trial in config.trials.values() for level in trial.levels}
+    if missing := [level for level, count in survey.documents.items() if level in trained and not count]:
         raise ConfigError(*thin_level_problems(config, missing, {}))
     return survey
 

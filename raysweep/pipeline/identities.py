@@ -206,10 +206,10 @@ def merged_identity(config: Config, scores: Sequence[str]) -> dict[str, Any]:
 
 def report_identity(config: Config, states: Mapping[str, str]) -> dict[str, Any]:
     """Return the settings of the report, and how every trial ended."""
-    asked = {} if config.classification is None else {"classification": config.classification.model_dump(mode="json")}
+    settings = config.classification
     return {
         "report": config.report.model_dump(mode="json"),
-        **asked,
+        **({} if settings is None else {"classification": settings.model_dump(mode="json")}),
         "states": dict(states),
         "seed": config.seed,
     }

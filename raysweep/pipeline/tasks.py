@@ -142,8 +142,8 @@ class TextTask:
         """
         for path, table in ((self.tokens_out, scores.tokens), (self.out, scores.sums)):
             if path is not None and table is not None:
-                with atomic_file(path) as beside:
-                    beside.write_bytes(table)
+                with atomic_file(path) as temporary:
+                    temporary.write_bytes(table)
         return scores.texts
 
 

@@ -289,9 +289,9 @@ def write_texts(scoring: TextScoring) -> TextCounts:
         chosen = documents.slice(start, PART_TEXTS)
         columns = {name: chosen[name] for name in (*FACTS, "text")}
         numbers = pa.array(range(start, start + chosen.num_rows), pa.int64())
-        with atomic_file(scoring.texts(part)) as beside:
+        with atomic_file(scoring.texts(part)) as temporary:
             pq.write_table(
-                pa.table({"document": numbers, **columns}), beside, compression="zstd", write_page_checksum=True
+                pa.table({"document": numbers, **columns}), temporary, compression="zstd", write_page_checksum=True
             )
     counts = count_by_reason(corpus.bad_rows)
     return TextCounts(texts=documents.num_rows, rows=corpus.rows, set_aside=counts, notes=dict(corpus.notes))

@@ -22,11 +22,11 @@ Counts = Mapping[str, Mapping[str, int]]
 
 def find_thin_levels(config: Config, counts: Counts) -> list[str]:
     """List the levels of trials that lack documents to train or to validate on."""
-    asked = {level for trial in config.trials.values() for level in trial.levels}
+    trained = {level for trial in config.trials.values() for level in trial.levels}
     return [
         level
         for level in config.data.levels
-        if level in asked and min(counts.get(level, {}).get(split, 0) for split in NEEDED) == 0
+        if level in trained and min(counts.get(level, {}).get(split, 0) for split in NEEDED) == 0
     ]
 
 

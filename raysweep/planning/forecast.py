@@ -176,7 +176,9 @@ def forecast_stages(
         sum(tested.values()) * evaluation.examples_per_document * rates.score_example_s
         + sum(min(count, evaluation.generation_documents) for count in tested.values()) * rates.generate_document_s
     )
-    other_documents = sum(scored(split, level) for one in others for split in one.splits for level in one.levels)
+    other_documents = sum(
+        scored(split, level) for scoring in others for split in scoring.splits for level in scoring.levels
+    )
     others_s = SCORED_MODEL_S * len(others) + slow * (
         other_documents * evaluation.examples_per_document * rates.score_example_s
     )

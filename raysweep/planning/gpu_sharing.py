@@ -32,11 +32,11 @@ def choose_gpu_sharing(resources: ResourcesConfig, rates: Rates, *, cores: int, 
         rates: of the device; if they are assumed, no GPU is shared.
         cores: of the machine.
     """
-    asked = resources.trials_per_gpu
+    configured = resources.trials_per_gpu
     if not on_gpu:
         return _on_cores(resources, rates, cores)
-    if asked != "auto":
-        return GpuSharing(together=asked, reason=f"resources.trials_per_gpu: {asked}")
+    if configured != "auto":
+        return GpuSharing(together=configured, reason=f"resources.trials_per_gpu: {configured}")
     if resources.gpus_per_trial != "auto":
         return GpuSharing(together=1, reason=f"resources.gpus_per_trial: {resources.gpus_per_trial:g}")
     if rates.source != "measured":
@@ -62,9 +62,9 @@ def _what_fits_and_pays(rates: Rates) -> GpuSharing:
 
 
 def _on_cores(resources: ResourcesConfig, rates: Rates, cores: int) -> GpuSharing:
-    slots, asked = max(1, cores // resources.cpus_per_trial), resources.trials_per_gpu
-    if asked != "auto" and asked < slots:
-        return GpuSharing(together=asked, reason=f"resources.trials_per_gpu: {asked}")
+    slots, configured = max(1, cores // resources.cpus_per_trial), resources.trials_per_gpu
+    if configured != "auto" and configured < slots:
+        return GpuSharing(together=configured, reason=f"resources.trials_per_gpu: {configured}")
     if rates.source == "measured" and (fitting := _fitting(rates)) < slots:
         return GpuSharing(together=fitting, reason=f"the memory is enough for {fitting}")
     return GpuSharing(together=slots, reason=f"{cores} cores, {resources.cpus_per_trial} for each trial")

@@ -50,9 +50,9 @@ def model_shape(config: Config, folder: RunFolder | None = None) -> ModelShape:
         from raysweep.model.start_folder import local_folder, place_of, read_start, refuse_long_examples
 
         if local := local_folder(start):
-            found = read_start(local, place_of(start), vocabulary=None)
-            refuse_long_examples(found, config.masking.max_tokens)
-            shape = found.config
+            start_model = read_start(local, place_of(start), vocabulary=None)
+            refuse_long_examples(start_model, config.masking.max_tokens)
+            shape = start_model.config
             return ModelShape(layers=shape.n_layer, width=shape.n_embd, positions=positions, vocabulary=vocabulary)
         size = size_of_hub_model(start)
     layers, width, _ = SIZES[size]
@@ -106,11 +106,11 @@ def _text_bytes(config: Config, folder: RunFolder | None) -> float:
         try:
             with pq.ParquetFile(folder.documents) as file:
                 texts = (batch["text"] for batch in file.iter_batches(columns=["text"]))
-                found = sum(pc.sum(pc.binary_length(text)).as_py() or 0 for text in texts)
+                size = sum(pc.sum(pc.binary_length(text)).as_py() or 0 for text in texts)
         except (pa.ArrowException, OSError):
-            found = 0  # a run refuses the damaged file and names it; a forecast works without it
-        if found:
-            return float(found)
+            size = 0  # a run refuses the damaged file and names it; a forecast works without it
+        if size:
+            return float(size)
     if config.data.path is None:
         return float(config.data.sample.rows * _SAMPLE_BYTES)
     return float(sum(file.stat().st_size for file in local_files(config.data.path)))

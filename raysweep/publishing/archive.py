@@ -57,7 +57,7 @@ def write_archive(files: Mapping[str, bytes | Path], out: Path) -> None:
         raise InputError(
             f"{out}: {len(files):,} files of {total:,} bytes; a bundle holds {MAX_FILES:,} of {MAX_BYTES:,}"
         )
-    with atomic_file(out) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_file(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             entry = zipfile.ZipInfo(name, _DAY_ONE)
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, _UNIX, _ATTRIBUTES

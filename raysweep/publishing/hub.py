@@ -110,9 +110,9 @@ def push_model(model: HubModel, *, is_public: bool) -> str:
         api.create_repo(model.repository, private=not is_public, exist_ok=True)
         is_private = bool(api.repo_info(model.repository).private)
     if is_private is is_public:
-        found = "private" if is_private else "public"
+        visibility = "private" if is_private else "public"
         raise ConfigError(
-            f"--to: {model.repository} is there already, and {found}; "
+            f"--to: {model.repository} is there already, and {visibility}; "
             f"{'leave out' if is_public else 'give'} --public, or name another"
         )
     with _asking_the_hub():

@@ -76,9 +76,9 @@ def _compare_with_documents(folder: RunFolder, features: pd.DataFrame) -> Iterat
     known = known.reindex(features["document"]).reset_index()
     for name in ("level", "split", "characters"):
         if len(wrong := np.flatnonzero((features[name] != known[name]).to_numpy())):
-            stated, found = features[name][wrong[0]], known[name][wrong[0]]
+            stated, actual = features[name][wrong[0]], known[name][wrong[0]]
             place = f"{_FEATURES}: {name} of document {features['document'][wrong[0]]}"
-            yield Mismatch(place, str(stated), f"{found} in documents.parquet")
+            yield Mismatch(place, str(stated), f"{actual} in documents.parquet")
     if not np.array_equal(pd.factorize(features["learner"])[0], pd.factorize(known["learner"])[0]):
         yield Mismatch(f"{_FEATURES}: learner", "other learners", "texts are by others in documents.parquet")
 
@@ -103,10 +103,10 @@ def _compare_with_losses(folder: RunFolder, features: pd.DataFrame) -> Iterator[
     for model in models:
         stated = tested[loss_columns(model)[1]]
         summed = answers[answers["model"] == model].groupby("document")["nats"].sum()
-        found = summed.reindex(tested.index, fill_value=0.0)
-        if len(wrong := np.flatnonzero(~np.isclose(stated, found, rtol=1e-9, atol=1e-9))):
+        actual = summed.reindex(tested.index, fill_value=0.0)
+        if len(wrong := np.flatnonzero(~np.isclose(stated, actual, rtol=1e-9, atol=1e-9))):
             place = f"{_FEATURES}: answers of document {tested.index[wrong[0]]} under {model}"
-            yield Mismatch(place, f"{stated.iloc[wrong[0]]:.9g} nats", f"{found.iloc[wrong[0]]:.9g} in losses.parquet")
+            yield Mismatch(place, f"{stated.iloc[wrong[0]]:.9g} nats", f"{actual.iloc[wrong[0]]:.9g} in losses.parquet")
 
 
 def _compare_tested(predicted: Predicted, features: pd.DataFrame) -> Iterator[Mismatch]:
@@ -156,11 +156,11 @@ def _compare_predictions(predicted: Predicted, features: pd.DataFrame, config: C
     levels, models = config.data.levels, feature_models(features)
     texts = scored_rows(predicted.rows, levels)
     if predicted.way == WITHIN:
-        found = predict_within(texts, predicted.fold_D, len(levels), models, config.seed, reads_texts=False)
+        refitted = predict_within(texts, predicted.fold_D, len(levels), models, config.seed, reads_texts=False)
     else:
         first = scored_rows(fit_rows(features), levels)
-        (found,) = predict_across(first, [texts], len(levels), models, config.seed, reads_texts=False)
-    for name, probabilities_DK in found.items():
+        (refitted,) = predict_across(first, [texts], len(levels), models, config.seed, reads_texts=False)
+    for name, probabilities_DK in refitted.items():
         place = f"{_PREDICTIONS}: {predicted.corpus}, {predicted.way}, {name}"
         stated_DK = predicted.probabilities.get(name)
         if stated_DK is None:

@@ -94,14 +94,14 @@ def _check_signature(bundle: Unpacked, asked: Signature | None) -> tuple[Signatu
 
 
 def _compare_hashes(bundle: Unpacked) -> list[Mismatch]:
-    differences, stated, found = [], bundle.manifest.files, bundle.digests
-    for name in sorted(stated.keys() | found.keys()):
-        if name not in found:
+    differences, stated, actual = [], bundle.manifest.files, bundle.digests
+    for name in sorted(stated.keys() | actual.keys()):
+        if name not in actual:
             differences.append(Mismatch(name, "in the manifest", "is not in the zip"))
         elif name not in stated:
             differences.append(Mismatch(name, "nothing", "is in the zip"))
-        elif stated[name] != found[name]:
-            differences.append(Mismatch(name, f"SHA-256 {stated[name]}", f"has {found[name]}"))
+        elif stated[name] != actual[name]:
+            differences.append(Mismatch(name, f"SHA-256 {stated[name]}", f"has {actual[name]}"))
     return differences
 
 

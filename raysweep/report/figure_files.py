@@ -173,13 +173,13 @@ def _add_key(root: ElementTree.Element, key: Key, width: str, height: float) -> 
 def _styles_of(element: ElementTree.Element) -> Styles:
     """Collect the styles that the style sheet's rules for plots give the element; later or more specific rules win."""
     classes = set(element.get("class", "").split())
-    found: Styles = {}
+    collected: Styles = {}
     for tag, needed, styles in _rules():
         if tag in ("", element.tag) and needed <= classes and (needed or tag):
-            found |= styles
+            collected |= styles
     if element.tag == "text":
-        found = {name: value for name, value in found.items() if not name.startswith("stroke")}
-    return found
+        collected = {name: value for name, value in collected.items() if not name.startswith("stroke")}
+    return collected
 
 
 @cache

@@ -34,8 +34,8 @@ def read_samples(folder: RunFolder, evidence: Evidence) -> list[Sample]:
     samples = []
     for level in evidence.matrix.levels:
         models = _models_of_level(evidence, level)
-        asked = {role: _questions(folder, model, level) for role, model in models.items()}
-        shared = {role: questions for role, questions in asked.items() if questions}
+        questions_of = {role: _questions(folder, model, level) for role, model in models.items()}
+        shared = {role: questions for role, questions in questions_of.items() if questions}
         for number, together in enumerate(zip(*shared.values(), strict=False), start=1):
             samples.append(_sample(f"{level}, text {number}", tuple(ROLE_NAMES[role] for role in shared), together))
     return samples
@@ -64,5 +64,5 @@ def _models_of_level(evidence: Evidence, level: str) -> dict[str, str]:
 
 
 def _questions(folder: RunFolder, model: str, level: str) -> list[Question]:
-    asked = read_if_there(samples_beside(folder.cells(model))) or []
-    return [question for question in asked if question["level"] == level]
+    questions = read_if_there(samples_beside(folder.cells(model))) or []
+    return [question for question in questions if question["level"] == level]

@@ -44,13 +44,13 @@ def _write_report(folder: RunFolder, config: Config, trials: Mapping[str, Trial]
     text_of_evidence = as_text(values)
     folder.evidence.unlink(missing_ok=True)
     for part in (folder.tables, folder.figures):
-        with atomic_folder(part) as beside:
+        with atomic_folder(part) as temporary:
             for name, text in files.items():
                 if (path := Path(name)).parent.name == part.name:
-                    (beside / path.name).write_text(text, encoding="utf-8", newline="\n")
+                    (temporary / path.name).write_text(text, encoding="utf-8", newline="\n")
             if part == folder.figures:
                 for figure in (figure for section in sections for figure in section.figures):
-                    (beside / f"{figure.name}.pdf").write_bytes(figure_pdf(figure))
+                    (temporary / f"{figure.name}.pdf").write_bytes(figure_pdf(figure))
     for path in (folder.report_html, folder.report_markdown, folder.evidence_schema):
         write_text(path, files[path.relative_to(folder.root).as_posix()])
     write_text(folder.evidence, text_of_evidence)

@@ -78,8 +78,8 @@ class Guard:
             return refused(403, "requests from pages of others are not answered")
         if self._token is None or _is_same(_token_of(headers), self._token):
             return None
-        asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["method"] == "GET" and scope["path"] == "/" and _is_same(asked, self._token):
+        token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["method"] == "GET" and scope["path"] == "/" and _is_same(token, self._token):
             answer = RedirectResponse("/", 303)
             answer.set_cookie(COOKIE, self._token, httponly=True, samesite="strict")
             return answer

@@ -106,8 +106,8 @@ class ServedRun:
         """Return what the page needs to know before its first request."""
         accuracy = None
         if self.predictor is not None:
-            found = next(each for each in self.run.evidence.cold_start if each.family == self.predictor.family)
-            accuracy = None if found.accuracy is None else found.accuracy.model_dump(mode="json")
+            levels = next(row for row in self.run.evidence.cold_start if row.family == self.predictor.family)
+            accuracy = None if levels.accuracy is None else levels.accuracy.model_dump(mode="json")
         return {
             "run": self.run.folder.name,
             "language": self.run.config.data.language,
@@ -167,7 +167,7 @@ class ServedRun:
         return [
             {
                 "models": [
-                    {**self._identify(name), "samples": [_sample(each) for each in rows[place]]}
+                    {**self._identify(name), "samples": [_sample(filling) for filling in rows[place]]}
                     for name, rows in filled.items()
                 ]
             }

@@ -119,7 +119,7 @@ def make_app(
                 forbidden=tuple(request.forbidden),
             ),
         )
-        ranges = None if request.blanks is None else [(each.start, each.stop, each.kind) for each in request.blanks]
+        ranges = None if request.blanks is None else [(blank.start, blank.stop, blank.kind) for blank in request.blanks]
         template = await run_in_threadpool(served.check_template, request.text, ranges, draw.constraints)
         return await _answer(batches.ask(draw, template), connection)
 
@@ -189,11 +189,11 @@ class _Report(StaticFiles):
         )
 
 
-async def _answer(asked: "Future[dict[str, Any]]", connection: Request) -> dict[str, Any]:
+async def _answer(future: "Future[dict[str, Any]]", connection: Request) -> dict[str, Any]:
     """Wait for an answer; if the client disconnects first, cancel its request."""
-    answer = asyncio.wrap_future(asked)
-    gone = asyncio.ensure_future(connection.receive())  # after the body, the only message left is the disconnect
-    either: set[asyncio.Future[Any]] = {answer, gone}
+    answer = asyncio.wrap_future(future)
+    disconnect = asyncio.ensure_future(connection.receive())  # after the body, the only message left is the disconnect
+    either: set[asyncio.Future[Any]] = {answer, disconnect}
     try:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -202,7 +202,7 @@ async def _answer(asked: "Future[dict[str, Any]]", connection: Request) -> dict[
             raise BusyError("the server is being stopped; ask again when it is back")
         return answer.result()
     finally:
-        gone.cancel()
+        disconnect.cancel()
         answer.cancel()
 
 

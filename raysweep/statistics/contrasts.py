@@ -187,8 +187,8 @@ def measure_once(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Se
     key = tuple(map(tuple, (parts, *alike)))
     if key not in resamples.measured:
         resamples.measured[key] = measure(resamples, parts, alike)
-    found: Measured = resamples.measured[key]
-    return found
+    measured: Measured = resamples.measured[key]
+    return measured
 
 
 def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = ()) -> Measured:

@@ -235,7 +235,7 @@ def _share_limits(raw: Measured, own: Measured, confidence: float) -> tuple[floa
     tail = (1.0 - confidence) / 2.0
     if raw.limit(tail) <= TIE:
         return None
-    owns, raws = (one.estimate + one.sources.deviations_with_seeds() for one in (own, raw))
+    owns, raws = (measured.estimate + measured.sources.deviations_with_seeds() for measured in (own, raw))
     shares = (owns / raws)[raws > TIE]
     tail = float(ndtr(widen(tail, min(raw.freedom, own.freedom))))
     low, high = np.quantile(shares, (tail, 1.0 - tail))

@@ -123,7 +123,7 @@ def _test(
 
         pooled = [level for level in alike if level not in levels]
         return {
-            role: measure_once(resamples, contrast(role, levels), [contrast(role, [one]) for one in pooled])
+            role: measure_once(resamples, contrast(role, levels), [contrast(role, [other]) for other in pooled])
             for role in compared
         }
 
@@ -131,7 +131,7 @@ def _test(
     measured: Mapping[str, Measured]
     if roles.most_seeds is not None and len(seeds) >= LEAST_SEEDS:
         rounds = [measure_all(roles.keep_seeds(seeds[:count])) for count in range(LEAST_SEEDS, len(seeds) + 1)]
-        by_look = {role: look_at([one[role] for one in rounds], roles.most_seeds) for role in compared}
+        by_look = {role: look_at([by_role[role] for by_role in rounds], roles.most_seeds) for role in compared}
         looks = _seed_looks(hypothesis, list(zip(*by_look.values(), strict=True)), tail)
         measured = {role: contrasts[-1] for role, contrasts in by_look.items()}
         p_confirm, p_refute = looks[-1].p_confirm, looks[-1].p_refute
@@ -168,8 +168,8 @@ def _seed_looks(hypothesis: Hypothesis, rounds: Sequence[tuple[LookedAt, ...]], 
     """Return the looks at a claim, each with the smallest p-value so far, since a decided claim stays decided."""
     looks, p_confirm, p_refute = [], 1.0, 1.0
     for contrasts in rounds:
-        found = _p_values(hypothesis, contrasts)
-        p_confirm, p_refute = min(p_confirm, found[0]), min(p_refute, found[1])
+        p_values = _p_values(hypothesis, contrasts)
+        p_confirm, p_refute = min(p_confirm, p_values[0]), min(p_refute, p_values[1])
         first = contrasts[0].look
         look = SeedLook(
             seeds=first.seeds, time=first.time, spent=first.spent(tail), p_confirm=p_confirm, p_refute=p_refute
@@ -184,8 +184,10 @@ def _limits(
     """Return the limits of the contrast with the hardest role; Bonferroni over the roles on the refuting side."""
     refute_tail = refute_tail / len(measured)
     if hypothesis.above:
-        return min(one.limit(confirm_tail) for one in measured), min(one.limit(1.0 - refute_tail) for one in measured)
-    return max(one.limit(refute_tail) for one in measured), max(one.limit(1.0 - confirm_tail) for one in measured)
+        extreme, low, high = min, confirm_tail, 1.0 - refute_tail
+    else:
+        extreme, low, high = max, refute_tail, 1.0 - confirm_tail
+    return extreme(contrast.limit(low) for contrast in measured), extreme(contrast.limit(high) for contrast in measured)
 
 
 def _p_values(hypothesis: Hypothesis, measured: Sequence[Measured]) -> tuple[float, float]:
@@ -289,8 +291,8 @@ def _seed_power(
 
     confirm = power(above=hypothesis.above, alpha=tail / open_to[0])
     refute = power(above=not hypothesis.above, alpha=tail / open_to[1] / roles)
-    known = [one for one in confirm if one is not None]
-    return max(min(known), *(one for one in refute if one is not None)) if known else None
+    known = [chance for chance in confirm if chance is not None]
+    return max(min(known), *(chance for chance in refute if chance is not None)) if known else None
 
 
 def _joint_limits(

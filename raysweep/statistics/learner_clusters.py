@@ -38,11 +38,11 @@ class Clusters:
             for level, of_level in losses.items()
         }
         joined: list[tuple[list[str], set[str | int]]] = []
-        for level, found in keys.items():
-            met = [group for group in joined if not group[1].isdisjoint(found)]
-            joined = [group for group in joined if group not in met]
-            levels = [known for group in met for known in group[0]]
-            joined.append(([*levels, level], set(found).union(*(group[1] for group in met))))
+        for level, keys_of_level in keys.items():
+            overlapping = [group for group in joined if not group[1].isdisjoint(keys_of_level)]
+            joined = [group for group in joined if group not in overlapping]
+            levels = [known for group in overlapping for known in group[0]]
+            joined.append(([*levels, level], set(keys_of_level).union(*(group[1] for group in overlapping))))
         code_of: dict[str | int, int] = {}
         strata = []
         for levels, clusters in joined:

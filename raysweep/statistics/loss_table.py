@@ -219,8 +219,8 @@ class _Rows:
             return True
         described = self.file.metadata.row_group(group)
         names = [described.column(index).path_in_schema for index in range(described.num_columns)]
-        found = described.column(names.index("level")).statistics
-        return found is None or not found.has_min_max or bool(found.min <= self.only <= found.max)
+        statistics = described.column(names.index("level")).statistics
+        return statistics is None or not statistics.has_min_max or bool(statistics.min <= self.only <= statistics.max)
 
 
 def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -296,8 +296,8 @@ def _read_names(rows: _Rows) -> tuple[list[str], set[tuple[str, str]], dict[int,
         models |= dict.fromkeys(model.names[code] for code in np.flatnonzero(np.bincount(model.codes)).tolist())
         is_met = np.zeros(len(kind.names) * len(part.names), dtype=bool)
         is_met[_codes_of_pairs(kind, part)] = True
-        found = (divmod(code, len(part.names)) for code in np.flatnonzero(is_met).tolist())
-        pairs |= {(kind.names[of_kind], part.names[of_part]) for of_kind, of_part in found}
+        pairs_of_codes = (divmod(code, len(part.names)) for code in np.flatnonzero(is_met).tolist())
+        pairs |= {(kind.names[of_kind], part.names[of_part]) for of_kind, of_part in pairs_of_codes}
         # If a document's rows name several levels, the last one is kept here, and the mismatch is noticed below.
         level_codes = np.full(len(document.names), -1)
         level_codes[document.codes] = level.codes

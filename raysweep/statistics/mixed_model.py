@@ -173,7 +173,7 @@ def _fit(
     if unexplained.std() <= 1e-9 * max(scale, float(np.abs(ratios).max())):
         return None
     likelihood = _Likelihood(ratios / scale, fixed, learners, prompts)
-    found = minimize(
+    optimum = minimize(
         likelihood.value_and_gradient,
         np.full(2, 0.1),
         jac=True,
@@ -182,11 +182,11 @@ def _fit(
         options={"ftol": 0.0, "gtol": 1e-9, "maxiter": 500},
     )
     # At a spread of 0, only a falling likelihood would lead elsewhere.
-    slope = np.where(found.x > 0.0, found.jac, np.minimum(found.jac, 0.0)) * np.maximum(found.x, 1e-3)
+    slope = np.where(optimum.x > 0.0, optimum.jac, np.minimum(optimum.jac, 0.0)) * np.maximum(optimum.x, 1e-3)
     if not np.all(np.abs(slope) < STEEPEST):
         return None
-    means, errors, variance = likelihood.effects(found.x)
-    spreads = [*np.sqrt(found.x * variance).tolist(), sqrt(variance)]
+    means, errors, variance = likelihood.effects(optimum.x)
+    spreads = [*np.sqrt(optimum.x * variance).tolist(), sqrt(variance)]
     return (means * scale).tolist(), (errors * scale).tolist(), [spread * scale for spread in spreads]
 
 

@@ -178,13 +178,13 @@ def _seeds(is_enough: Enough) -> int | None:
 
 def _say(documents: int | None, low: int | None, high: int | None, seeds: int | None) -> str:
     if documents is None:
-        said = f"documents alone would not decide, for the seeds differ; {_count_seeds(seeds)} would"
+        sentence = f"documents alone would not decide, for the seeds differ; {_count_seeds(seeds)} would"
     else:
         most = "more than is realistic" if high is None else f"{high:,}"
         ends = f" (from {low or 0:,} to {most}, since the ratio itself is uncertain)"
-        said = f"about {documents:,} more test documents by new learners{ends}"
-        said += " would decide" if seeds is None else f", or {_count_seeds(seeds)}, would decide"
-    return f"{said} with a probability of 80 %, if the ratio is as measured"
+        sentence = f"about {documents:,} more test documents by new learners{ends}"
+        sentence += " would decide" if seeds is None else f", or {_count_seeds(seeds)}, would decide"
+    return f"{sentence} with a probability of 80 %, if the ratio is as measured"
 
 
 def _count_seeds(seeds: int | None) -> str:

@@ -75,7 +75,7 @@ def estimate_seed_variance(
             whose roles were not trained with the same seeds are left out.
         document_variance: the contrast's variance by resampling documents.
     """
-    found = []
+    components = []
     beside = document_variance
     of_parts = seeds_of(parts)
     several = [seeds for seeds in sorted(set(of_parts)) if len(seeds) > 1]
@@ -97,9 +97,9 @@ def estimate_seed_variance(
             beside=0.0,
             order=draw_order(resamples.resamples, resamples.seed, *seeds),
         )
-        found.append(component)
+        components.append(component)
     beside = max(beside, 0.0)
-    return tuple(replace(component, beside=beside) for component in found), beside
+    return tuple(replace(component, beside=beside) for component in components), beside
 
 
 @lru_cache(maxsize=64)
@@ -193,7 +193,7 @@ def _by_seed(resamples: Resamples, parts: Sequence[Part], seeds: tuple[int, ...]
     key = (seeds, *parts)
     if key not in resamples.by_seed:
         gains_S = gains_by_seed(resamples, parts, seeds)
-        met = np.unique(np.concatenate([resamples.levels[part.level].members for part in parts]))
-        influences_CS = influences_by_seed(resamples, parts, seeds)[met]
+        members = np.unique(np.concatenate([resamples.levels[part.level].members for part in parts]))
+        influences_CS = influences_by_seed(resamples, parts, seeds)[members]
         resamples.by_seed[key] = gains_S, float(np.sum(np.var(influences_CS, axis=1, ddof=1)))
     return resamples.by_seed[key]

@@ -69,8 +69,8 @@ def make_curve(
     """
     first_valid, first_test = valid[weights[0], seeds[0]], test[weights[0], seeds[0]]
     for losses, first in ((valid, first_valid), (test, first_test)):
-        for one in losses.values():
-            if not (np.array_equal(one.documents, first.documents) and np.array_equal(one.tokens, first.tokens)):
+        for scored in losses.values():
+            if not (np.array_equal(scored.documents, first.documents) and np.array_equal(scored.tokens, first.tokens)):
                 raise ValueError("two models were scored on different documents or masks")
     nats = [[valid[weight, seed].nats.sum() for seed in seeds] for weight in weights]
     columns = [test[weight, seed].nats[:, 0] for weight in weights for seed in seeds]

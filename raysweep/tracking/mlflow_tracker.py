@@ -66,8 +66,8 @@ class MlflowTracker:
         for first in range(0, len(metrics), _MOST_METRICS):
             batch = metrics[first : first + _MOST_METRICS]
             # The limit may cut a step in two: only the steps before the last one are complete.
-            whole = batch[-1][0] - 1 if first + _MOST_METRICS < len(metrics) else batch[-1][0]
-            tags = [RunTag(_SENT, str(max(sent, whole)))]
+            complete = batch[-1][0] - 1 if first + _MOST_METRICS < len(metrics) else batch[-1][0]
+            tags = [RunTag(_SENT, str(max(sent, complete)))]
             self._client.log_batch(run.info.run_id, metrics=[metric for _, metric in batch], tags=tags)
         params = [
             Param(_name(key), str(value)[:_LONGEST_VALUE])
@@ -98,9 +98,9 @@ class MlflowTracker:
         else:
             is_local = not os.environ.get("MLFLOW_TRACKING_URI")
             experiment = self._client.create_experiment(name, self._artifacts if is_local else None)
-        found = self._client.search_runs([experiment], f"tags.`{_ID}` = '{training.id}'", max_results=1)
-        if found:
-            return found[0]
+        runs = self._client.search_runs([experiment], f"tags.`{_ID}` = '{training.id}'", max_results=1)
+        if runs:
+            return runs[0]
         tags = {_ID: training.id, "raysweep.run": training.run}
         return self._client.create_run(experiment, int(training.started_s * 1000), tags, training.name)
 

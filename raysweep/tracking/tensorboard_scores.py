@@ -47,12 +47,12 @@ def draw_test_scores(folder: RunFolder, config: Config, trial: Trial) -> None:
     if record is None or not scores:
         return
     values = hyperparameters(trial.settings, config.model, seed=trial.seed, parent=trial.parent)
-    with tempfile.TemporaryDirectory(prefix=".scores.", suffix=".part", dir=root) as beside:
-        with SummaryWriter(beside, filename_suffix=_ENDING) as board:
+    with tempfile.TemporaryDirectory(prefix=".scores.", suffix=".part", dir=root) as temporary:
+        with SummaryWriter(temporary, filename_suffix=_ENDING) as board:
             draw_hyperparameters(board, values, metrics=[*_TRAINED, *scores])
             for name, value in scores.items():
                 board.add_scalar(name, value, int(record.result["steps"]))
         for earlier in root.glob(f"events.out.tfevents.*{_ENDING}"):
             earlier.unlink()
-        for written in Path(beside).iterdir():
+        for written in Path(temporary).iterdir():
             written.replace(root / written.name)

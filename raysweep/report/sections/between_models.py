@@ -24,9 +24,9 @@ _WORDS = {
 
 def between_section(evidence: Evidence) -> ReportSection:
     """Make a panel per level, and compare each level's chosen share with both ends; empty if not configured."""
-    found = evidence.interpolation
+    between = evidence.interpolation
     blocks: list[Block] = []
-    if found is not None:
+    if between is not None:
         text = (
             "Between the general model (share 0) and a fine-tuned one (share 1) lie models whose weights are mixed "
             "from both; they cost no training. For each level the share with the lowest perplexity on valid documents "
@@ -34,26 +34,28 @@ def between_section(evidence: Evidence) -> ReportSection:
         )
         blocks = [
             paragraph(text),
-            Panels(key_of(_KEY), [_panel(found, place, level) for place, level in enumerate(found.levels)]),
-            _scopes(found),
-            Folded("Perplexity at every share, as a table", _scores(found)),
+            Panels(key_of(_KEY), [_panel(between, place, level) for place, level in enumerate(between.levels)]),
+            _scopes(between),
+            Folded("Perplexity at every share, as a table", _scores(between)),
         ]
     return ReportSection("between", "Between the general and the fine-tuned model", blocks)
 
 
-def _panel(found: Interpolation, place: int, level: str) -> Figure:
-    scores = [score for score in found.scores if score.level == level]
+def _panel(between: Interpolation, place: int, level: str) -> Figure:
+    scores = [score for score in between.scores if score.level == level]
+    test = [(score.weight, log(score.perplexity.value)) for score in scores]
+    valid = [(score.weight, log(score.valid_perplexity)) for score in scores]
     series = [
-        Series(label="test", points=[(one.weight, log(one.perplexity.value)) for one in scores], style="specialised"),
-        Series(label="valid", points=[(one.weight, log(one.valid_perplexity)) for one in scores], style="transfer"),
+        Series(label="test", points=test, style="specialised"),
+        Series(label="valid", points=valid, style="transfer"),
     ]
-    said = "; ".join(f"{score.weight:g}: {formats.perplexity(score.perplexity.value)}" for score in scores)
+    description = "; ".join(f"{score.weight:g}: {formats.perplexity(score.perplexity.value)}" for score in scores)
     name, title = f"between-{place}", f"Loss by share of the fine-tuned model: {level}"
-    plot: Markup = curve_panel(name, title, f"Test perplexity by share: {said}", series, across="share")
+    plot: Markup = curve_panel(name, title, f"Test perplexity by share: {description}", series, across="share")
     return Figure(name, plot, level, _KEY)
 
 
-def _scopes(found: Interpolation) -> Table[BetweenScope]:
+def _scopes(between: Interpolation) -> Table[BetweenScope]:
     def verdict(scope: BetweenScope) -> Cell:
         text = f"{MARKS[scope.verdict]} {_WORDS[scope.verdict]}"
         if scope.weight in (0.0, 1.0):
@@ -66,7 +68,7 @@ def _scopes(found: Interpolation) -> Table[BetweenScope]:
         "between",
         "The model at the chosen share against both ends, on test documents; overall, every level weighs the same. The "
         "verdict says whether it is better than both, after Holm over the levels",
-        found.scopes,
+        between.scopes,
         words("Level", "scope"),
         numbers("Chosen share", "weight", lambda weight: formats.NONE if weight is None else f"{weight:g}"),
         numbers("Valid documents", "valid_documents", formats.count),
@@ -78,11 +80,11 @@ def _scopes(found: Interpolation) -> Table[BetweenScope]:
     )
 
 
-def _scores(found: Interpolation) -> Table[WeightScore]:
+def _scores(between: Interpolation) -> Table[WeightScore]:
     return Table[WeightScore](
         "between_scores",
         "Perplexity by the fine-tuned model's share of the weights; the chosen share is bold",
-        found.scores,
+        between.scores,
         words("Level", "level"),
         numbers("Share", "weight", lambda weight: f"{weight:g}"),
         numbers("On valid documents", "valid_ppl", formats.perplexity, lambda score: score.valid_perplexity),

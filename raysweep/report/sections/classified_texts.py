@@ -34,9 +34,9 @@ _Lost = tuple[CorpusClassification, ModelAblation]
 
 def classification_section(evidence: Evidence) -> ReportSection:
     """Compare every classifier on every corpus, with the predicted levels and what each model contributes."""
-    found = evidence.classification
+    classification = evidence.classification
     blocks: list[Block] = []
-    if found is not None:
+    if classification is not None:
         blocks = [
             paragraph(
                 "Texts are classified by their perplexities under the models {}: of the whole text, and of the answers "
@@ -45,13 +45,13 @@ def classification_section(evidence: Evidence) -> ReportSection:
                 "hold no text of the same learner where learners are known. Baselines are fitted and tested on the "
                 "same texts as the classifiers beside them. One corpus tells little about another, whose prompts and "
                 "writers differ.",
-                ", ".join(found.models),
-                formats.count(found.fitted_on),
+                ", ".join(classification.models),
+                formats.count(classification.fitted_on),
             ),
-            *(paragraph("{}", sentence) for corpus in found.corpora for sentence in _sentences(corpus)),
-            folded_if_long("Every classifier, as a table", _classifiers(found)),
-            Folded("Predicted levels, by true level", _confusion(found)),
-            Folded("What each model adds", _ablation(found)),
+            *(paragraph("{}", sentence) for corpus in classification.corpora for sentence in _sentences(corpus)),
+            folded_if_long("Every classifier, as a table", _classifiers(classification)),
+            Folded("Predicted levels, by true level", _confusion(classification)),
+            Folded("What each model adds", _ablation(classification)),
         ]
     return ReportSection("classification", "Levels told from perplexities", blocks)
 

@@ -62,8 +62,8 @@ def _prompt_blocks(evidence: Evidence) -> list[Block]:
         "Test documents answer writing prompts ({}). Where a level has two or more, learners and prompts are clusters "
         "that cross (Cameron, Gelbach and Miller 2011), so the intervals hold for new learners and new prompts. {}"
     )
-    said = " ".join(evidence.prompts.sentences)
-    return [heading("Writing prompts"), paragraph(text, counts, said), _mixed_models(evidence)]
+    sentences = " ".join(evidence.prompts.sentences)
+    return [heading("Writing prompts"), paragraph(text, counts, sentences), _mixed_models(evidence)]
 
 
 def _mixed_models(evidence: Evidence) -> Table[MixedModel]:

@@ -38,7 +38,7 @@ class _Answers:
 
 def generation_section(evidence: Evidence) -> ReportSection:
     """Measure how close the greedy answers come to what the learners wrote."""
-    found = [
+    scored = [
         (row, [score for name in row.models if (score := evidence.scoring.get(name, {}).get("generation"))])
         for row in evidence.matrix.rows
     ]
@@ -51,7 +51,7 @@ def generation_section(evidence: Evidence) -> ReportSection:
             levels={level: _mean([score["levels"][level] for score in scores]) for level in scores[0]["levels"]},
             seeds=[score["overall"] for score in scores],
         )
-        for row, scores in found
+        for row, scores in scored
         if scores
     ]
     text = absent("No answers were generated in this run.")

@@ -98,13 +98,20 @@ def _hours_plot(evidence: Evidence) -> Markup:
     entries = group_by_entry(evidence.trainings)
     is_folded = len(entries) < len(evidence.trainings)
     rows = []
-    for of in entries:
-        known = [one for one in of if one.hours is not None]
-        total = sum(one.hours or 0.0 for one in known) if known else None
-        kinds = " and ".join(sorted({one.hours_of for one in known}))
-        shown = f"{formats.hours(total)} {kinds}" if total is not None else of[0].state
-        seeds = f" ({formats.counted(len(of), 'seed')})" if is_folded else ""
-        rows.append((of[0].entry if is_folded else of[0].trial, total, shown + seeds, role_of[of[0].entry]))
+    for group in entries:
+        known = [training for training in group if training.hours is not None]
+        total = sum(training.hours or 0.0 for training in known) if known else None
+        kinds = " and ".join(sorted({training.hours_of for training in known}))
+        shown = f"{formats.hours(total)} {kinds}" if total is not None else group[0].state
+        seeds = f" ({formats.counted(len(group), 'seed')})" if is_folded else ""
+        rows.append(
+            (
+                group[0].entry if is_folded else group[0].trial,
+                total,
+                shown + seeds,
+                role_of[group[0].entry],
+            )
+        )
     title = "Training time per entry, all seeds together" if is_folded else "Training time per trial"
     return bar_plot("hours", title, "The numbers are in the table of trainings.", rows)
 

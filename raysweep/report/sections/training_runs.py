@@ -81,18 +81,19 @@ def _exposure_panels(evidence: Evidence) -> list[Figure]:
             if exposure.level == level and exposure.is_own and exposure.role in ("general", "specialised", "transfer")
         ]
         if seen:
-            points = [(one.examples, log(one.perplexity.value)) for one in seen]
+            points = [(exposure.examples, log(exposure.perplexity.value)) for exposure in seen]
             dots = [
-                Series(label=one.entry, points=[point], style=one.role) for one, point in zip(seen, points, strict=True)
+                Series(label=exposure.entry, points=[point], style=exposure.role)
+                for exposure, point in zip(seen, points, strict=True)
             ]
-            said = "; ".join(
-                f"{one.entry}: {formats.count(examples)} examples, {formats.loss(loss)}"
-                for one, (examples, loss) in zip(seen, points, strict=True)
+            description = "; ".join(
+                f"{exposure.entry}: {formats.count(examples)} examples, {formats.loss(loss)}"
+                for exposure, (examples, loss) in zip(seen, points, strict=True)
             )
             name = f"exposure-{place}"
             title = f"Test loss by examples of the level: {level}"
             panels.append(
-                Figure(name, curve_panel(name, title, said, dots, across="examples of the level"), level, _KEY)
+                Figure(name, curve_panel(name, title, description, dots, across="examples of the level"), level, _KEY)
             )
     return panels
 
@@ -175,8 +176,8 @@ def _entries(evidence: Evidence, entries: Sequence[Sequence[Training]]) -> Table
 
     def known(of: Sequence[Training], field: str) -> list[float]:
         if field == "loss":
-            return [loss for one in of if (loss := one.best_losses.get(evidence.settings.metric)) is not None]
-        return [value for one in of if (value := getattr(one, field)) is not None]
+            return [loss for training in of if (loss := training.best_losses.get(evidence.settings.metric)) is not None]
+        return [value for training in of if (value := getattr(training, field)) is not None]
 
     def mean(title: str, field: str, show: Show) -> Column[Sequence[Training]]:
         def cell(of: Sequence[Training]) -> Cell:
@@ -190,11 +191,13 @@ def _entries(evidence: Evidence, entries: Sequence[Sequence[Training]]) -> Table
         return Column(title, (field, f"{field}_low", f"{field}_high"), cell)
 
     def states(of: Sequence[Training]) -> str:
-        counts = Counter(one.state for one in of)
+        counts = Counter(training.state for training in of)
         return counts.most_common(1)[0][0] if len(counts) == 1 else ", ".join(f"{n} {s}" for s, n in counts.items())
 
     def reasons(of: Sequence[Training]) -> str:
-        return "; ".join(dict.fromkeys(reason for one in of for reason in (one.reason, one.stopped) if reason))
+        return "; ".join(
+            dict.fromkeys(reason for training in of for reason in (training.reason, training.stopped) if reason)
+        )
 
     def total(of: Sequence[Training]) -> float | None:
         return sum(hours) if (hours := known(of, "hours")) else None
