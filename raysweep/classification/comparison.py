@@ -85,7 +85,6 @@ def predict_across(
 
 
 def fit_logistic(corpus: ScoredTexts, models: Sequence[str]) -> Any:
-    """Fit the logistic regression, which is saved, on all texts."""
     with _one_thread():
         return _fit(logistic_of(models), corpus)
 

@@ -62,11 +62,7 @@ def scored_rows(rows: pd.DataFrame, levels: Sequence[str], texts: Sequence[str] 
 
 
 def read_predictions(features: pd.DataFrame, predictions: pd.DataFrame, levels: Sequence[str]) -> Iterator[Predicted]:
-    """Read the predictions from the tables, by corpus and way, in the order of the file.
-
-    Raises:
-        ValueError: the tables do not match.
-    """
+    """Read the predictions, by corpus and way in the file's order; raises ValueError if the tables do not match."""
     for (corpus, way), part in predictions.groupby(["corpus", "way"], sort=False):
         of_corpus = features[features["corpus"] == corpus].set_index("document")
         by_classifier = {str(name): rows for name, rows in part.groupby("classifier", sort=False)}

@@ -80,11 +80,7 @@ def main() -> None:
 
 
 def take_umask(variables: Mapping[str, str]) -> None:
-    """Apply the mask in RAYSWEEP_UMASK to every file created from now on, by this process and by a Ray started here.
-
-    Raises:
-        ConfigError: its value is not a mask.
-    """
+    """Apply the mask in RAYSWEEP_UMASK to files created from now on, by Ray too; ConfigError if it is no mask."""
     if text := variables.get("RAYSWEEP_UMASK"):
         if not re.fullmatch("0?[0-7]{1,3}", text) or int(text, 8) & 0o700:
             raise ConfigError(f"RAYSWEEP_UMASK: found {text[:80]!r}; must be octal digits such as 077 (for you alone)")

@@ -104,11 +104,7 @@ def print_kuberay(
 
 
 def _read_cluster_file(file: Path) -> Any:
-    """Read a cluster's file, checking that it has `cluster_name` and `provider.region`.
-
-    Raises:
-        ConfigError: the file does not exist, or is not a cluster file of Ray's.
-    """
+    """Read a cluster's file; raises ConfigError without `cluster_name` and `provider.region`."""
     import yaml
 
     if not file.is_file():

@@ -25,11 +25,7 @@ ROWS_AT_A_TIME = 8192
 
 
 def export_examples(settings: Settings, out: Path) -> None:
-    """Write every split's examples in the original's format: the same masks that `mask` draws, in characters.
-
-    Raises:
-        ConfigError: the corpus is not prepared.
-    """
+    """Write every split's masks in the original's format, in characters; ConfigError if the corpus is not prepared."""
     from raysweep.corpus.preparing import read_summary
 
     if not settings.folder.splits.exists():

@@ -39,11 +39,7 @@ SPAN_TIMES = ("makespan_s", "lower_bound_s", "critical_path_s")
 
 
 def read_counts(text: str) -> list[float]:
-    """Read the numbers in `--gpus 1,2,4,8`.
-
-    Raises:
-        ConfigError: one of them is not a whole number above 0.
-    """
+    """Read the numbers in `--gpus 1,2,4,8`; raises ConfigError unless all are whole and above 0."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() and int(word) > 0 for word in words):
         raise ConfigError(f"--gpus: found '{text}'; must be whole numbers above 0, such as 1,2,4,8")

@@ -27,11 +27,7 @@ STYLES = {
 
 
 def print_examples(settings: Settings, *, level: str | None, count: int) -> None:
-    """Print training examples drawn with the run's seed, so the same ones each time.
-
-    Raises:
-        ConfigError: there are no examples yet, or none of that level.
-    """
+    """Print training examples drawn with the run's seed; raises ConfigError if there are none."""
     if not settings.folder.manifest.exists():
         fix = this_command(settings.command(), stage="mask")
         raise ConfigError(f"{settings.folder.root} holds no examples; do {fix} first")

@@ -128,10 +128,7 @@ def status_table(rows: list[TrialStatus], trials: Mapping[str, Trial]) -> Group:
 
 
 def entry_table(rows: list[TrialStatus], trials: Mapping[str, Trial]) -> Group:
-    """Make a table with a row per entry: its seeds by state, their total steps and time, and their mean loss.
-
-    Below it stand the first reasons, and how many more there are.
-    """
+    """Make a row per entry: its seeds by state, their steps and time, and mean loss; below, the first reasons."""
     table = plain_table()
     for header in ("entry", "state"):
         table.add_column(header, no_wrap=True)

@@ -18,11 +18,7 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def print_runs(storage: str, *, as_json: bool) -> None:
-    """Print a row per run, including runs that cannot be read.
-
-    Raises:
-        ConfigError: the folder does not exist.
-    """
+    """Print a row per run, including runs that cannot be read; raises ConfigError without the folder."""
     place = Path(storage).expanduser()
     if not place.is_dir():
         raise ConfigError(f"--storage: no folder '{storage}'; `raysweep run` makes it, or name another")

@@ -208,11 +208,7 @@ def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:
 
 
 def data_settings(of_run: DataConfig, overrides: Sequence[str]) -> DataConfig:
-    """Make the settings of the corpus: levels and language from the run, everything else from the overrides.
-
-    Raises:
-        ConfigError: a setting is unknown or wrong.
-    """
+    """Take levels and language from the run, and everything else from the overrides; ConfigError if one is wrong."""
     values, paths = apply_overrides({"data": {}}, overrides)
     if wrong := [path for path in paths if not path.startswith("data.") or path in ("data.path", "data.csv")]:
         raise ConfigError(

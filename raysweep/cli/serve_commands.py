@@ -143,11 +143,7 @@ def shown_address(host: str, port: int, token: str | None) -> str:
 
 
 def allowed_hosts(host: str, token: str | None) -> frozenset[str] | None:
-    """Return the host names that the server accepts; None for any, if others can reach it.
-
-    Raises:
-        ConfigError: others can reach it, and the token is missing or too short.
-    """
+    """Return the accepted host names, None for any; ConfigError if others reach the server without a long token."""
     from raysweep.serving.guard import LOOPBACK
 
     if token is not None and (len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isalnum()):
@@ -163,11 +159,7 @@ def allowed_hosts(host: str, token: str | None) -> frozenset[str] | None:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Open a listening socket.
-
-    Raises:
-        ConfigError: the address does not belong to this machine, or the port is taken.
-    """
+    """Open a listening socket; raises ConfigError for an address of another machine, or a port that is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=128)

@@ -170,7 +170,6 @@ class AwsAccount:
 
 
 def worker_policy(bucket: str) -> dict[str, Any]:
-    """Return the permissions of workers: use the bucket."""
     objects = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
     return {
         "Version": "2012-10-17",
@@ -244,11 +243,7 @@ def find_own_network(url: str = ADDRESS_SERVICE) -> str:
 
 
 def set_region(file: Path, region: str) -> bool:
-    """Write the region into cluster.yaml, changing nothing else; return whether it was another one.
-
-    Raises:
-        ConfigError: the file has no such line, or the region's name is not valid.
-    """
+    """Write the region into cluster.yaml, and return whether it was another; ConfigError without a line for it."""
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
         raise ConfigError(f"--region: found '{region[:80]}'; must be one such as eu-central-1")
     text = file.read_text(encoding="utf-8")

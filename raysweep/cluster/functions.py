@@ -13,10 +13,7 @@ from raysweep.pipeline.training_attempt import describe_error
 
 
 def resolve(name: str) -> Any:
-    """Import the object that 'package.module:name' names.
-
-    Functions are passed by name, so that torch is imported only where they run.
-    """
+    """Import the object that 'package.module:name' names, so that torch is imported only where functions run."""
     module, _, attribute = name.partition(":")
     return attrgetter(attribute)(import_quickly(module))
 

@@ -67,11 +67,7 @@ class LocalRay:
 def start_ray(
     cpus: int | None, gpus: int | None, resources: dict[str, float] | None, *, with_dashboard: bool = True
 ) -> LocalRay:
-    """Start Ray on this machine, without ever joining another user's.
-
-    Raises:
-        ResourceError: its token or its folder cannot be created, or its dashboard does not start.
-    """
+    """Start Ray on this machine, without joining another user's; ResourceError if it cannot."""
     before = dict(os.environ)
     try:
         protect_token(AUTH_TOKEN, create=True)

@@ -76,11 +76,7 @@ class NodeCheck:
         return ""
 
     def require(self) -> None:
-        """Refuse to work in this process if it differs; the check runs once per process.
-
-        Raises:
-            ResourceError: the message names the node, the path and the fix.
-        """
+        """Raise ResourceError if this process differs; the check runs once per process."""
         if problem := _find_problem_once(self):
             raise ResourceError(f"node {socket.gethostname()}: {problem}")
 
@@ -106,11 +102,7 @@ def new_check(folder: Path, ticket: StagingTicket | None = None) -> NodeCheck:
 
 
 def check_nodes(check: NodeCheck) -> None:
-    """Run the check on every node of the cluster.
-
-    Raises:
-        ResourceError: it failed on some nodes; the message names them.
-    """
+    """Run the check on every node of the cluster; raises ResourceError naming those on which it failed."""
 
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     running = {}

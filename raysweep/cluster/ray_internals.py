@@ -44,11 +44,7 @@ SERVE_GRPC_PORT = "ray.serve._private.replica:add_port_to_grpc_server"
 
 
 def check_private_names() -> None:
-    """Look up every private name.
-
-    Raises:
-        ResourceError: the installed Ray does not have one of them.
-    """
+    """Look up every private name; raises ResourceError if the installed Ray does not have one of them."""
     for name in PrivateName:
         _look_up(name)
 
@@ -135,10 +131,7 @@ def find_dead_servers() -> list[str]:
 
 
 def find_raylet() -> int:
-    """Return the process id of the raylet that this process started.
-
-    Public: none.
-    """
+    """Return the process id of the raylet that this process started.  Public: none."""
     return int(_servers("raylet")[0].pid)
 
 

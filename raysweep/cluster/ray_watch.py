@@ -98,22 +98,14 @@ class RayWatch:
             threading.Thread(target=self._watch, name="watch Ray", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop watching.
-
-        Raises:
-            LostRayError: a server was lost.
-        """
+        """Stop watching; raises LostRayError if a server was lost."""
         self._stopped.set()
         if self._handler is not None:
             signal.signal(signal.SIGUSR1, self._handler)
         self.raise_if_lost()
 
     def raise_if_lost(self) -> None:
-        """Raise the error if a server was lost.
-
-        Raises:
-            LostRayError: a server was lost.
-        """
+        """Raise LostRayError if a server was lost."""
         if self._message:
             atexit.register(_end_at_once)
             raise LostRayError(self._message)

@@ -119,20 +119,12 @@ class Session(AbstractContextManager["Session"]):
         return shares_process(self.resources, need, is_staged=self.ticket is not None)
 
     def require(self, needs: Mapping[str, ResourceRequest]) -> None:
-        """Refuse trials that could never start.
-
-        Raises:
-            ResourceError: the message gives the counts and the fix.
-        """
+        """Raise ResourceError, with the counts and the fix, for trials that could never start."""
         if shortage := find_shortage(needs, self.capacity):
             raise ResourceError(shortage)
 
     def require_gpus(self) -> None:
-        """Refuse to train on a cluster's CPUs unless the config says so, since its GPU nodes may have failed to start.
-
-        Raises:
-            ResourceError: there are no GPUs, and none can be started.
-        """
+        """Raise ResourceError rather than train on a cluster's CPUs that the config did not ask for."""
         if self.resources.gpus_per_trial == "auto" and not self.capacity.gpus:
             raise ResourceError(
                 f"the cluster has 0 GPUs ({self.capacity.cpus:g} CPUs), and its head declares none that may come "

@@ -31,11 +31,7 @@ def describe_beyond(
     roles: Roles,
     records: Mapping[str, TrialRecord | None],
 ) -> tuple[FurtherCorpusScores, ...]:
-    """Return matrix and findings on every further corpus that was scored, in the config's order.
-
-    Raises:
-        InputError: the losses cannot be compared, or a summary is missing.
-    """
+    """Return matrix and findings on every further corpus that was scored; InputError if losses cannot be compared."""
     return tuple(
         _describe(folder.further(name), config, trials, roles, records)
         for name in config.corpora

@@ -112,7 +112,6 @@ class Breakdowns:
         return None if nats_D is None else float(nats_D.sum())
 
     def _document_nats(self, losses: LevelLosses, role: str) -> npt.NDArray[np.float64] | None:
-        """Return the same by document."""
         for entrant in self._entrants:
             if entrant.role == role and entrant.level in (None, losses.level):
                 columns = [self._columns[model] for model in entrant.models.values()]

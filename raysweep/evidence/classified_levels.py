@@ -45,11 +45,7 @@ def describe_classification(folder: RunFolder, config: Config) -> Classification
 
 
 def read_classification(folder: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the features and the predictions.
-
-    Raises:
-        InputError: they do not exist.
-    """
+    """Read the features and the predictions; raises InputError if they do not exist."""
     files = ClassificationFolder.of(folder)
     for path in (files.features, files.predictions):
         if not path.exists():

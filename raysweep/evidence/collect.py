@@ -51,11 +51,7 @@ EVIDENCE_VERSION = 1
 
 
 def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Mapping[str, Trial]) -> Evidence:
-    """Read the run folder, do the statistics, and record everything that the report states.
-
-    Raises:
-        InputError: the models' losses are missing, or cannot be compared.
-    """
+    """Record everything that the report states; raises InputError if losses are missing, or cannot be compared."""
     trials, table = _started(folder, config, trials), read_losses(folder.losses, config.data.levels)
     with digesting_tables(folder, config.corpora) as digests:
         return _collect(folder, config, roles, trials, table, digests)
@@ -220,7 +216,6 @@ def _start_digest(record: TrialRecord) -> str | None:
 
 
 def _fine_tuning_steps(trainings: Sequence[Training], roles: Roles) -> list[int]:
-    """Return the steps of the fine-tuned models that were trained."""
     names = {name for of_level in roles.transfer.values() for name in of_level}
     return [training.steps for training in trainings if training.trial in names and training.steps]
 

@@ -167,7 +167,6 @@ def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[_Input]:
 
 
 def _of_further(folder: RunFolder, name: str) -> tuple[Path, ...]:
-    """Return the inputs in the folder of a further corpus."""
     place = folder.further(name)
     return place.documents, place.splits, place.losses
 

@@ -109,11 +109,7 @@ def _corpus_shares(
 
 
 def read_writers(folder: RunFolder) -> DocumentWriters:
-    """Read who wrote the test documents.
-
-    Raises:
-        InputError: the documents do not exist.
-    """
+    """Read who wrote the test documents; raises InputError if the documents do not exist."""
     if not folder.documents.exists():
         raise InputError(f"{folder.documents}: not there; run the prepare stage first")
     table = read_documents(folder, "test").to_pydict()

@@ -28,11 +28,7 @@ _UNROUNDED_TYPES = frozenset({str, int, bool, type(None)})
 
 
 def rounded(value: Any) -> Any:
-    """Round every float in a JSON value, and sort the names of every object.
-
-    Raises:
-        InputError: a number is not finite, which JSON cannot express.
-    """
+    """Round every float in a JSON value, and sort all names; raises InputError if a number is not finite."""
     try:
         return _rounded(value)
     except _NotFiniteError as error:

@@ -73,10 +73,7 @@ class Scores:
         )
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Compare, per specialised model X, other levels with its own, and other levels' models with X on its texts.
-
-        The first compares levels of different difficulty; the second keeps the texts and changes the model.
-        """
+        """Compare, per specialised model, other levels with its own, and other levels' models with it on its texts."""
         gaps = []
         for level in self.levels:
             own = self._entrant("specialised", level)

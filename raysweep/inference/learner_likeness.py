@@ -111,11 +111,7 @@ def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> d
 
 
 def held_out_shares(run: LoadedRun) -> dict[str, dict[str, float]]:
-    """Read the predictions of the run's own logistic regression; returns true level → predicted level → share.
-
-    Raises:
-        InputError: no test document was classified.
-    """
+    """Read the run's own predictions as true level → predicted level → share; InputError if there are none."""
     levels = run.config.data.levels
     predicted = read_predictions(*read_classification(run.folder), levels)
     own = next((texts for texts in predicted if (texts.corpus, texts.way) == (OWN, ZERO_SHOT)), None)

@@ -225,11 +225,7 @@ class LoadedRun:
         return network.to(self.device).eval()
 
     def _refuse_stale_report(self, models: Collection[str]) -> None:
-        """Check that the report is based on the present scores, and the scores of `models` on the present models.
-
-        Raises:
-            InputError: they were made again since then.
-        """
+        """Raise InputError if the scores of `models`, or the models themselves, were made again since the report."""
         stages = read_sealed(self.folder.record, fix=self._fix("report"))["stages"]
         evaluated = stages["evaluate"]
         is_stale = stages["report"]["made_from"]["evaluate"] != combine_digests(evaluated["outputs"])
@@ -249,12 +245,7 @@ class LoadedRun:
             )
 
     def _refuse_damage(self, stage: str, path: Path) -> None:
-        """Compare a stage's file with its digest in run.json.
-
-        Raises:
-            InputError: the stage is not done.
-            DamagedError: the file is missing or was changed.
-        """
+        """Raise DamagedError if a stage's file does not match run.json, and InputError if the stage is not done."""
         name, fix = path.relative_to(self.folder.root).as_posix(), self._fix(stage)
         stages = read_sealed(self.folder.record, fix=fix)["stages"] if self.folder.record.exists() else {}
         outputs = stages.get(stage, {}).get("outputs", {})
@@ -286,11 +277,7 @@ class Models(Mapping[str, TrainedModel]):
 
 
 def open_run(folder: Path, device: str | None = None) -> LoadedRun:
-    """Load a run; see `raysweep.load`.
-
-    Raises:
-        InputError: the folder has no run.
-    """
+    """Load a run; see `raysweep.load`.  Raises InputError if the folder has none."""
     run = LoadedRun(RunFolder(folder), device)
     _ = run.config
     if device is not None:
@@ -299,11 +286,7 @@ def open_run(folder: Path, device: str | None = None) -> LoadedRun:
 
 
 def open_model(start: str, device: str | None = None) -> TrainedModel:
-    """Load one model; see `raysweep.load_model`.
-
-    Raises:
-        InputError: it is not a GPT-2, or cannot be found.
-    """
+    """Load one model; see `raysweep.load_model`.  Raises InputError if it is not a GPT-2, or cannot be found."""
     from raysweep.model.gpt2 import load_model
 
     place = find_device(device)
@@ -316,11 +299,7 @@ def open_model(start: str, device: str | None = None) -> TrainedModel:
 
 
 def find_device(device: str | None) -> "torch.device":
-    """Return the device with this name; if None, a GPU if there is one, otherwise the CPU.
-
-    Raises:
-        InputError: there is no such device.
-    """
+    """Return the device with this name; None: a GPU if there is one.  Raises InputError if there is no such device."""
     import torch
 
     from raysweep.model.torch_devices import select_device

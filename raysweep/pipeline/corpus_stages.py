@@ -32,11 +32,7 @@ class PrepareStage(Stage):
 
     @cached_property
     def _files(self) -> list[Path]:
-        """The files of the corpus; [] for the synthetic sample.
-
-        Raises:
-            InputError: there is no such file.
-        """
+        """The files of the corpus; [] for the synthetic sample.  Raises InputError if there is no such file."""
         path = self.config.data.path
         return [] if path is None else find_files(path)
 

@@ -38,11 +38,7 @@ class CheckedFile:
 
 
 def check_files(folder: RunFolder) -> list[CheckedFile]:
-    """List every file of the run folder and every recorded file that is missing, by path; reads all recorded files.
-
-    Raises:
-        InputError: there is no such run.
-    """
+    """List all files of a run and all recorded files that are missing, by path; InputError if there is no such run."""
     if not folder.root.is_dir():
         raise InputError(f"{folder.root}: there is no such run; see --name and --storage")
     checked: dict[Path, CheckedFile] = {}

@@ -92,11 +92,7 @@ class FurtherCorpora:
         return [*corpora.values(), *scores]
 
     def make(self, target: Target, executor: Executor, listener: Listener) -> None:
-        """Prepare a corpus, and make its examples.
-
-        Raises:
-            InputError: it cannot be used.
-        """
+        """Prepare a corpus, and make its examples; raises InputError if it cannot be used."""
         from raysweep.corpus.further_corpus import prepare_further_corpus
 
         name, place = target.name, self.folder.further(target.name)

@@ -83,7 +83,6 @@ def examples_identity(config: Config) -> dict[str, Any]:
 
 
 def examples_made_from(done: Mapping[str, StageRecord]) -> dict[str, str]:
-    """Return the digests of what the examples are made from."""
     return {"documents": documents_digest(done)} if "prepare" in done else {}
 
 
@@ -146,7 +145,6 @@ def further_scores_made_from(corpus: Outputs | None, record: TrialRecord | None)
 def report_made_from(
     config: Config, folder: RunFolder, done: Mapping[str, StageRecord], trials: Collection[str]
 ) -> dict[str, str]:
-    """Return the digests of what the report is made from."""
     stages = {name: combine_digests(done[name].outputs) for name in ("prepare", "mask", "evaluate") if name in done}
     if config.classification is not None and "classify" in done:
         stages["classify"] = combine_digests(done["classify"].outputs, r".*\.parquet$")
@@ -162,10 +160,7 @@ def report_made_from(
 
 
 def trial_identities(config: Config, trials: Mapping[str, Trial]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Return the settings of every trial, and their fingerprints.
-
-    A child's settings contain its parent's fingerprint.  Parents come before children, as `expand_trials` orders them.
-    """
+    """Return every trial's settings, in which a child has its parent's fingerprint, and the settings' fingerprints."""
     identities: dict[str, dict[str, Any]] = {}
     fingerprints: dict[str, str] = {}
     for name, trial in trials.items():
@@ -246,7 +241,6 @@ def classify_identity(config: Config, corpora: Sequence[str], models: Sequence[s
 
 
 def documents_digest(done: Mapping[str, StageRecord]) -> str:
-    """Return the digest of documents.parquet."""
     return combine_digests(done["prepare"].outputs, r"corpus/documents\.parquet$")
 
 

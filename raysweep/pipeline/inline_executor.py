@@ -36,7 +36,6 @@ class InlineExecutor:
         return map_blocks_in_threads
 
     def mask(self, tasks: Sequence[MaskTask], listener: Listener) -> list[dict[str, Any]]:
-        """Make the shards."""
         from raysweep.masking.mask_process import make_shard
 
         summaries = []
@@ -86,7 +85,6 @@ class InlineExecutor:
                 state.end(name, outcome)
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
-        """Score the models."""
         import torch
 
         from raysweep.evaluation.scoring import score_model
@@ -111,7 +109,6 @@ class InlineExecutor:
             yield task, task.write(score_part(**_fields(task.read())))
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
-        """Time one model."""
         from raysweep.evaluation.speed import measure_speed
 
         listener.advance("evaluate", 0, 1, "models timed")

@@ -61,10 +61,7 @@ def is_locked(folder: RunFolder) -> bool:
 
 
 def last_holder(folder: RunFolder) -> dict[str, Any] | None:
-    """Return `host`, `pid` and `since` (local time) of the process that holds the lock, or held it last.
-
-    None if the file does not say.
-    """
+    """Return `host`, `pid` and `since` (local time) of the last holder of the lock; None if the file does not say."""
     if (lease := read_lease(folder.root / LEASE)) is not None:
         return describe_holder(lease[0])
     try:
@@ -76,11 +73,7 @@ def last_holder(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _open(folder: RunFolder, flags: int) -> int:
-    """Open the lock file, which must be a regular file with one name, since it is emptied when the lock is taken.
-
-    Raises:
-        InputError: it is a symbolic link, a hard link to another file, or not a regular file.
-    """
+    """Open the lock file; raise InputError unless it is a regular file with one name, because it is emptied."""
     try:
         # Without O_NONBLOCK, opening a FIFO that has no writer would block.
         descriptor = os.open(folder.lock, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

@@ -13,11 +13,7 @@ _CHUNK_BYTES = 1 << 16
 
 
 def find_log(folder: RunFolder, trial: str, trials: Collection[str]) -> Path:
-    """Find the log of a trial, or of a sample of a search ('A2/samples/03').
-
-    Raises:
-        ConfigError: there is no such trial, or it has no log yet; the message lists the existing ones.
-    """
+    """Find the log of a trial, or of a sample of a search ('A2/samples/03'); ConfigError lists the existing ones."""
     name, _, sample = trial.partition("/samples/")
     if name not in trials:
         raise ConfigError(f"'{trial}': no such trial; known are {', '.join(trials)}")

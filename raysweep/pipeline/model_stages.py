@@ -37,11 +37,7 @@ class TrainStage(Stage):
     is_costly = True
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """List every trial's model.
-
-        Raises:
-            ConfigError: a trial that is to be extended cannot be.
-        """
+        """List every trial's model; raises ConfigError if a trial that is to be extended cannot be."""
         settings, _ = identities.trial_identities(self.config, self.trials)
         records, unreadable = read_records(self.folder, self.trials, self.forced)
         targets = []
@@ -72,11 +68,7 @@ class TrainStage(Stage):
         trained_precision(self.folder, self.trials, apart_from=forced)
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
-        """Train; a trial that fails is recorded as failed and raises nothing.
-
-        Raises:
-            ConfigError: the trials were trained in different precisions.
-        """
+        """Train; a failed trial raises nothing, but trainings in different precisions raise ConfigError."""
         precision = trained_precision(self.folder, self.trials, apart_from=decisions.fresh)
         if precision is not None:
             say_if_unlike(self.config, precision, listener.say)
@@ -114,11 +106,7 @@ class EvaluateStage(Stage):
     needs = ("mask",)
 
     def targets(self, done: Mapping[str, StageRecord]) -> list[Target]:
-        """List every model's scores, and the tables that merge them.
-
-        Raises:
-            ConfigError: no model is trained.
-        """
+        """List every model's scores, and the tables that merge them; raises ConfigError if no model is trained."""
         models = read_done_trials(self.folder, self.trials, self.forced)
         if not models:
             raise ConfigError("stage 'evaluate' needs a trained model; do `raysweep train` or `raysweep run` first")
@@ -246,7 +234,6 @@ class ReportStage(Stage):
         ]
 
     def outputs(self) -> list[Path]:
-        """Return the path of the folder `report/`."""
         return [self.folder.report]
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:  # noqa: ARG002 - runs here

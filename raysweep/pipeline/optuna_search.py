@@ -24,12 +24,10 @@ class OptunaSearch:
         self._trials: list[optuna.trial.Trial] = []
 
     def ask(self) -> Mapping[str, Any]:
-        """Return the settings of the next sample."""
         self._trials.append(self._study.ask(fixed_distributions=self._space))
         return self._trials[-1].params
 
     def tell(self, sample: int, loss: float | None) -> None:
-        """Record the loss of a sample; None if it failed."""
         state = optuna.trial.TrialState.FAIL if loss is None else None
         self._study.tell(self._trials[sample], loss, state=state)
 

@@ -211,11 +211,7 @@ class Run:
                 )
 
     def _refuse_over_budget(self) -> None:
-        """Compare the expected cost of the trainings with the budget.
-
-        Raises:
-            ConfigError: the message gives the figures and the alternatives.
-        """
+        """Raise ConfigError if the trainings are expected to exceed the budget."""
         if todo := self.trials_to_do():
             expected = self.forecast.of(todo).spending
             currency = self.config.prices.currency
@@ -255,11 +251,7 @@ class Run:
                 stage.make(decisions, self.executor, self.listener)
 
     def _decide(self, stage: Stage, *, check_files: bool = True) -> Decisions:
-        """Decide what to skip and what to do.
-
-        Raises:
-            ConfigError: the stage's settings changed, or a file that would be kept is damaged.
-        """
+        """Decide what to skip and do; raises if settings changed, or a file that would be kept is damaged."""
         targets = stage.targets(self.record.stages)
         is_forced = stage.name in self.forced
         forced = {

@@ -70,11 +70,7 @@ def read_compared(name: str, *, folder: RunFolder) -> Compared:
 
 
 def find_differences(first: Compared, second: Compared) -> list[Difference]:
-    """List the fields that differ, in order, settings before results.
-
-    Raises:
-        ConfigError: one side is a run and the other a trial.
-    """
+    """List the fields that differ, settings before results; raises ConfigError for a run and a trial."""
     if first.is_run != second.is_run:
         run, trial = (first, second) if first.is_run else (second, first)
         raise ConfigError(f"'{run.name}' is a run and '{trial.name}' a trial; give two runs or two trials")

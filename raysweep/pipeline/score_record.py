@@ -40,22 +40,14 @@ def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool)
 
 
 def is_merged(scoring: TextScoring, identity: Mapping[str, Any]) -> bool:
-    """Return whether a killed command left parts from which this output was being written, or had been written.
-
-    Raises:
-        DamagedError: the parts' record is damaged.
-    """
+    """Return whether a killed command left parts from which this output was being written, or had been written."""
     if not scoring.merge.exists():
         return False
     return bool(read_sealed(scoring.merge, fix="delete its folder")["fingerprint"] == fingerprint(identity))
 
 
 def refuse_changes(scoring: TextScoring, identity: Mapping[str, Any]) -> None:
-    """Refuse parts that may come from different versions of the texts or models.
-
-    Raises:
-        InputError: the corpus or a model changed while it was scored.
-    """
+    """Raise InputError if the corpus or a model changed while it was scored."""
     now = scoring.identity()
     if changed := [name for name in identity if now[name] != identity[name]]:
         raise InputError(

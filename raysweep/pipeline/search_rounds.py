@@ -119,11 +119,7 @@ class Search:
         return self._config.metric
 
     def training(self, sample: int) -> SweepTraining:
-        """Return the training of one sample; all samples of earlier rounds must have ended.
-
-        Raises:
-            pydantic.ValidationError: the drawn settings are not valid for a training.
-        """
+        """Return a sample's training, once earlier rounds have ended; ValidationError if its settings are invalid."""
         self._draw_until(sample)
         job, drawn = self._task.job, self._settings[sample]
         identity = {"trial": job.fingerprint, "settings": dict(drawn)}
@@ -145,13 +141,11 @@ class Search:
         )
 
     def finish(self, sample: int, result: Mapping[str, Any]) -> None:
-        """Record the result of a finished sample."""
         self._results[sample] = result
         if self._rounds:
             self._rounds[sample // SEARCH_ROUND].finish(sample, self._loss(sample))
 
     def fail(self, sample: int, reason: str) -> None:
-        """Record that a sample failed."""
         self._failures[sample] = reason
         if self._rounds:
             self._rounds[sample // SEARCH_ROUND].finish(sample, None)

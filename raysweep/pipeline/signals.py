@@ -35,20 +35,12 @@ class Interruption:
         return self._asked_at is not None and self._clock() - self._asked_at > GRACE_S
 
     def raise_if_asked(self) -> None:
-        """End the command once everything is saved.
-
-        Raises:
-            KeyboardInterrupt: a signal was received.
-        """
+        """Raise KeyboardInterrupt if a signal was received; called once everything is saved."""
         if self.reason:
             raise KeyboardInterrupt(self.reason)
 
     def take(self, number: int, frame: FrameType | None = None) -> None:  # noqa: ARG002 - a handler's arguments
-        """Handle a signal.
-
-        Raises:
-            KeyboardInterrupt: it is not the first signal.
-        """
+        """Handle a signal; the second one raises KeyboardInterrupt."""
         if self.reason:
             raise KeyboardInterrupt(self.reason)
         self.reason = _NAMES[signal.Signals(number)]

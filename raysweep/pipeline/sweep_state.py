@@ -86,7 +86,6 @@ class SweepState:
         return Capacity.used_by(self._running())
 
     def count_states(self) -> Counter[str]:
-        """Count the trials in each state."""
         return Counter(self._graph.state(name).value for name in self._tasks)
 
     def request_of(self, name: str) -> ResourceRequest:

@@ -20,11 +20,7 @@ class SweepWatch:
         self._interruption, self._budget = interruption, budget
 
     def poll_signals(self) -> None:
-        """Halt the sweep if a signal was received.
-
-        Raises:
-            KeyboardInterrupt: the trainings have had `GRACE_S` seconds to save a checkpoint.
-        """
+        """Halt the sweep if a signal was received; raise KeyboardInterrupt `GRACE_S` seconds later."""
         if self._interruption.reason and not self.state.halted:
             self.state.halt(self._interruption.reason, within_s=GRACE_S)
         if self._interruption.is_overdue:

@@ -124,7 +124,6 @@ class TextTask:
     """Whether to score the answers to masks too."""
 
     def read(self) -> TextPart:
-        """Read the texts of the part."""
         return TextPart(
             run=self.run,
             model=self.model,
@@ -135,11 +134,7 @@ class TextTask:
         )
 
     def write(self, scores: "PartScores") -> int:
-        """Write the scores, those of tokens first, because the existence of `out` marks the part as done.
-
-        Returns:
-            The number of texts.
-        """
+        """Write the scores, tokens first since `out` marks the part as done; return the number of texts."""
         for path, table in ((self.tokens_out, scores.tokens), (self.out, scores.sums)):
             if path is not None and table is not None:
                 with atomic_file(path) as temporary:
@@ -170,10 +165,7 @@ class Executor(Protocol):
         """Make the shards; return their summaries in the order of the tasks."""
 
     def train(self, tasks: Sequence[TrainTask], listener: Listener) -> None:
-        """Train every task whose parent finishes, and write each task's record.
-
-        A failed trial blocks only its children, and raises nothing.
-        """
+        """Train every task whose parent finishes, and write all records; a failed trial blocks only its children."""
 
     def score(self, tasks: Sequence[ScoreTask], listener: Listener) -> None:
         """Score the models; each model's table is in place before its record."""
@@ -185,10 +177,7 @@ class Executor(Protocol):
         """Score parts of a corpus; yield each finished task, in any order, with the number of its texts."""
 
     def time_model(self, folder: Path, ensemble: Sequence[Path], repeats: int, listener: Listener) -> dict[str, Any]:
-        """Time one model's infilling, and that of the levels' models together, with nothing running beside them.
-
-        See `evaluation.speed.measure_speed`.
-        """
+        """Time one model, and the levels' models together, with nothing running beside them; see `evaluation.speed`."""
 
     def close(self) -> None:
         """Release everything that was started."""

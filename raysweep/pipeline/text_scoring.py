@@ -75,7 +75,6 @@ class TextScoring:
 
     @property
     def parts(self) -> Path:
-        """Folder of the parts during the work."""
         return self.out.with_name(f"{self.out.name}.parts")
 
     @property
@@ -85,7 +84,6 @@ class TextScoring:
 
     @property
     def record(self) -> Path:
-        """The record that marks the scores as complete."""
         return self.out.with_name(f"{self.out.name}.json")
 
     @property
@@ -95,7 +93,6 @@ class TextScoring:
 
     @property
     def outputs(self) -> list[Path]:
-        """The requested tables."""
         return [self.out, *([self.tokens_out] if self.with_tokens else [])]
 
     @property
@@ -119,23 +116,16 @@ class TextScoring:
         return self.parts / "merge.json"
 
     def texts(self, part: int) -> Path:
-        """File of a part of the texts."""
         return self.working / f"{part:05d}.parquet"
 
     def scores(self, model: str, part: int) -> Path:
-        """File of a part's scores under a model."""
         return self.parts / f"{model}-{part:05d}.parquet"
 
     def token_scores(self, model: str, part: int) -> Path:
-        """File of a part's token scores under a model."""
         return self.parts / f"{model}-{part:05d}.tokens.parquet"
 
     def identity(self) -> dict[str, Any]:
-        """Return everything that decides a score, as plain values; reads every file of the corpus and the models once.
-
-        Raises:
-            DamagedError: a model, or the run's record, was changed since it was made.
-        """
+        """Return what decides a score; reads the corpus and the models once.  DamagedError: a model was changed."""
         data = self.data.model_dump(mode="json", exclude={"path", "csv", "sample", "split", "near_duplicates"})
         trained = [model for model in self.models if model != START_MODEL]
         start = {}
@@ -173,16 +163,7 @@ def score_corpus(
     listener: Listener,
     push: Callable[[], None] = lambda: None,
 ) -> TextCounts:
-    """Read the texts, unless an earlier attempt did, and score the parts that are not done.
-
-    The caller holds the lock of the folder of parts, `RunFolder(scoring.parts)`.
-
-    Args:
-        push: updates object storage with the folder of parts.
-
-    Raises:
-        InputError: a file cannot be used, or holds no text.
-    """
+    """Read the texts, unless an earlier attempt did, and score missing parts; the caller holds the parts' lock."""
     mark = fingerprint(identity)
     if not scoring.begun.exists() or scoring.begun.read_text(errors="replace") != mark:
         for path in scoring.parts.iterdir():
@@ -271,11 +252,7 @@ def _make_plan(scoring: TextScoring, mark: str, digest: str, reader: OwnProcess)
 
 
 def write_texts(scoring: TextScoring) -> TextCounts:
-    """Read the corpus and write its texts in parts.
-
-    Raises:
-        InputError: a file cannot be used, or holds no text.
-    """
+    """Read the corpus and write its texts in parts; InputError if a file cannot be used, or holds no text."""
     corpus = read_new_texts(scoring.files, scoring.data)
     documents = corpus.documents
     if corpus.bad_rows:

@@ -31,11 +31,7 @@ def find_thin_levels(config: Config, counts: Counts) -> list[str]:
 
 
 def refuse_thin_levels(config: Config, counts: Counts) -> None:
-    """Raise if a level of a trial has too few documents.
-
-    Raises:
-        ThinLevelsError: the message gives the numbers and the alternatives.
-    """
+    """Raise ThinLevelsError if a level of a trial has too few documents."""
     if thin := find_thin_levels(config, counts):
         raise ThinLevelsError(*thin_level_problems(config, thin, counts))
 
@@ -59,7 +55,7 @@ def thin_level_problems(config: Config, thin: list[str], counts: Counts) -> list
 
 
 def read_counts(folder: RunFolder) -> Counts:
-    """Read the number of documents by level and split from the prepare stage; {} if it is not done."""
+    """Read the documents by level and split from the prepare stage; {} if it is not done."""
     counts: Counts = read_json(folder.splits)["counts"] if folder.splits.exists() else {}
     return counts
 

@@ -64,11 +64,7 @@ class PrecisionTest:
 
 
 def choose_precision(config: Config) -> PrecisionTest | None:
-    """Test whether bfloat16 pays off; return None if there is nothing to choose on this machine or for this config.
-
-    Raises:
-        ResourceError: the test failed.
-    """
+    """Test whether bfloat16 pays off; None if there is nothing to choose here.  ResourceError: the test failed."""
     if not any(trial.precision == "auto" for trial in config.trials.values()):
         return None
     if config.resources.cluster_address is not None or find_device(config).gpus or not has_bf16(CPUINFO):

@@ -24,7 +24,6 @@ class Device:
 
     @property
     def torch_name(self) -> str:
-        """The device's name in torch."""
         return "cuda" if self.gpus else "cpu"
 
     @property

@@ -38,11 +38,7 @@ class ModelShape:
 
 
 def model_shape(config: Config, folder: RunFolder | None = None) -> ModelShape:
-    """Return the shape of the model that trials start from.
-
-    Raises:
-        InputError: the start is a folder that holds no model, or one that does not fit the config.
-    """
+    """Return the shape of the start; raises InputError if its folder holds no model, or one unfit for the config."""
     start, size = config.model.start, config.model.size
     vocabulary, positions = vocabulary_size(config, folder), config.masking.max_tokens
     if start != SCRATCH:

@@ -47,11 +47,7 @@ class Unpacked:
 
 
 def write_archive(files: Mapping[str, bytes | Path], out: Path) -> None:
-    """Zip files in the given order, without times, owners or modes.
-
-    Raises:
-        InputError: there are more files or bytes than `verify` reads.
-    """
+    """Zip files in order, without times, owners or modes; InputError if there are more than `verify` reads."""
     total = sum(len(content) if isinstance(content, bytes) else content.stat().st_size for content in files.values())
     if total > MAX_BYTES or len(files) > MAX_FILES:
         raise InputError(
@@ -65,11 +61,7 @@ def write_archive(files: Mapping[str, bytes | Path], out: Path) -> None:
 
 
 def unpack_archive(path: Path, target: Path) -> Unpacked:
-    """Unpack a bundle into an empty folder.
-
-    Raises:
-        InputError: it is not a zip, is not safe to unpack, or holds a byte that is not part of the bundle.
-    """
+    """Unpack a bundle into an empty folder; InputError if it is not a zip, is not safe, or holds other bytes."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name the zip that `raysweep bundle` wrote")
     if not path.is_file():

@@ -66,7 +66,6 @@ def compare_texts(place: str, stated: str, found: str) -> Iterator[Mismatch]:
 
 
 def count_leaves(value: Any) -> int:
-    """Count the leaves of a JSON value."""
     if isinstance(value, dict):
         return sum(map(count_leaves, value.values()))
     return sum(map(count_leaves, value)) if isinstance(value, list) else 1

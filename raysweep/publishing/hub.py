@@ -72,11 +72,7 @@ def prepare_model(folder: RunFolder, config: Config, model: str, repository: str
 
 
 def hub_card(own: str, *, repository: str, licence: str, evaluation: str, is_synthetic: bool) -> str:
-    """Turn the card in a model's folder into the card for the hub.
-
-    Raises:
-        InputError: the card was changed since raysweep wrote it, so its contents are unknown.
-    """
+    """Turn the card in a model's folder into the hub's; raises InputError if it was changed since it was written."""
     front, scores = "---\n", "\n## Scores on validation examples\n"
     if not own.startswith(front) or scores not in own or _HERE not in own:
         raise InputError(f"{CARD} of the model: is not the card that raysweep wrote; train the model again")

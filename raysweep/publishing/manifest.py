@@ -35,11 +35,7 @@ class Manifest(Section):
 
 
 def read_manifest(content: bytes) -> Manifest:
-    """Read a manifest in the canonical form of `to_bytes`.
-
-    Raises:
-        ValueError: it is anything else.
-    """
+    """Read a manifest in the canonical form of `to_bytes`; raises ValueError if it is anything else."""
     manifest = Manifest.model_validate(parse_json(content.decode("utf-8")))
     if manifest.to_bytes() != content:
         raise ValueError("is not written as `raysweep bundle` writes it")
@@ -52,11 +48,7 @@ def bundle_digest(manifest: bytes) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON as raysweep writes it: no NaN, and no duplicate key.
-
-    Raises:
-        ValueError: the message says what is wrong.
-    """
+    """Parse JSON as raysweep writes it; raises ValueError for NaN, a duplicate key or anything else."""
     return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_distinct_keys)
 
 

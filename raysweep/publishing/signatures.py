@@ -65,11 +65,7 @@ def sign(content: bytes, key_file: Path, ask_passphrase: Callable[[], str]) -> b
 
 
 def check_signature(content: bytes, armoured: bytes) -> Signature:
-    """Check that the key named in a signature made it for these bytes.
-
-    Raises:
-        ValueError: the message says why the signature is not valid.
-    """
+    """Raise ValueError unless the key named in a signature made it for these bytes."""
     body = armoured.decode("ascii").removeprefix(_BEGIN).removesuffix(_END)
     blob = base64.b64decode("".join(body.split()), validate=True)
     if _armour(blob) != armoured:
@@ -89,11 +85,7 @@ def check_signature(content: bytes, armoured: bytes) -> Signature:
 
 
 def read_public_key(path: Path) -> Signature:
-    """Read the key in a `.pub` file, in the form in which signatures name it.
-
-    Raises:
-        InputError: the file does not hold an Ed25519 key.
-    """
+    """Read an Ed25519 key from a `.pub` file, as signatures name it; raises InputError if there is none."""
     try:
         key = load_ssh_public_key(_read_key_file(path).strip())
     except (ValueError, UnsupportedAlgorithm) as error:

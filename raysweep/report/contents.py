@@ -24,7 +24,6 @@ from raysweep.report.sections.verdicts import verdict_section
 
 
 def report_sections(evidence: Evidence, samples: Sequence[Sample] = ()) -> list[ReportSection]:
-    """Make every section of the report, in order."""
     return [
         verdict_section(evidence),
         matrix_section(evidence),

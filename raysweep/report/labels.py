@@ -20,7 +20,6 @@ def short_verdict(finding: ClaimFinding) -> str:
 
 
 def metric_name(evidence: Evidence) -> str:
-    """Return the name of the report's metric."""
     return METRIC_NAMES[evidence.settings.metric]
 
 

@@ -23,7 +23,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_page(evidence: Evidence, sections: Sequence[ReportSection]) -> str:
-    """Render the whole page."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

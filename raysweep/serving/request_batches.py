@@ -63,11 +63,7 @@ class RequestBatches:
             self._thread.join()
 
     def ask(self, key: Hashable, payload: Any) -> "Future[Any]":
-        """Put a request into the queue.
-
-        Raises:
-            BusyError: the queue is full, or the server is stopping.
-        """
+        """Put a request into the queue; raises BusyError if the queue is full, or the server is stopping."""
         request = _Request(key=key, payload=payload)
         with self._changed:
             for given_up in [request for request in self._waiting if request.answer.cancelled()]:

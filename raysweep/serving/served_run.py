@@ -71,11 +71,7 @@ class ServedRun:
         return vocabulary_of(next(iter(self.models.values())).network)
 
     def load(self) -> None:
-        """Read all weights now, so that no request waits for them.
-
-        Raises:
-            InputError: a model was trained again while its weights were loaded.
-        """
+        """Read all weights now, so that no request waits for them; raises InputError if a model changes meanwhile."""
         digests = self.digests
         for name, model in self.models.items():
             _ = model.network
@@ -140,11 +136,7 @@ class ServedRun:
         return template
 
     def check_text(self, text: str) -> None:
-        """Refuse a text that the models cannot score.
-
-        Raises:
-            InputError: it has fewer than two tokens, or is not valid text.
-        """
+        """Raise InputError for a text that the models cannot score: invalid, or with fewer than two tokens."""
         read_texts(text)
         if len(self.vocabulary.encode(text)) < 2:
             raise InputError("text: found a single token; a model needs a word before the one that surprises it")

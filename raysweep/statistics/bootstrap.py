@@ -52,7 +52,6 @@ class LevelResamples(GroupInfluences):
 
     @property
     def clusters(self) -> int:
-        """Number of clusters."""
         return len(self.members)
 
     @property

@@ -180,7 +180,6 @@ def count_values(values: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
 
 
 def _added_up(values: Floats, wanted: npt.NDArray[np.bool_]) -> Floats:
-    """Add up the wanted pairs, in order."""
     total = np.zeros(values.shape[1:])
     for pair in np.flatnonzero(wanted):
         total += values[pair]
@@ -196,11 +195,7 @@ class _Rows:
     only: str | None
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in batches.
-
-        Raises:
-            InputError: a row lacks a value.
-        """
+        """Yield the rows in batches; raises InputError if a row lacks a value."""
         groups = [group for group in range(self.file.num_row_groups) if self._may_have(group)]
         batches = self.file.iter_batches(batch_size=_ROWS_PER_BATCH, row_groups=groups, columns=columns)
         for batch in _read_ahead(batches):

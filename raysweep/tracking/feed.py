@@ -59,7 +59,6 @@ class _Feed:
         self._thread = threading.Thread(target=self._run, name="track", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def finish(self) -> list[str]:

@@ -43,7 +43,6 @@ class MlflowTracker:
 
     @staticmethod
     def store_of(storage: Path) -> str:
-        """Return the address of the store."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"
 
     @staticmethod

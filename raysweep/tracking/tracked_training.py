@@ -83,11 +83,7 @@ class Tracker(Protocol):
 
 
 def find_trainings(folder: RunFolder, trials: Mapping[str, Trial]) -> Iterator[tuple[Trial, TrialFolder, TrialRecord]]:
-    """Yield every training that has started, including the samples of a search.
-
-    Raises:
-        DamagedError, EarlierVersionError: a record was changed, or another version wrote it.
-    """
+    """Yield every training that has started, with a search's samples; raises if a record cannot be read."""
     for trial in trials.values():
         root = folder.trial(trial.name)
         for place in (root, *root.samples()):
