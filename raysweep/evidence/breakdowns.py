@@ -11,7 +11,7 @@ different texts, so they are never ranked against each other.
 from collections.abc import Mapping, Sequence
 from math import log
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from raysweep.config.scored_metrics import METRICS, perplexity
 from raysweep.evidence.evidence_schema import ByKind, ByLanguage, ByLength, ByRole, LengthEffect
 from raysweep.evidence.lineup import COMPARED_ROLES, Entrant
-from raysweep.evidence.robustness_schema import Score
+from raysweep.evidence.robustness_schema import LevelScores
 from raysweep.statistics.loss_table import KINDS, LevelLosses, LossTable, count_values, document_values
 
 PUBLISHED = "sentence_textonly"
@@ -125,54 +125,30 @@ def _ranks(values_D: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2.0)[inverse])
 
 
-def describe_scores(table: LossTable, entrants: Sequence[Entrant]) -> tuple[Score, ...]:
-    """Return a score per metric, model (every seed) and level, in the report's order of models."""
+def describe_scores(table: LossTable, entrants: Sequence[Entrant]) -> tuple[LevelScores, ...]:
+    """Return the scores of every model (every seed), by metric and level."""
     selected = {metric: table.select(metric) for metric in METRICS}
     selected[PUBLISHED] = table.select("infill_textonly", "sentence")
-    columns = {model: column for column, model in enumerate(table.models)}
-    summed = [(metric, [_sum_level(metric, losses) for losses in of.values()]) for metric, of in selected.items()]
-    return tuple(
-        Score(
-            metric=metric,
-            entry=entrant.name,
-            model=model,
-            seed=seed,
-            role=entrant.role,
-            level=of.level,
-            documents=of.documents,
-            tokens=of.tokens,
-            bytes=of.size,
-            nats=(nats := of.nats[columns[model]]),
-            perplexity=perplexity(nats / of.tokens),
-            document_perplexity=perplexity(of.document_means[columns[model]]),
-            bits_per_byte=nats / log(2.0) / of.size if of.size else None,
-        )
-        for metric, by_level in summed
-        for entrant in entrants
-        for seed, model in entrant.models.items()
-        for of in by_level
-    )
+    columns = {model: table.models.index(model) for entrant in entrants for model in entrant.models.values()}
+    return tuple(_score_level(metric, losses, columns) for metric, of in selected.items() for losses in of.values())
 
 
-class _LevelSums(NamedTuple):
-    level: str
-    documents: int
-    tokens: int
-    size: int | None
-    """Bytes of text; None if tokens may spell none."""
-    nats: list[float]
-    """(M,)"""
-    document_means: list[float]
-    """(M,) mean over the documents of their nats per token."""
-
-
-def _sum_level(metric: str, losses: LevelLosses) -> _LevelSums:
-    nats_MD = np.ascontiguousarray(losses.nats.T)
-    return _LevelSums(
+def _score_level(metric: str, losses: LevelLosses, columns: Mapping[str, int]) -> LevelScores:
+    """Score the models of these columns."""
+    nats_MD = np.ascontiguousarray(losses.nats.T[list(columns.values())])
+    tokens = int(losses.tokens.sum())
+    # None if tokens may spell no text.
+    size = int(losses.bytes.sum()) if metric in _OF_TEXT and losses.bytes is not None else None
+    nats = dict(zip(columns, nats_MD.sum(axis=1).tolist(), strict=True))
+    means = zip(columns, np.mean(nats_MD / losses.tokens, axis=1).tolist(), strict=True)
+    return LevelScores(
+        metric=metric,
         level=losses.level,
         documents=len(losses.documents),
-        tokens=int(losses.tokens.sum()),
-        size=int(losses.bytes.sum()) if metric in _OF_TEXT and losses.bytes is not None else None,
-        nats=nats_MD.sum(axis=1).tolist(),
-        document_means=np.mean(nats_MD / losses.tokens, axis=1).tolist(),
+        tokens=tokens,
+        bytes=size,
+        nats=nats,
+        perplexity={model: perplexity(of_model / tokens) for model, of_model in nats.items()},
+        document_perplexity={model: perplexity(mean) for model, mean in means},
+        bits_per_byte={model: of_model / log(2.0) / size for model, of_model in nats.items()} if size else {},
     )

@@ -47,7 +47,7 @@ from raysweep.statistics.role_models import lack_of_writers
 from raysweep.statistics.sensitivity import Question
 from raysweep.storage.run_folder import RunFolder
 
-EVIDENCE_VERSION = 1
+EVIDENCE_VERSION = 2
 
 
 def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Mapping[str, Trial]) -> Evidence:

@@ -18,9 +18,9 @@ from raysweep.evidence.robustness_schema import (
     Controls,
     Interpolation,
     Leaks,
+    LevelScores,
     Prompts,
     Row,
-    Score,
     SeedLookRow,
     Sensitivity,
     UnknownLevels,
@@ -312,7 +312,7 @@ class Evidence(Section):
     length_effect: LengthEffect | None
     beyond: tuple[FurtherCorpusScores, ...] = Field(description="on each of the config's other corpora")
     interpolation: Interpolation | None = Field(description="null if it was not asked for")
-    scores: tuple[Score, ...]
+    scores: tuple[LevelScores, ...]
     sensitivity: Sensitivity
     spreads: tuple[Spread, ...]
     prompts: Prompts

@@ -49,22 +49,18 @@ class Controls(Section):
     rows: tuple[Row, ...]
 
 
-class Score(Section):
-    """One model on one level under one metric, added up in three ways."""
+class LevelScores(Section):
+    """Every model, by name, on one level under one metric, added up in three ways."""
 
     metric: str
-    entry: str
-    model: str
-    seed: Count
-    role: str
     level: str
     documents: Count
     tokens: Count
     bytes: Count | None
-    nats: float
-    perplexity: PositiveFloat = Field(description="every token counts the same")
-    document_perplexity: PositiveFloat = Field(description="every document counts the same")
-    bits_per_byte: float | None
+    nats: dict[str, float]
+    perplexity: dict[str, PositiveFloat] = Field(description="every token counts the same")
+    document_perplexity: dict[str, PositiveFloat] = Field(description="every document counts the same")
+    bits_per_byte: dict[str, float] = Field(description="empty if the bytes are null")
 
 
 class MixedModel(Section):

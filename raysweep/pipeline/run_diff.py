@@ -98,7 +98,8 @@ def _run(name: str, folder: RunFolder) -> Compared:
         results.update({f"answer.{reason['code']}": reason["verdict"] for reason in answer["reasons"]})
         for score in evidence.get("scores", []):
             if score["metric"] == "infill_textonly":
-                results[f"{score['model']}.bits_per_byte.{score['level']}"] = score["bits_per_byte"]
+                bits = score["bits_per_byte"].items()
+                results.update({f"{model}.bits_per_byte.{score['level']}": of_model for model, of_model in bits})
     for path in sorted(folder.trials.glob("*/trial.json")):
         record = read_record(TrialFolder(path.parent))
         assert record is not None, "its file was just found"

@@ -161,7 +161,7 @@ def test_evidence_is_in_place_only_if_all_of_the_report_is(make_run):
     """A partly written report does not look finished, even if an older one was."""
     folder, config, trials = make_run()
     write_report(folder, config, trials)
-    assert read_json(folder.evidence)["version"] == 1
+    assert read_json(folder.evidence)["version"] == 2
     folder.report_markdown.unlink()
     folder.report_markdown.mkdir()
     with pytest.raises(OSError, match=r"report\.md"):

@@ -92,8 +92,8 @@ def test_runs_with_different_tokenizers_are_compared_in_bits_per_byte(tmp_path, 
         folder = make_run(tmp_path, name, steps=10, loss=3.5, verdict="supported")
         write_text(folder.config, f"model: {{tokenizer: {tokenizer}}}\n" if tokenizer else "seed: 0\n")
         answer = {"headline": "x", "reasons": []}
-        score = {"model": "A1", "level": "A1"}
-        scores = [score | {"metric": metric, "bits_per_byte": bits} for metric in ("context", "infill_textonly")]
+        score = {"level": "A1", "bits_per_byte": {"A1": bits}}
+        scores = [score | {"metric": metric} for metric in ("context", "infill_textonly")]
         write_json(folder.evidence, {"answer": answer, "scores": scores})
     for first, is_told in (("old", False), ("corpus", True)):
         rows = find_differences(*(read_compared(name, folder=folder) for name in (first, "gpt2")))

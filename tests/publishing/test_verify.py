@@ -74,7 +74,7 @@ TAMPERINGS = {
     "the last bit of a perplexity in the evidence": json_of("report/evidence.json", move_last_digit),
     "a key twice in the evidence": lambda f: {
         **f,
-        "report/evidence.json": f["report/evidence.json"].replace(b'"version": 1', b'"version": 1, "version": 1'),
+        "report/evidence.json": f["report/evidence.json"].replace(b'"version": 2', b'"version": 2, "version": 2'),
     },
     "NaN in the evidence": lambda f: {
         **f,

@@ -7,7 +7,7 @@ from raysweep.evidence import formats
 from raysweep.evidence.breakdowns import PUBLISHED
 from raysweep.evidence.evidence_schema import Evidence, Matrix
 from raysweep.evidence.lineup import ROLE_NAMES
-from raysweep.evidence.robustness_schema import Row, Score
+from raysweep.evidence.robustness_schema import LevelScores, Row
 from raysweep.report.labels import metric_name
 from raysweep.report.layout import Block, Figure, Folded, ReportSection, heading, paragraph
 from raysweep.report.svg import HeatCell, HeatRow, heat_map
@@ -16,7 +16,6 @@ from raysweep.report.tables import Cell, Column, Table, estimates, numbers, word
 PALEST = log(2.0)
 """Log ratio to the best perplexity from which a cell has no shade: twice the best or more."""
 DARKEST = 0.62
-Scores = dict[str, Score]
 
 
 def matrix_section(evidence: Evidence) -> ReportSection:
@@ -71,68 +70,74 @@ def _role(row: Row) -> str:
     return ROLE_NAMES[row.role] + seeds + missing
 
 
-def _weightings(evidence: Evidence) -> Table[Scores]:
+def _weightings(evidence: Evidence) -> Table[str]:
     """Weight the report's metric in other ways: a row per model and seed, a column per level."""
     metric = evidence.settings.metric
-    models = _scores_of(evidence, metric)
-    texts = _scores_of(evidence, "infill_textonly" if metric == "infill" else metric)
+    scores, texts = (
+        _scores_of(evidence, metric),
+        _scores_of(evidence, "infill_textonly" if metric == "infill" else metric),
+    )
 
-    def weighted(level: str) -> Column[Scores]:
+    def weighted(level: str) -> Column[str]:
         fields = (f"document_ppl_{level}", f"bits_per_byte_{level}")
+        perplexities = scores[level].document_perplexity if level in scores else {}
+        bits = texts[level].bits_per_byte if level in scores and level in texts else {}
 
-        def values(scores: Scores) -> tuple[float | None, float | None]:
-            score, text = scores.get(level), texts[_first(scores).model].get(level)
-            return (score.document_perplexity, text.bits_per_byte if text else None) if score else (None, None)
+        def values(model: str) -> tuple[float | None, float | None]:
+            return perplexities.get(model), bits.get(model)
 
-        return Column(level, fields, lambda scores: _weighted(*values(scores)), values=values)
+        return Column(level, fields, lambda model: _weighted(*values(model)), values=values)
 
-    return Table[Scores](
+    return Table[str](
         "weightings",
         "Perplexity with equal weight for every document, and below it bits per byte of the text alone, which can be "
         f"compared between tokenizers ({metric_name(evidence)}; every seed; compare within a column)",
-        list(models.values()),
-        words(
-            "Model", "model", lambda scores: _first(scores).model, detail=lambda scores: ROLE_NAMES[_first(scores).role]
-        ),
+        _models(evidence) if scores else [],
+        _model(evidence),
         *map(weighted, evidence.matrix.levels),
     )
 
 
-def _published(evidence: Evidence) -> Table[Scores]:
+def _published(evidence: Evidence) -> Table[str]:
     """Show perplexity as defined in the tables of the paper on infilling, beside the report's metric."""
-    ours = _scores_of(evidence, evidence.settings.metric)
+    published, ours = _scores_of(evidence, PUBLISHED), _scores_of(evidence, evidence.settings.metric)
 
-    def perplexities(level: str) -> Column[Scores]:
-        def values(scores: Scores) -> tuple[float | None, float | None]:
-            score, own = scores.get(level), ours[_first(scores).model].get(level)
-            return score.perplexity if score else None, own.perplexity if own else None
+    def perplexities(level: str) -> Column[str]:
+        theirs, own = (of[level].perplexity if level in of else {} for of in (published, ours))
 
-        def cell(scores: Scores) -> Cell:
-            published, own = values(scores)
-            detail = f"this report's metric: {formats.perplexity(own)}"
-            return Cell(text=formats.perplexity(published), values=(published, own), detail=detail)
+        def values(model: str) -> tuple[float | None, float | None]:
+            return theirs.get(model), own.get(model)
+
+        def cell(model: str) -> Cell:
+            detail = f"this report's metric: {formats.perplexity(own.get(model))}"
+            return Cell(text=formats.perplexity(theirs.get(model)), values=values(model), detail=detail)
 
         return Column(level, (f"sentence_text_ppl_{level}", f"ppl_{level}"), cell, values=values)
 
-    return Table[Scores](
+    return Table[str](
         "published_metric",
         "For comparison with the tables of Donahue, Lee and Liang (2020): perplexity of the text of sentence blanks "
         "alone, without the ends of answers; below it the metric of this report. Their corpora and model sizes differ",
-        list(_scores_of(evidence, PUBLISHED).values()),
-        words(
-            "Model", "model", lambda scores: _first(scores).model, detail=lambda scores: ROLE_NAMES[_first(scores).role]
-        ),
+        _models(evidence) if published else [],
+        _model(evidence),
         *map(perplexities, evidence.matrix.levels),
     )
 
 
-def _scores_of(evidence: Evidence, metric: str) -> dict[str, Scores]:
-    """Return the scores of a metric by model (every seed) and level."""
-    models: dict[str, Scores] = {}
-    for score in evidence.scores:
-        if score.metric == metric:
-            models.setdefault(score.model, {})[score.level] = score
-    return models
+def _models(evidence: Evidence) -> list[str]:
+    """Return the scored models, every seed, in the order of the matrix."""
+    return [model for row in evidence.matrix.rows for model in row.models]
+
+
+def _model(evidence: Evidence) -> Column[str]:
+    """Make the column of a model's name and role."""
+    roles = {model: ROLE_NAMES[row.role] for row in evidence.matrix.rows for model in row.models}
+    return words("Model", "model", lambda model: model, detail=lambda model: roles[model])
+
+
+def _scores_of(evidence: Evidence, metric: str) -> dict[str, LevelScores]:
+    """Return the scores under a metric by level."""
+    return {scores.level: scores for scores in evidence.scores if scores.metric == metric}
 
 
 def _length_effect(evidence: Evidence) -> list[Block]:
@@ -158,10 +163,6 @@ def _length_effect(evidence: Evidence) -> list[Block]:
     ]
 
 
-def _first(scores: Scores) -> Score:
-    return next(iter(scores.values()))
-
-
 def _weighted(perplexity: float | None, bits: float | None) -> Cell:
     return Cell(
         text=formats.perplexity(perplexity),
@@ -170,22 +171,24 @@ def _weighted(perplexity: float | None, bits: float | None) -> Cell:
     )
 
 
-def _scores(evidence: Evidence) -> Table[Score]:
+def _scores(evidence: Evidence) -> Table[tuple[str, LevelScores]]:
     """List every score of every model, level and metric, for the reader's own analysis."""
-    return Table[Score](
+    metrics = dict.fromkeys(scores.metric for scores in evidence.scores)
+    by_level = [_scores_of(evidence, metric).values() for metric in metrics]
+    return Table[tuple[str, LevelScores]](
         "scores",
         "Every score; compare only scores of the same metric and level, because only these cover the same texts",
-        evidence.scores,
-        words("Metric", "metric"),
-        words("Model", "model"),
-        words("Level", "level"),
-        numbers("Documents", "documents", formats.count),
-        numbers("Tokens", "tokens", formats.count),
-        numbers("Bytes", "bytes", formats.count),
-        numbers("Nats", "nats", formats.count),
-        numbers("PPL, by token", "ppl", formats.perplexity, lambda score: score.perplexity),
-        numbers("PPL, by document", "document_ppl", formats.perplexity, lambda score: score.document_perplexity),
-        numbers("Bits per byte", "bits_per_byte", formats.loss),
+        [(model, scores) for of_metric in by_level for model in _models(evidence) for scores in of_metric],
+        words("Metric", "metric", lambda row: row[1].metric),
+        words("Model", "model", lambda row: row[0]),
+        words("Level", "level", lambda row: row[1].level),
+        numbers("Documents", "documents", formats.count, lambda row: row[1].documents),
+        numbers("Tokens", "tokens", formats.count, lambda row: row[1].tokens),
+        numbers("Bytes", "bytes", formats.count, lambda row: row[1].bytes),
+        numbers("Nats", "nats", formats.count, lambda row: row[1].nats[row[0]]),
+        numbers("PPL, by token", "ppl", formats.perplexity, lambda row: row[1].perplexity[row[0]]),
+        numbers("PPL, by document", "document_ppl", formats.perplexity, lambda row: row[1].document_perplexity[row[0]]),
+        numbers("Bits per byte", "bits_per_byte", formats.loss, lambda row: row[1].bits_per_byte.get(row[0])),
     )
 
 
