@@ -124,10 +124,10 @@ def parse_config(
     try:
         config = Config.model_validate_json(json.dumps(_inherit_training(listed)))
     except ValidationError as error:
-        found = error_messages([detail for detail in error.errors() if not _is_inherited(detail, listed)])
-        told = {path for path, _ in problems} | ({"trials"} if problems else set())
+        messages = error_messages([detail for detail in error.errors() if not _is_inherited(detail, listed)])
+        reported = {path for path, _ in problems} | ({"trials"} if problems else set())
         # Fields that are missing because of an error in the plan are not reported again.
-        problems += [(path, message) for path, message in found if path.removesuffix(".levels") not in told]
+        problems += [(path, message) for path, message in messages if path.removesuffix(".levels") not in reported]
     else:
         problems = problems or [*([] if is_recorded else find_training_problems(config)), *_check_relations(config)]
         if not problems:

@@ -54,8 +54,10 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader of ours
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        found = f"found the character U+{ord(text[error.position]):04X}"
-        raise ValueError(f"line {line}: {found}, which YAML does not allow; remove it") from error
+        character = f"U+{ord(text[error.position]):04X}"
+        raise ValueError(
+            f"line {line}: found the character {character}, which YAML does not allow; remove it"
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

@@ -84,10 +84,10 @@ def tried_values(trial: TrialConfig, name: str) -> tuple[Any, ...]:
 def _find_matched_examples(config: Config) -> Iterator[tuple[str, str]]:
     """Refuse a control that must see as many examples as trials whose number of examples is searched."""
     matched = [general_entry(config), *(entry_on(config, [level]) for level in config.data.levels)]
-    for kind in (each for each in config.controls.asked if each in ONE_FOR_ALL):
+    for kind in (kind for kind in config.controls.asked if kind in ONE_FOR_ALL):
         for name, trial in config.trials.items():
-            searched = [each for each in EXAMPLES_SEEN if trial.search and each in trial.search.space]
-            if searched and any(trial is each for each in matched):
+            searched = [setting for setting in EXAMPLES_SEEN if trial.search and setting in trial.search.space]
+            if searched and any(trial is entry for entry in matched):
                 what = f"cannot see as many examples as trial '{name}' does, which searches {' and '.join(searched)}"
                 yield f"controls.{kind}", f"{what}; leave it out of trials.{name}.search.space, or set this to false"
 
@@ -102,11 +102,9 @@ def _find_whole_ranges(path: str, search: SearchConfig, fixed: Mapping[str, Any]
             TrainingConfig.model_validate({**fixed, name: (low + high) / 2 + 0.25})
         except ValidationError:
             continue  # it takes whole numbers alone
-        found = f"found the bounds {low} and {high}, between which only whole numbers are drawn"
-        yield (
-            f"{path}.search.space.{name}",
-            f"{found}; write {low:.1f} and {high:.1f}, or list whole numbers in choices",
-        )
+        what = f"found the bounds {low} and {high}, between which only whole numbers are drawn"
+        fix = f"write {low:.1f} and {high:.1f}, or list whole numbers in choices"
+        yield f"{path}.search.space.{name}", f"{what}; {fix}"
 
 
 def _find_precision_problems(path: str, search: SearchConfig) -> Iterator[tuple[str, str]]:
@@ -127,8 +125,6 @@ def _find_idle_asha(path: str, search: SearchConfig, trial: TrialConfig) -> Iter
     every, steps = min(tried_values(trial, "evaluate_every")), max(tried_values(trial, "steps"))
     grace = search.asha.grace_evaluations
     if grace * every >= steps:
-        found = (
-            f"found {grace} and evaluate_every {every}, so samples would first be compared at step {grace * every:,}"
-        )
+        what = f"found {grace} and evaluate_every {every}, so samples would first be compared at step {grace * every:,}"
         must = f"must be before their last step ({steps:,}). Lower evaluate_every, or leave asha out"
-        yield f"{path}.search.asha.grace_evaluations", f"{found}; {must}"
+        yield f"{path}.search.asha.grace_evaluations", f"{what}; {must}"

@@ -30,18 +30,13 @@ def expand(text: str, place: str) -> str:
     """
     if problems := _find_problems(text):
         raise ConfigError(f"{place}: {problems[0]}")
-    return _VARIABLE.sub(lambda found: found[0] if _is_left(found[1]) else os.environ[found[1]], text)
+    return _VARIABLE.sub(lambda match: match[0] if _is_left(match[1]) else os.environ[match[1]], text)
 
 
 def refuse_unset(notify: NotifyConfig | None) -> None:
-    """Check at the start of a run that every variable of the notifications is set.
-
-    Raises:
-        ConfigError: with a line for each variable that is not set.
-    """
-    found = [f"{place}: {problem}" for place, text in _texts(notify) for problem in _find_problems(text)]
-    if found:
-        raise ConfigError(*found)
+    """Raise ConfigError with a line for each variable of the notifications that is not set."""
+    if problems := [f"{place}: {problem}" for place, text in _texts(notify) for problem in _find_problems(text)]:
+        raise ConfigError(*problems)
 
 
 def hide_values(message: str, notify: NotifyConfig | None) -> str:

@@ -10,13 +10,8 @@ TrackerName = Literal["mlflow", "wandb"]
 
 
 def refuse_missing_trackers(names: Sequence[TrackerName]) -> None:
-    """Check that the package of every tracker is installed, without importing it.
-
-    Raises:
-        ConfigError: with a line for each missing package, and the command that installs it.
-    """
-    missing = [name for name in names if not _is_installed(name)]
-    if missing:
+    """Raise ConfigError with a line for each tracker whose package is not installed; none is imported."""
+    if missing := [name for name in names if not _is_installed(name)]:
         fix = "`pip install 'raysweep[{0}]'` installs it; or take {0} out of track"
         raise ConfigError(
             *[f"track: found '{name}'; its package is not installed. {fix.format(name)}" for name in missing]

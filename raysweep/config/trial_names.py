@@ -95,22 +95,18 @@ def find_wrong_names(config: Config) -> list[tuple[str, str]]:
     places = defaultdict(list)
     for name, place in _all_names(config):
         places[name.casefold()].append((name, place))
-    for same in places.values():
-        for name, place in same[1:]:
-            first, its_place = same[0]
-            problems.append(
-                (place, f"gives the name {name!r}, and {its_place} gives {_describe_clash(name, first)}; rename one")
-            )
+    for (first, its_place), *others in places.values():
+        for name, place in others:
+            clash = "it too" if name == first else f"{first!r}, the same on disks that ignore case"
+            problems.append((place, f"gives the name {name!r}, and {its_place} gives {clash}; rename one"))
     return problems
 
 
 def is_taken(config: Config, name: str) -> bool:
     """Tell whether `--force` accepts the name already, or would with a control that is not enabled yet."""
     small = name.casefold()
-    if small in RESERVED_NAMES or _CONTROL_NAME.match(small):
-        return True
     entries = {entry.casefold(): settings for entry, settings in config.trials.items()}
-    if small in entries:
+    if small in {*RESERVED_NAMES, *entries} or _CONTROL_NAME.match(small):
         return True
     entry, _, seed = small.rpartition("-seed")
     return entry in entries and seed in map(str, config.seeds_of(entries[entry]))
@@ -135,7 +131,3 @@ def _all_names(config: Config) -> Iterator[tuple[str, str]]:
     for control, copied in planned_controls(config):
         place = f"controls.{control.kind}" + (f" for level {control.level}" if control.level else "")
         yield from ((trial_name(control.name, copied, seed), place) for seed in config.seeds_of(copied))
-
-
-def _describe_clash(name: str, first: str) -> str:
-    return "it too" if name == first else f"{first!r}, the same on disks that ignore case"

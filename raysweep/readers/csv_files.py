@@ -29,7 +29,7 @@ from raysweep.readers.raw_columns import (
     RawColumns,
     ReadOptions,
     Roles,
-    check_columns,
+    choose_columns,
     short_name,
     show_cell,
 )
@@ -78,13 +78,12 @@ def read_delimited_pieces(
     delimiter = delimiter or _find_delimiter(data)
     header = _read_header(name, data, delimiter, has_quotes=options.has_quotes)
     try:
-        roles = options.choose(name, header)
-        check_columns(name, header, tuple(dict.fromkeys(roles.values())))
+        roles, wanted = choose_columns(options, name, header)
     except InputError:
         _refuse_other_layout(name, header, options.levels)
         raise
     layout = _TableLayout(
-        name=name, header=tuple(header), roles=roles, delimiter=delimiter, has_quotes=options.has_quotes
+        header=tuple(header), roles=roles, wanted=wanted, delimiter=delimiter, has_quotes=options.has_quotes
     )
     before, following = 0, next(blocks, None)
     while data:
@@ -116,49 +115,67 @@ def read_delimited_pieces(
 class _TableLayout:
     """The properties that all pieces of a file share."""
 
-    name: str
     header: tuple[str, ...]
     roles: Roles
+    wanted: Sequence[str]
+    """The columns to read."""
     delimiter: str
     has_quotes: bool
 
     def read(self, data: bytes, scan: Scan, before: int) -> RawColumns:
         """Read a piece; `before` is the number of records before it.  The first record of the first is the header."""
-        wanted = tuple(dict.fromkeys(self.roles.values()))
         if len(scan.bad) == scan.rows:  # pyarrow refuses to read nothing
-            table = pa.table({name: pa.array([], CELL) for name in wanted})
+            table = pa.table({name: pa.array([], CELL) for name in self.wanted})
         else:
-            table = _read_table(
-                _without(data, scan.bad),
-                self.header,
-                wanted,
-                scan.longest,
-                delimiter=self.delimiter,
-                has_quotes=self.has_quotes,
-                has_header=before == 0,
-            )
+            table = self._read_table(_without(data, scan.bad), scan.longest).slice(0 if before else 1)
         bad_rows = before + np.array([bad.row for bad in scan.bad], dtype=np.int64)
         rows = np.arange(max(1, before), before + scan.rows, dtype=np.int64)
         raw = RawColumns(
             table=table,
             row_numbers=np.setdiff1d(rows, bad_rows, assume_unique=True),
-            malformed=tuple(_malformed(bad, data, len(self.header), self.delimiter, before) for bad in scan.bad),
+            malformed=tuple(self._malformed(bad, data, before) for bad in scan.bad),
             header=self.header,
             roles=self.roles,
         )
         assert len(raw.row_numbers) == table.num_rows, "the scan and the parser must count the same rows"
         return raw
 
+    def _malformed(self, bad: BadRecord, data: bytes, before: int) -> MalformedRow:
+        content = data[bad.start : bad.end]
+        count = f"{bad.fields} {'field' if bad.fields == 1 else 'fields'} instead of {len(self.header)}"
+        return MalformedRow(
+            row=before + bad.row,
+            reason=WRONG_QUOTES if bad.has_bad_quotes else WRONG_FIELDS,
+            value=show_cell(content.rstrip(b"\r\n")) if bad.has_bad_quotes else count,
+            first_cell=content.split(self.delimiter.encode(), 1)[0].strip(b'"\r\n'),
+        )
 
-def _malformed(bad: BadRecord, data: bytes, fields: int, delimiter: str, before: int) -> MalformedRow:
-    content = data[bad.start : bad.end]
-    found = f"{bad.fields} {'field' if bad.fields == 1 else 'fields'} instead of {fields}"
-    return MalformedRow(
-        row=before + bad.row,
-        reason=WRONG_QUOTES if bad.has_bad_quotes else WRONG_FIELDS,
-        value=show_cell(content.rstrip(b"\r\n")) if bad.has_bad_quotes else found,
-        first_cell=content.split(delimiter.encode(), 1)[0].strip(b'"\r\n'),
-    )
+    def _read_table(self, data: bytes, longest: int) -> pa.Table:
+        """Read well-formed records with pyarrow.
+
+        Columns are named by position and a header is read as a row, so unusual column names cause no errors.
+        """
+        places = [str(self.header.index(name)) for name in self.wanted]
+        table = pyarrow.csv.read_csv(
+            arrow_input(data),
+            read_options=pyarrow.csv.ReadOptions(
+                # pyarrow refuses a record that does not fit into a block.
+                block_size=max(BLOCK_BYTES, longest + 2),
+                column_names=[str(place) for place in range(len(self.header))],
+            ),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=self.delimiter,
+                quote_char='"' if self.has_quotes else False,
+                newlines_in_values=self.has_quotes,
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(places, CELL),
+                include_columns=list(dict.fromkeys(places)),
+                strings_can_be_null=False,
+                check_utf8=False,
+            ),
+        )
+        return table.select(places).rename_columns(list(self.wanted))
 
 
 def _find_delimiter(data: bytes) -> str:
@@ -222,39 +239,6 @@ def _without(data: bytes, bad: Sequence[BadRecord]) -> bytes:
     view = memoryview(data)
     starts, ends = [0, *(record.end for record in bad)], [*(record.start for record in bad), len(data)]
     return b"".join(view[start:end] for start, end in zip(starts, ends, strict=True))
-
-
-def _read_table(
-    data: bytes,
-    header: Sequence[str],
-    wanted: Sequence[str],
-    longest: int,
-    *,
-    delimiter: str,
-    has_quotes: bool,
-    has_header: bool,
-) -> pa.Table:
-    """Read well-formed records with pyarrow."""
-    # Columns are named by position and the header is read as a row, so unusual column names cause no errors.
-    places = [str(header.index(name)) for name in wanted]
-    table = pyarrow.csv.read_csv(
-        arrow_input(data),
-        read_options=pyarrow.csv.ReadOptions(
-            # pyarrow refuses a record that does not fit into a block.
-            block_size=max(BLOCK_BYTES, longest + 2),
-            column_names=[str(place) for place in range(len(header))],
-        ),
-        parse_options=pyarrow.csv.ParseOptions(
-            delimiter=delimiter, quote_char='"' if has_quotes else False, newlines_in_values=has_quotes
-        ),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(places, CELL),
-            include_columns=list(dict.fromkeys(places)),
-            strings_can_be_null=False,
-            check_utf8=False,
-        ),
-    )
-    return table.slice(int(has_header)).select(places).rename_columns(list(wanted))
 
 
 @contextmanager

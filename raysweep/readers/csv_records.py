@@ -82,7 +82,7 @@ def scan_records(
             break
         parts = np.empty((count, 5), dtype=np.int64)
     bad: list[BadRecord] = []
-    for place, (number, start, end, kind, found) in enumerate(parts[:count].tolist()):
+    for place, (number, start, end, kind, own_fields) in enumerate(parts[:count].tolist()):
         has_bad_quotes = kind == QUOTES
         starts = [start]
         if has_bad_quotes:
@@ -90,7 +90,7 @@ def scan_records(
         for first, last in zip(starts, [*starts[1:], end], strict=True):
             # Each earlier bad record that was divided into several rows shifts the later row numbers.
             row = number + len(bad) - place
-            bad.append(BadRecord(row=row, start=first, end=last, has_bad_quotes=has_bad_quotes, fields=found))
+            bad.append(BadRecord(row=row, start=first, end=last, has_bad_quotes=has_bad_quotes, fields=own_fields))
     extra = len(bad) - count
     return Scan(
         rows=records + extra,

@@ -17,7 +17,7 @@ import pyarrow.json
 
 from raysweep.errors import InputError
 from raysweep.readers.arrow_input import arrow_input
-from raysweep.readers.raw_columns import CELL, MalformedRow, RawColumns, ReadOptions, Roles, check_columns, show_cell
+from raysweep.readers.raw_columns import CELL, MalformedRow, RawColumns, ReadOptions, Roles, choose_columns, show_cell
 from raysweep.storage.printable import SHOWN_CHARACTERS, shown
 
 NOT_JSON = "not JSON"
@@ -40,8 +40,7 @@ def read_json_lines(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     if not first:
         raise InputError(f'{name}: no line is a JSON object; must be one record a line, such as {{"text": …}}')
     header = _keys(first)
-    roles = options.choose(name, header)
-    check_columns(name, header, roles.values())
+    roles, _ = choose_columns(options, name, header)
     table = _read_fast(data, first, roles)
     if table is not None:
         return RawColumns(table=table, row_numbers=np.arange(1, table.num_rows + 1), header=header, roles=roles)
@@ -66,8 +65,7 @@ def read_json(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     header = _keys([record for record in first if isinstance(record, dict)])
     if not header:
         raise InputError(f'{name}: its list holds no records; must be a list of objects, such as [{{"text": …}}]')
-    roles = options.choose(name, header)
-    check_columns(name, header, roles.values())
+    roles, _ = choose_columns(options, name, header)
     return _collect(((row, record, b"") for row, record in enumerate(chain(first, records), start=1)), header, roles)
 
 
@@ -133,14 +131,14 @@ def _list_items(name: str, text: str) -> Iterator[Any]:
 
 def _only_list(name: str, text: str) -> Iterator[Any]:
     try:
-        whole = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _not_json(name, text, error) from error
-    lists = [key for key, value in whole.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    lists = [key for key, value in content.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if len(lists) != 1:
-        keys = shown(list(whole))
+        keys = shown(list(content))
         raise InputError(f"{name}: holds an object with the keys {keys}; must be a list of records, or hold one list")
-    yield from whole[lists[0]]
+    yield from content[lists[0]]
 
 
 def _not_json(name: str, text: str, error: ValueError | RecursionError) -> InputError:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,11 @@ def find_files(path: str | Sequence[str]) -> list[Path]:
 
 def local_files(path: str | Sequence[str] | None) -> list[Path]:
     """Find the files of a corpus that are on this machine; nothing is downloaded, and missing files are skipped."""
-    found: list[Path] = []
+    files: list[Path] = []
     for given in as_list(path or ()):
-        if not is_remote(given):
-            try:
-                found += _local_files(given)
-            except InputError:
-                continue  # reading the corpus reports it
-    return found
+        with suppress(InputError):  # reading the corpus reports it
+            files += [] if is_remote(given) else _local_files(given)
+    return files
 
 
 def is_data_file(name: str) -> bool:
@@ -92,17 +90,17 @@ def _local_files(given: str) -> list[Path]:
     if path.is_file():
         return [path.resolve()]
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file() and is_data_file(str(file.relative_to(path))))
-        if not found:
-            raise InputError(f"data.path: found {shown(given)}, a folder without data files; must be a file or a glob")
-        return [file.resolve() for file in found]
-    if _GLOB.search(given):
+        files = [file for file in path.rglob("*") if file.is_file() and is_data_file(str(file.relative_to(path)))]
+        problem = "a folder without data files; must be a file or a glob"
+    elif _GLOB.search(given):
         root = Path(path.anchor or ".")
-        found = sorted(file for file in root.glob(str(path.relative_to(path.anchor))) if file.is_file())
-        if not found:
-            raise InputError(f"data.path: found {shown(given)}, which matches no file; must match one or more")
-        return [file.resolve() for file in found]
-    raise InputError(f"data.path: found {shown(given)}, no such file; must be a file, a glob or an address")
+        files = [file for file in root.glob(str(path.relative_to(path.anchor))) if file.is_file()]
+        problem = "which matches no file; must match one or more"
+    else:
+        files, problem = [], "no such file; must be a file, a glob or an address"
+    if not files:
+        raise InputError(f"data.path: found {shown(given)}, {problem}")
+    return [file.resolve() for file in sorted(files)]
 
 
 def fetch(url: str) -> Path:
@@ -113,7 +111,7 @@ def fetch(url: str) -> Path:
     """
     import fsspec
 
-    folder = cache_folder() / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+    folder = user_cache() / "corpora" / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
     target, record = folder / (Path(re.sub(r"[?#].*", "", url)).name or "corpus"), folder / "version.json"
     try:
         files, path = fsspec.core.url_to_fs(url)
@@ -122,9 +120,9 @@ def fetch(url: str) -> Path:
             return target
         folder.mkdir(parents=True, exist_ok=True)
         record.unlink(missing_ok=True)
-        beside = target.with_name(target.name + ".part")
-        files.get_file(path, str(beside))
-        beside.replace(target)
+        part = target.with_name(target.name + ".part")
+        files.get_file(path, str(part))
+        part.replace(target)
         record.write_text(json.dumps(version))
     except ImportError as error:
         raise InputError(f"data.path: {shown(url)} needs a library: pip install 'raysweep[remote]'") from error
@@ -132,11 +130,6 @@ def fetch(url: str) -> Path:
         what = f"{type(error).__name__}: {without_secrets(str(error))[:200]}".rstrip(": ")
         raise InputError(f"data.path: {shown(url)} cannot be fetched ({what}). Check the address and access") from error
     return target
-
-
-def cache_folder() -> Path:
-    """Return the folder for copies of remote files."""
-    return user_cache() / "corpora"
 
 
 def _version(info: dict[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from raysweep.errors import InputError
 from raysweep.readers.arrow_input import arrow_input
-from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns
+from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, choose_columns
 
 
 def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
@@ -21,9 +21,7 @@ def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
             header = tuple(file.schema_arrow.names)
             if file.metadata.num_rows == 0:
                 raise InputError(f"{name}: has columns and no rows")
-            roles = options.choose(name, header)
-            names = list(dict.fromkeys(roles.values()))
-            check_columns(name, header, names)
+            roles, names = choose_columns(options, name, header)
             for column in names:
                 if pa.types.is_nested(kind := file.schema_arrow.field(column).type):
                     raise InputError(

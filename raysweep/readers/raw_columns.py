@@ -80,6 +80,14 @@ class RawColumns:
         return len(self.row_numbers) + len(self.malformed)
 
 
+def choose_columns(options: ReadOptions, name: str, header: Sequence[str]) -> tuple[Roles, list[str]]:
+    """Choose the columns of a file and check that it has them; returns the roles, and the columns to read."""
+    roles = options.choose(name, header)
+    columns = list(dict.fromkeys(roles.values()))
+    check_columns(name, header, columns)
+    return roles, columns
+
+
 def check_columns(name: str, header: Sequence[str], wanted: Iterable[str]) -> None:
     """Raise if a column is missing or appears twice."""
     missing = [column for column in wanted if column not in header]

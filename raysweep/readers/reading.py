@@ -13,7 +13,6 @@ from fnmatch import fnmatch
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from zipfile import ZipInfo
 
 import pyarrow as pa
 
@@ -31,6 +30,16 @@ from raysweep.readers.xml_files import read_xml
 
 PIECE_BYTES = 8 << 20
 """Bytes of a large file that are read at once."""
+_READERS: dict[str, Callable[[str, bytes, ReadOptions], RawColumns]] = {
+    "csv": read_delimited,
+    "tsv": partial(read_delimited, delimiter="\t"),
+    "json": read_json,
+    "jsonl": read_json_lines,
+    "parquet": read_parquet,
+    "excel": read_workbook,
+    "xml": read_xml,
+    "text": read_text,
+}
 _BINARY = ("parquet", "excel")
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BYTE_ORDER_MARKS = (
@@ -97,7 +106,7 @@ def open_files(paths: Sequence[Path], pattern: str | None = None) -> Iterator[Op
             )
         for member in chosen:
             name = f"{path}: {member.filename}"
-            yield OpenedFile(name=name, read=partial(_unpacked_member, name, data, member))
+            yield OpenedFile(name=name, read=partial(read_member, name, data, member))
 
 
 def read_file(file: OpenedFile, options: ReadOptions) -> RawColumns:
@@ -113,22 +122,7 @@ def read_file(file: OpenedFile, options: ReadOptions) -> RawColumns:
         if not data or data.isspace():
             raise InputError(f"{file.name}: {IS_EMPTY}")
     named = _FileNamed(options, file.stem)
-    inner = named.options
-    if kind in ("csv", "tsv"):
-        raw = read_delimited(file.name, data, inner, delimiter="\t" if kind == "tsv" else None)
-    elif kind == "json":
-        raw = read_json(file.name, data, inner)
-    elif kind == "jsonl":
-        raw = read_json_lines(file.name, data, inner)
-    elif kind == "parquet":
-        raw = read_parquet(file.name, data, inner)
-    elif kind == "excel":
-        raw = read_workbook(file.name, data, inner)
-    elif kind == "xml":
-        raw = read_xml(file.name, data, inner)
-    else:
-        raw = read_text(file.name, data, inner)
-    return named.with_file_name(raw)
+    return named.with_file_name(_READERS[kind](file.name, data, named.options))
 
 
 def read_pieces(file: OpenedFile, options: ReadOptions) -> Iterator[Callable[[], RawColumns]]:
@@ -140,14 +134,11 @@ def read_pieces(file: OpenedFile, options: ReadOptions) -> Iterator[Callable[[],
         InputError: as `read_file`; the functions raise it too.
     """
     start = _read_bytes(file.path, PIECE_BYTES) if file.path is not None else b""
-    if len(start) < PIECE_BYTES or start.startswith((GZIP, ZSTANDARD, ZIP)) or not _is_utf8(options.encoding):
+    is_whole = len(start) < PIECE_BYTES or start.startswith((GZIP, ZSTANDARD, ZIP)) or not _is_utf8(options.encoding)
+    kind = None if is_whole else options.format or sniff_format(start, file.name, options)
+    if file.path is None or kind not in ("csv", "tsv"):
         yield partial(read_file, file, options)
         return
-    kind = options.format or sniff_format(start, file.name, options)
-    if kind not in ("csv", "tsv"):
-        yield partial(read_file, file, options)
-        return
-    assert file.path is not None
     named = _FileNamed(options, file.stem)
     blocks = _read_blocks(file.path)
     first = decode(file.name, next(blocks), options.encoding)
@@ -226,8 +217,8 @@ def decode(name: str, data: bytes, encoding: str) -> bytes:
         return data.decode(encoding).removeprefix("\ufeff").encode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        found = f"found the byte 0x{data[error.start]:02X}" if error.start < len(data) else "found its end"
-        raise InputError(f"{name} line {line}: {found}, which is not {encoding}. Change data.encoding") from error
+        what = f"found the byte 0x{data[error.start]:02X}" if error.start < len(data) else "found its end"
+        raise InputError(f"{name} line {line}: {what}, which is not {encoding}. Change data.encoding") from error
 
 
 def _is_utf8(encoding: str) -> bool:
@@ -282,10 +273,6 @@ def _read_blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(PIECE_BYTES):
             yield block
-
-
-def _unpacked_member(name: str, data: bytes, member: ZipInfo) -> bytes:
-    return unpack(name, read_member(name, data, member))
 
 
 def _read_unpacked(path: Path) -> bytes:

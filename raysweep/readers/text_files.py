@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysweep.errors import InputError
-from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns, short_name
+from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, choose_columns, short_name
 
 
 def read_text(name: str, data: bytes, options: ReadOptions) -> RawColumns:
@@ -21,7 +21,6 @@ def read_text(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     if columns is None:
         raise InputError(f"{name}: its name is not of the form that data.layout expects. Leave it out, or rename it")
     known = {"text": data, **{column: value.encode() for column, value in columns.items()}}
-    roles = options.choose(name, tuple(known))
-    check_columns(name, tuple(known), roles.values())
-    table = pa.table({column: pa.array([known[column]], CELL) for column in dict.fromkeys(roles.values())})
+    roles, names = choose_columns(options, name, tuple(known))
+    table = pa.table({column: pa.array([known[column]], CELL) for column in names})
     return RawColumns(table=table, row_numbers=np.array([1], dtype=np.int64), header=tuple(known), roles=roles)

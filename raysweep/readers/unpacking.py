@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from functools import partial
-from typing import IO, cast
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +20,6 @@ MOST_WRAPS = 3  # layers of compression
 
 GZIP, ZSTANDARD, ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 WORKBOOK_MEMBERS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
-_Open = Callable[[], IO[bytes]]
 
 
 def unpack(name: str, data: bytes) -> bytes:
@@ -31,9 +30,10 @@ def unpack(name: str, data: bytes) -> bytes:
     """
     for _ in range(MOST_WRAPS):
         if data.startswith(GZIP):
-            data = _read_within_limits(name, "gzip", len(data), partial(_open_gzip, data))
+            data = _read_within_limits(name, "gzip", len(data), partial(gzip.GzipFile, fileobj=io.BytesIO(data)))
         elif data.startswith(ZSTANDARD):
-            data = _read_within_limits(name, "Zstandard", len(data), partial(_open_zstandard, data))
+            opened = partial(pa.CompressedInputStream, pa.BufferReader(data), "zstd")
+            data = _read_within_limits(name, "Zstandard", len(data), opened)
         else:
             break
     if data[257:262] == b"ustar":
@@ -62,20 +62,13 @@ def zip_members(name: str, data: bytes) -> list[zipfile.ZipInfo] | None:
 
 
 def read_member(name: str, data: bytes, member: zipfile.ZipInfo) -> bytes:
-    """Decompress one file of a ZIP archive."""
+    """Decompress one file of a ZIP archive, which may itself be compressed."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return _read_within_limits(name, "ZIP", max(1, member.compress_size), lambda: archive.open(member))
+        packed = _read_within_limits(name, "ZIP", max(1, member.compress_size), lambda: archive.open(member))
+    return unpack(name, packed)
 
 
-def _open_gzip(packed: bytes) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.GzipFile(fileobj=io.BytesIO(packed)))
-
-
-def _open_zstandard(packed: bytes) -> IO[bytes]:
-    return cast("IO[bytes]", pa.CompressedInputStream(pa.BufferReader(packed), "zstd"))
-
-
-def _read_within_limits(name: str, kind: str, size: int, open_: _Open) -> bytes:
+def _read_within_limits(name: str, kind: str, size: int, open_: Callable[[], Any]) -> bytes:
     parts, unpacked = [], 0
     try:
         with open_() as file:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from raysweep.errors import InputError
 from raysweep.readers.json_files import BATCH_ROWS, flush_cells, to_cell
-from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns, list_names
+from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, choose_columns, list_names
 
 _MANIFEST = "META-INF/manifest.xml"
 _MOST_MANIFEST_BYTES = 1 << 20
@@ -32,9 +32,7 @@ def read_workbook(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     header = tuple(_name(value) for value in next(rows, ()))
     if not any(header):
         raise InputError(f"{name}: its sheet is empty; must hold a header and a row per document")
-    roles = options.choose(name, header)
-    names = list(dict.fromkeys(roles.values()))
-    check_columns(name, header, names)
+    roles, names = choose_columns(options, name, header)
     places = [header.index(column) for column in names]
     chunks: dict[str, list[pa.Array]] = {column: [] for column in names}
     cells: dict[str, list[bytes]] = {column: [] for column in names}

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysweep.errors import InputError
-from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, check_columns
+from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, choose_columns
 
 _HEAD = 1 << 16
 
@@ -28,9 +28,7 @@ def read_xml(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     if b"<!ENTITY" in data[:_HEAD]:
         raise InputError(f"{name}: declares XML entities, which are not read. Remove its DOCTYPE")
     header = tuple(shape.columns)
-    roles = options.choose(name, header)
-    names = list(dict.fromkeys(roles.values()))
-    check_columns(name, header, names)
+    roles, names = choose_columns(options, name, header)
     cells: dict[str, list[bytes]] = {column: [] for column in names}
     count, root = 0, None
     try:
@@ -64,10 +62,10 @@ def _local(element: Element) -> str:
 def _find(record: Element, path: str) -> str:
     """Return the text at a path; the texts of several elements are joined by line breaks."""
     path, _, attribute = path.partition("@") if path.count("@") == 1 and "[" not in path else _split(path)
-    found = record.findall(path.rstrip("/")) if path.rstrip("/") else [record]
+    elements = record.findall(path.rstrip("/")) if path.rstrip("/") else [record]
     if attribute:
-        return next((each.get(attribute, "") for each in found), "")
-    return "\n".join(_inner(each).strip() for each in found)
+        return next((element.get(attribute, "") for element in elements), "")
+    return "\n".join(_inner(element).strip() for element in elements)
 
 
 def _split(path: str) -> tuple[str, str, str]:
