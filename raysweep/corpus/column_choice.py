@@ -50,9 +50,9 @@ class ColumnChooser:
                 continue
             known = self._layout.columns.get(role, ()) if self._layout else ()
             known = known or ((USUAL_NAMES[role],) if role in USUAL_NAMES and not self._layout else ())
-            found = next((column for column in known if column in header or column == FILE), None)
-            if found is not None:
-                roles[role] = found
+            name_there = next((column for column in known if column in header or column == FILE), None)
+            if name_there is not None:
+                roles[role] = name_there
             elif role in self._needed:
                 missing.append(known[0])
         check_columns(name, header, [*missing, *(column for column in roles.values() if column != FILE)])

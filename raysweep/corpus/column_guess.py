@@ -62,9 +62,9 @@ def guess_by_name(header: Sequence[str]) -> dict[str, str]:
     plain = {_plain(name): name for name in reversed(header)}
     roles: dict[str, str] = {}
     for role, names in NAMES.items():
-        found = next((plain[_plain(name)] for name in names if _plain(name) in plain), None)
-        if found is not None and found not in roles.values():
-            roles[role] = found
+        column = next((plain[_plain(name)] for name in names if _plain(name) in plain), None)
+        if column is not None and column not in roles.values():
+            roles[role] = column
     return roles
 
 

@@ -73,10 +73,10 @@ def note_oddities(
 
 
 def _are_not_values(cells: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    found = _mask(pc.less(pc.binary_length(cells), 16))
-    plain = pc.utf8_lower(pc.utf8_trim_whitespace(cells.filter(pa.array(found))))
-    found[found] = _mask(pc.is_in(plain, pa.array(NOT_A_VALUE, pa.large_string())))
-    return found
+    is_none = _mask(pc.less(pc.binary_length(cells), 16))
+    plain = pc.utf8_lower(pc.utf8_trim_whitespace(cells.filter(pa.array(is_none))))
+    is_none[is_none] = _mask(pc.is_in(plain, pa.array(NOT_A_VALUE, pa.large_string())))
+    return is_none
 
 
 def _mask(values: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
@@ -88,14 +88,14 @@ def find_signs(texts: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
     bits = np.zeros(256, dtype=np.uint8)
     for sign, some in enumerate(_PATTERNS):
         bits[list(some)] |= np.uint8(1 << sign)
-    found = [np.zeros(0, dtype=np.uint8)]
+    parts = [np.zeros(0, dtype=np.uint8)]
     for chunk in texts.chunks:
         _, offsets, data = chunk.buffers()
         begins = np.frombuffer(offsets, dtype=np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
         signs = np.zeros(len(chunk), dtype=np.uint8)
         _collect_bits(np.frombuffer(data or b"", dtype=np.uint8), begins, bits, signs)
-        found.append(signs)
-    return np.concatenate(found)
+        parts.append(signs)
+    return np.concatenate(parts)
 
 
 @kernel

@@ -50,10 +50,10 @@ def read_header(files: Sequence[Path], given: DataConfig, layout: CorpusLayout |
         for xml_layout in (layout,) if kind != "xml" or layout else (LAYOUTS["asag"], LAYOUTS["efcamdat_xml"]):
             try:
                 read_file(file, _with_chooser(options, stop, xml_layout))
-            except _HeaderFound as found:
+            except _HeaderFound as stopped:
                 if kind == "xml" and xml_layout is not None and not _has_record(file.read(), xml_layout):
                     continue
-                return found.header, kind
+                return stopped.header, kind
         raise InputError(f"{file.name}: is XML of no known layout; known are {', '.join(LAYOUTS)}")
     raise InputError("data.path: no file of the layout is there")
 
@@ -86,11 +86,9 @@ def guess_columns(
     named = {("id" if role == "writing_id" else role): name for role, name in guess_by_name(header).items()}
     taken = set(columns.values())
     roles = {role: name for role, name in named.items() if name not in taken and role not in columns}
-    missing = set(needed) - {*roles, *columns}
-    if missing:
+    if missing := set(needed) - {*roles, *columns}:
         table = _read_all_columns(files, given, header)
-        known = {**roles, **columns}
-        guessed = guess_by_content(table, known)
+        guessed = guess_by_content(table, {**roles, **columns})
         roles |= {role: guessed[role] for role in missing if role in guessed}
         if still := sorted(missing - set(guessed)):
             raise InputError(f"{files[0]}: {_not_recognised(still, header, table)}")
@@ -119,11 +117,8 @@ def _read_all_columns(files: Sequence[Path], given: DataConfig, header: tuple[st
 def _not_recognised(roles: Sequence[str], header: Sequence[str], table: pa.Table) -> str:
     named = [name for name in header if name]
     nested = [name for name in named if name not in table.column_names]
-    hint = (
-        f"; {list_names(nested)} {'hold' if nested[1:] else 'holds'} lists or objects, so flatten the records"
-        if nested
-        else ""
-    )
+    holds = f"{list_names(nested)} {'hold' if nested[1:] else 'holds'} lists or objects"
+    hint = f"; {holds}, so flatten the records" if nested else ""
     if len(named) < len(header) or len(header) == 1:
         hint += ", or, if a title stands above the row of names, delete it"
     return (

@@ -74,24 +74,22 @@ def prepare_further_corpus(
         raise InputError(
             f"{_name(corpus)}: all {len(is_known):,} texts are (almost) those of train or valid; name other files"
         )
-    rows = corpus.documents.append_column(FILE_NUMBER, pa.array(corpus.file_of)).append_column(
-        ROW, pa.array(corpus.row_of)
-    )
-    known_rows = rows.filter(pa.array(is_known))
+    rows = corpus.documents.append_column(FILE_NUMBER, pa.array(corpus.file_of))
+    known_rows = rows.append_column(ROW, pa.array(corpus.row_of)).filter(pa.array(is_known))
     bad_rows = [*corpus.bad_rows, *bad_repeats(known_rows, corpus.files, corpus.roles["text"], NEAR_TRAINING)]
     place = {file: number for number, file in enumerate(corpus.files)}
     bad_rows.sort(key=lambda bad: (place[bad.file], bad.row))
     write_quarantine(folder.quarantine, bad_rows)
     documents = sort_documents(corpus.documents.filter(pa.array(~is_known)))
     write_documents(folder.documents, documents, np.full(documents.num_rows, _TEST, dtype=np.int8), on_progress)
-    found = {each["values"]: int(each["counts"]) for each in pc.value_counts(documents["level"]).to_pylist()}
+    counts = {level["values"]: int(level["counts"]) for level in pc.value_counts(documents["level"]).to_pylist()}
     summary = FurtherSummary(
         rows=corpus.rows,
         documents=documents.num_rows,
         bad_rows=count_by_reason(bad_rows),
         notes=dict(corpus.notes),
         levels=data.levels,
-        counts={level: {"test": found.get(level, 0)} for level in data.levels},
+        counts={level: {"test": counts.get(level, 0)} for level in data.levels},
     )
     write_json(folder.splits, asdict(summary))
     return summary
@@ -127,14 +125,8 @@ def _read(files: Sequence[Path], data: DataConfig) -> Corpus:
 
 
 def _check(corpus: Corpus, data: DataConfig, quarantine: Path | None) -> None:
-    check_bad_rows(
-        corpus.bad_rows,
-        rows=corpus.rows,
-        documents=corpus.documents.num_rows,
-        what=_name(corpus),
-        data=data,
-        quarantine=quarantine,
-    )
+    counts = {"rows": corpus.rows, "documents": corpus.documents.num_rows}
+    check_bad_rows(corpus.bad_rows, **counts, what=_name(corpus), data=data, quarantine=quarantine)
 
 
 def _name(corpus: Corpus) -> str:

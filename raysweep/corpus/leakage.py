@@ -30,7 +30,7 @@ from raysweep.corpus.near_duplicates import NearDuplicates, find_near_duplicates
 from raysweep.corpus.passages import PASSAGE_WORDS, count_passages
 from raysweep.corpus.splits import SPLITS, count_codes
 from raysweep.corpus.spool import Place, Spool
-from raysweep.corpus.text_groups import find_splits, near_in_other_splits, splits_of_codes
+from raysweep.corpus.text_groups import find_splits, known_to_earlier, near_in_other_splits, splits_of_codes
 from raysweep.corpus.text_hashes import normalised_hashes, number_by_appearance, plain_hashes
 from raysweep.readers.cpu_threads import map_in_threads, release_freed_memory
 from raysweep.storage.atomic_files import atomic_file
@@ -144,6 +144,7 @@ class LeakSearch:
         self._kinds = (*LEAK_KINDS, *UNIT_KINDS[unit])
         self._counts: dict[str, tuple[int | None, int | None]] = {}
         self._known: dict[str, tuple[Longs, npt.NDArray[np.bool_]]] = {}
+        """Kind → (K,) the documents that an earlier split knows; (K, 2) from `known_to_earlier`."""
         for kind, places in columns.places.items():
             codes = self._check_kind(kind, columns.spool.read_all(places, np.uint64))
             if kind == "text":
@@ -156,7 +157,7 @@ class LeakSearch:
         self._near = near
         in_another, any_near = near_in_other_splits(near, self._splits, texts_of_all)
         self._near_documents = int(any_near.sum()), int(in_another.any(axis=1).sum())
-        self._known["near"] = _known_to(in_another, self._splits)
+        self._note_known("near", in_another)
         release_freed_memory()
 
     def summary(self, *, texts_not_tied: int = 0, links_not_followed: int = 0) -> Leakage:
@@ -244,23 +245,13 @@ class LeakSearch:
         of_codes = splits_of_codes(codes, self._splits)
         self._counts[kind] = len(of_codes), int((of_codes.sum(axis=1) > 1).sum())
         if kind in self._kinds:
-            self._known[kind] = _known_to(find_splits(codes, self._splits), self._splits)
+            self._note_known(kind, find_splits(codes, self._splits))
         return codes
 
-
-def _known_to(others: npt.NDArray[np.bool_], splits: npt.NDArray[np.int8]) -> tuple[Longs, npt.NDArray[np.bool_]]:
-    """Find the documents outside train that an earlier split knows.
-
-    Args:
-        others: (D, S) the splits that hold the document's value.
-
-    Returns:
-        (K,) the documents; (K, 2) whether train knows the document, and whether valid knows it if it is in test.
-    """
-    by_train = others[:, TRAIN] & (splits != TRAIN)
-    by_valid = others[:, SPLITS.index("valid")] & (splits == SPLITS.index("test"))
-    documents = np.flatnonzero(by_train | by_valid)
-    return documents, np.stack([by_train[documents], by_valid[documents]], axis=1)
+    def _note_known(self, kind: str, others: npt.NDArray[np.bool_]) -> None:
+        known = known_to_earlier(others, self._splits)
+        documents = np.flatnonzero(known.any(axis=1))
+        self._known[kind] = documents, known[documents]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -295,7 +286,8 @@ def _hash_groups(
     with pq.ParquetFile(documents, page_checksum_verification=True) as file:
         names = ["writing_id", "learner", "prompt", "split", "text"]
         table = file.read_row_groups(list(groups), columns=names, use_threads=False).combine_chunks()
-    ids, learners, prompts, splits, texts = (_one_array(table[name]) for name in names)
+    columns = ([chunk.cast(pa.large_string()) for chunk in table[name].chunks] for name in names)
+    ids, learners, prompts, splits, texts = map(pa.concat_arrays, columns)
     hashes = {
         "id": plain_hashes(ids),
         "learner": _hash_distinct(learners),
@@ -305,10 +297,6 @@ def _hash_groups(
     }
     codes = pc.index_in(splits, pa.array(SPLITS, pa.large_string())).to_numpy().astype(np.int8)
     return codes, [prompt for prompt in pc.unique(prompts).to_pylist() if prompt is not None], hashes
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in column.chunks])
 
 
 def _hash_distinct(column: pa.Array) -> npt.NDArray[np.uint64]:

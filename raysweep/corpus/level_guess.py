@@ -80,26 +80,25 @@ def _cefr_levels(counts: Mapping[str, int], layout: CorpusLayout | None, column:
         fitting = {value: folded[value.casefold()] for value in counts if value.casefold() in folded}
     else:
         fitting = cefr_levels(counts)
-    said = sum(rows for value, rows in counts.items() if not is_no_value(value))
-    share = sum(counts[value] for value in fitting) / max(1, said)
+    filled = sum(rows for value, rows in counts.items() if not is_no_value(value))
+    share = sum(counts[value] for value in fitting) / max(1, filled)
     if layout is None and share < MOSTLY:
         return None
     others = {value: rows for value, rows in counts.items() if value not in fitting}
-    if layout is None and not all(unicodedata.normalize("NFKC", value).isascii() for value in fitting):
-        doubtful = [value for value in others if re.fullmatch(r"[^\W\d_]\s*\d\S*", value)]
-        if doubtful:
-            shown = ", ".join(doubtful)
-            raise InputError(
-                f"the column {column!r} has levels in Cyrillic or Greek letters, and {shown}, which may be levels. Say "
-                f"which ones: --set 'data.level_aliases={{{doubtful[0]}: LEVEL}}', or leave them out: "
-                f"--set 'data.leave_out=[{shown}]'"
-            )
+    is_latin = layout is not None or all(unicodedata.normalize("NFKC", value).isascii() for value in fitting)
+    doubtful = [value for value in others if re.fullmatch(r"[^\W\d_]\s*\d\S*", value)]
+    if doubtful and not is_latin:
+        shown = ", ".join(doubtful)
+        raise InputError(
+            f"the column {column!r} has levels in Cyrillic or Greek letters, and {shown}, which may be levels. Say "
+            f"which ones: --set 'data.level_aliases={{{doubtful[0]}: LEVEL}}', or leave them out: "
+            f"--set 'data.leave_out=[{shown}]'"
+        )
     order = layout.level_names if layout is not None else (BELOW_A1, *CEFR)
+    aliases = {v: name for v, name in fitting.items() if layout is None and v.casefold() != name.casefold()}
     return GuessedLevels(
         names=tuple(level for level in order if level in fitting.values()),
-        aliases={}
-        if layout is not None
-        else {v: name for v, name in fitting.items() if v.casefold() != name.casefold()},
+        aliases=aliases,
         others=others,
         is_order_known=True,
     )

@@ -182,12 +182,8 @@ class DuplicateSearch:
         words = self._words.mapped(np.uint32)
         packed = np.empty((PACKED + 2, len(firsts)), dtype=np.uint64)
         for part, row in enumerate(packed):
-            np.take(
-                self._sketches.read_all([block[part] for block in self._packed], np.uint64),
-                firsts,
-                out=row,
-                mode="clip",
-            )
+            places = [block[part] for block in self._packed]
+            np.take(self._sketches.read_all(places, np.uint64), firsts, out=row, mode="clip")
         del firsts
         mates = BucketMates(
             sketches=self._sketches,
@@ -198,19 +194,19 @@ class DuplicateSearch:
             is_chosen=is_chosen,
             threshold=threshold,
         )
-        found, not_compared = DistinctPairs(len(codes)), 0
+        similar, not_compared = DistinctPairs(len(codes)), 0
         parts, unfinished = mates.parts(), list[BandPart]()
         while True:
             candidates = CandidatePairs(self._folder, texts=len(lengths), words=len(words))
             not_compared += mates.find_pairs(parts, unfinished, candidates, most=_CANDIDATES_IN_FILE)
             if candidates.count < _CANDIDATES_IN_FILE:
                 break
-            _measure_all(candidates, self._sequences(words, lengths), codes, threshold, found)
+            _measure_all(candidates, self._sequences(words, lengths), codes, threshold, similar)
         # The offsets of all words are computed only after this memory is free.
         del mates, packed, is_chosen
         sequences = self._sequences(words, lengths)
-        _measure_all(candidates, sequences, codes, threshold, found)
-        pairs, similarities = found.merged()
+        _measure_all(candidates, sequences, codes, threshold, similar)
+        pairs, similarities = similar.merged()
         return NearDuplicates(
             threshold=threshold,
             sequences=sequences,
@@ -231,9 +227,9 @@ def _measure_all(
     sequences: WordSequences,
     codes: npt.NDArray[np.int32],
     threshold: float,
-    found: DistinctPairs,
+    similar: DistinctPairs,
 ) -> None:
-    """Measure the candidates and add the similar pairs to `found`."""
+    """Measure the candidates and add the similar pairs to `similar`."""
     functions = _hash_functions()
 
     def measure(pairs: Longs) -> tuple[Longs, Floats]:
@@ -246,7 +242,7 @@ def _measure_all(
         return pairs[similarities >= 0.0], similarities[similarities >= 0.0]
 
     for pairs, similarities in map_in_threads(measure, candidates.blocks()):
-        found.add(np.sort(codes[pairs], axis=1).astype(np.int64), similarities)
+        similar.add(np.sort(codes[pairs], axis=1).astype(np.int64), similarities)
 
 
 def _hash_functions() -> tuple[Wides, Wides]:

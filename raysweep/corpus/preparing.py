@@ -6,7 +6,6 @@ documents.parquet, unless the row numbers serve as ids.  splits.json records tha
 before anything else is replaced, and written last.
 """
 
-import csv as csv_module
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +45,7 @@ from raysweep.corpus.text_groups import TextGroups, find_divided, group_by_text
 from raysweep.errors import InputError
 from raysweep.readers.cpu_threads import MapBlocks, map_blocks_in_threads, map_in_threads, release_freed_memory
 from raysweep.readers.raw_columns import show_cell
-from raysweep.storage.atomic_files import atomic_file, read_json, write_json
+from raysweep.storage.atomic_files import atomic_file, csv_writer, read_json, write_json
 from raysweep.storage.printable import spreadsheet_safe
 from raysweep.storage.run_folder import RunFolder
 
@@ -107,14 +106,8 @@ def prepare_corpus(
     report("read", reader.rows, reader.rows)
     folder.splits.unlink(missing_ok=True)
     write_quarantine(folder.quarantine, reader.bad_rows)
-    check_bad_rows(
-        reader.bad_rows,
-        rows=reader.rows,
-        documents=rows.documents,
-        what=name,
-        data=data,
-        quarantine=folder.quarantine,
-    )
+    sizes = {"rows": reader.rows, "documents": rows.documents}
+    check_bad_rows(reader.bad_rows, **sizes, what=name, data=data, quarantine=folder.quarantine)
     documents = SortedDocuments(rows, folder.corpus, is_cleaned=reader.is_cleaned)
     del rows
     _write_cleaned_texts(folder.cleaned_texts, documents.cleaned)
@@ -159,13 +152,15 @@ def prepare_corpus(
         bad_rows = tuple(sorted(bad_rows, key=lambda bad: (place[bad.file], bad.row)))
         write_quarantine(folder.quarantine, bad_rows)
         facts, splits, groups, near = facts.filtered(kept), splits[kept], groups[kept], near.filtered(kept)
-    largest_group, found_groups = int(count_codes(groups).max()), len(grouped.hashes)
+    largest_group, group_count = int(count_codes(groups).max()), len(grouped.hashes)
     not_tied = grouped.equal_not_tied, grouped.near_not_tied
     del groups, grouped, text_codes, same_text, almost, crossed
     synthetic = bool(facts["synthetic"].all())
     counts = _cross_count(facts["level"], splits, data.levels)
     first_languages = _cross_count(facts["l1"], splits, facts.names["l1"])
-    lengths = _lengths(facts["characters"], facts["level"], data.levels)
+    characters, codes = facts["characters"], facts["level"]
+    lengths = {level: _length_figures(characters[codes == code]) for code, level in enumerate(data.levels)}
+    del characters, codes
     release_freed_memory()
     write_document_blocks(folder.documents, _kept_blocks(documents, kept), splits, report)
 
@@ -186,10 +181,7 @@ def prepare_corpus(
         rows=reader.rows,
         documents=len(splits),
         bad_rows=count_by_reason(bad_rows),
-        notes={
-            **corpus_notes,
-            **note_oddities(facts["oddities"], learners, leakage.most_documents_with_one_text),
-        },
+        notes=corpus_notes | note_oddities(facts["oddities"], learners, leakage.most_documents_with_one_text),
         language=data.language,
         synthetic=synthetic,
         notice=SYNTHETIC_NOTICE if synthetic else None,
@@ -200,7 +192,7 @@ def prepare_corpus(
         asked={"train": data.split.train, "valid": data.split.valid, "test": data.split.test},
         reached={level: _shares(by_split) for level, by_split in counts.items()},
         grouped_by=PUBLISHED if is_published else grouped_by(unit, has_learners=has_learners),
-        groups=found_groups,
+        groups=group_count,
         largest_group=largest_group,
         lengths=lengths,
     )
@@ -240,17 +232,17 @@ def export_ilm_texts(folder: RunFolder, models: Mapping[str, tuple[str, ...]]) -
     changed = 0
     with ExitStack() as stack:
         files = {}
-        for place in product(models, SPLITS):
-            path = stack.enter_context(atomic_file(folder.ilm_text(*place)))
-            files[place] = stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
+        for model, split in product(models, SPLITS):
+            path = stack.enter_context(atomic_file(folder.ilm_text(model, split)))
+            files[model, split] = stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
         joints = dict.fromkeys(files, "")
         file = stack.enter_context(pq.ParquetFile(folder.documents, page_checksum_verification=True))
         for batch in file.iter_batches(batch_size=DOCUMENTS_PER_ROW_GROUP, columns=["level", "split", "text"]):
             for level, split, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                whole = _keep_whole(text)
-                changed += whole != text
+                joinable = _without_joints(text)
+                changed += joinable != text
                 for model in (model for model, levels in models.items() if level in levels):
-                    files[model, split].write(joints[model, split] + whole)
+                    files[model, split].write(joints[model, split] + joinable)
                     joints[model, split] = JOINT
     logger.info("prepare: %s documents had line breaks changed for ILM's text format", f"{changed:,}")
     return changed
@@ -272,9 +264,7 @@ def _write_untied_texts(
     codes, firsts, counts = np.unique(texts[grouped.untied], return_index=True, return_counts=True)
     aside = np.bincount(texts[grouped.untied & set_aside], minlength=int(texts.max(initial=0)) + 1)[codes]
     shown = documents.take(np.flatnonzero(grouped.untied)[firsts], ["text"])["text"].to_pylist()
-    with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv_module.writer(file, lineterminator="\n")
-        writer.writerow(["documents", "set_aside", "text"])
+    with csv_writer(path, ["documents", "set_aside", "text"]) as writer:
         for place in np.argsort(-counts, kind="stable").tolist():
             writer.writerow([counts[place], aside[place], show_cell(shown[place].encode())])
 
@@ -284,9 +274,7 @@ def _write_cleaned_texts(path: Path, cleaned: CleanedTexts) -> None:
     if not cleaned.samples:
         path.unlink(missing_ok=True)
         return
-    with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv_module.writer(file, lineterminator="\n")
-        writer.writerow(["writing_id", "before", "after"])
+    with csv_writer(path, ["writing_id", "before", "after"]) as writer:
         writer.writerows([spreadsheet_safe(cell) for cell in sample] for sample in cleaned.samples)
 
 
@@ -301,18 +289,13 @@ def _shares(counts: dict[str, int]) -> dict[str, float]:
     return {split: round(count / total, 6) if total else 0.0 for split, count in counts.items()}
 
 
-def _lengths(characters: np.ndarray, codes: np.ndarray, levels: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    return {level: _length_figures(characters[codes == code]) for code, level in enumerate(levels)}
-
-
 def _length_figures(characters: np.ndarray) -> dict[str, float]:
-    some = len(characters) > 0
     return {
         "documents": len(characters),
         "characters": int(characters.sum(dtype=np.int64)),
-        "mean": round(float(characters.mean()), 2) if some else 0.0,
-        "median": float(np.median(characters)) if some else 0.0,
-        "longest": int(characters.max()) if some else 0,
+        "mean": round(float(characters.mean()), 2) if len(characters) else 0.0,
+        "median": float(np.median(characters)) if len(characters) else 0.0,
+        "longest": int(characters.max(initial=0)),
     }
 
 
@@ -332,7 +315,7 @@ def _log(name: str, summary: CorpusSummary) -> None:
             )  # fmt: skip
 
 
-def _keep_whole(text: str) -> str:
+def _without_joints(text: str) -> str:
     """Change line breaks that ILM would read as a separator; its reader treats every kind of line end as a newline."""
     if "\n" not in text and "\r" not in text:
         return text

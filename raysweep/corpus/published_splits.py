@@ -38,8 +38,8 @@ def read_splits(column: pa.ChunkedArray, names: Mapping[str, SplitName], *, in_f
 
     def index(value: str) -> int:
         words = re.split(r"[^a-z]+", value.casefold()) if in_file_names else [value.strip().casefold()]
-        found = {known[word] for word in words if word in known}
-        return SPLITS.index(found.pop()) if len(found) == 1 else -1
+        splits = {known[word] for word in words if word in known}
+        return SPLITS.index(splits.pop()) if len(splits) == 1 else -1
 
     indices = np.array([index(value) for value in encoded.dictionary.to_pylist()], dtype=np.int8)
     return np.asarray(indices[encoded.indices.to_numpy()], dtype=np.int8)
@@ -56,9 +56,9 @@ def complete_splits(
     counts = np.bincount(published, minlength=len(SPLITS))
     for split in (TRAIN, TEST):
         if not counts[split]:
-            found = ", ".join(f"{name} {count:,}" for name, count in zip(SPLITS, counts.tolist(), strict=True))
+            listed = ", ".join(f"{name} {count:,}" for name, count in zip(SPLITS, counts.tolist(), strict=True))
             raise InputError(
-                f"data.columns.split: no document is in {SPLITS[split]} ({found}). Say in data.split_names which name "
+                f"data.columns.split: no document is in {SPLITS[split]} ({listed}). Say in data.split_names which name "
                 f"stands for it, such as {{dev: {SPLITS[split]}}}, or leave out data.columns.split"
             )
     splits: np.ndarray = published.copy()

@@ -3,7 +3,6 @@
 Every data row is either a document or a bad row with the first problem found in it.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from raysweep.config.data_settings import DataConfig
 from raysweep.errors import InputError
 from raysweep.readers.csv_files import WRONG_FIELDS, WRONG_QUOTES
 from raysweep.readers.json_files import NESTED, NOT_JSON
-from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.atomic_files import csv_writer
 from raysweep.storage.printable import spreadsheet_safe
 
 NOT_UTF8 = "not UTF-8"
@@ -106,9 +105,7 @@ def check_share(bad: Sequence[BadRow], rows: int, data: DataConfig) -> float:
 
 def write_quarantine(path: Path, bad_rows: Sequence[BadRow]) -> None:
     """Write quarantine.csv (row, writing_id, column, reason, value, file); only its header if no row is bad."""
-    with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "writing_id", "column", "reason", "value", "file"])
+    with csv_writer(path, ["row", "writing_id", "column", "reason", "value", "file"]) as writer:
         writer.writerows(
             [bad.row, *map(spreadsheet_safe, (bad.writing_id, bad.column, bad.reason, bad.value, bad.file))]
             for bad in bad_rows
@@ -129,16 +126,16 @@ def explain_bad_row(bad: BadRow, data: DataConfig) -> str:
         return f"{place}: {what}. {_QUOTING}; if quotes are plain characters, set data.quotes: none"
     if bad.reason == NOT_JSON:
         return f"{place}: is no JSON object whose keys differ. Copy or export the file again"
-    found = bad.value if len(bad.value) <= _LONGEST_SHOWN else "a long value"
+    value = bad.value if len(bad.value) <= _LONGEST_SHOWN else "a long value"
     add = "Add it to data.levels or data.level_aliases, or to data.leave_out to do without such rows"
     must = {
-        UNKNOWN_LEVEL: f"found {found}; known levels are {', '.join(data.levels)}. {add}",
-        UNKNOWN_SPLIT: f"found {found}; must be train, valid (dev) or test. Say what it is in data.split_names",
+        UNKNOWN_LEVEL: f"found {value}; known levels are {', '.join(data.levels)}. {add}",
+        UNKNOWN_SPLIT: f"found {value}; must be train, valid (dev) or test. Say what it is in data.split_names",
         EMPTY_TEXT: "found no text; must hold one. Leave such rows out",
         MISSING: "found no value; must not be empty. Fill it in, or name another column in data.columns",
         NUL_BYTE: "found a NUL byte; must not hold any. Remove them",
         NOT_UTF8: "is not UTF-8. If the whole file has another encoding, say so in data.encoding, such as cp1252",
-        DUPLICATE_ID: f"found {found}; {bad.first_row} has the same id. Give every document its own",
+        DUPLICATE_ID: f"found {value}; {bad.first_row} has the same id. Give every document its own",
         NESTED: f"found {bad.value}; must be text or a number. Flatten the records",
     }[bad.reason]
     return f"{place}, column {bad.column!r}: {must}"

@@ -134,24 +134,18 @@ class RowChecker:
     def _known_levels(self, column: pa.ChunkedArray) -> pa.Array:
         """Map each row's level to its name in the config, and record rows with unknown levels as bad."""
         known = known_levels(self.data, self.layout)
-        left_out = {
-            spelling.casefold() for spelling in (*self.data.leave_out, *(self.layout.leave_out if self.layout else ()))
-        }
+        left_out = {*map(str.casefold, (*self.data.leave_out, *(self.layout.leave_out if self.layout else ())))}
         encoded = column.combine_chunks().dictionary_encode()
         spellings = [spelling.casefold() for spelling in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy()
         names = [known.get(spelling) for spelling in spellings]
-        gone = [known.get(spelling, spelling).casefold() in left_out for spelling in spellings]
-        for reason, these in (
-            ()
-            if not self.needs_levels
-            else (
-                (LEFT_OUT, gone),
-                (MISSING, [not spelling for spelling in spellings]),
-                (UNKNOWN_LEVEL, [name is None for name in names]),
-            )
-        ):
-            self._mark_bad(reason, "level", np.array(these, dtype=bool)[codes])
+        masks = {
+            LEFT_OUT: [known.get(spelling, spelling).casefold() in left_out for spelling in spellings],
+            MISSING: [not spelling for spelling in spellings],
+            UNKNOWN_LEVEL: [name is None for name in names],
+        }
+        for reason, is_bad in masks.items() if self.needs_levels else ():
+            self._mark_bad(reason, "level", np.array(is_bad, dtype=bool)[codes])
         return pa.array([name or "" for name in names], STRING).take(encoded.indices)
 
     def _known_splits(self, column: pa.ChunkedArray) -> npt.NDArray[np.int8]:
@@ -216,11 +210,8 @@ class RowChecker:
 
 def known_levels(data: DataConfig, layout: CorpusLayout | None) -> dict[str, str]:
     """Return a mapping from the case-folded spellings of levels to levels."""
-    spelled = (
-        {}
-        if layout is None
-        else {name: level for name, level in layout.levels.items() if level in (*data.levels, *data.leave_out)}
-    )
+    of_layout = layout.levels if layout is not None else {}
+    spelled = {name: level for name, level in of_layout.items() if level in (*data.levels, *data.leave_out)}
     spelled |= {level: level for level in data.levels} | data.level_aliases
     return {spelling.casefold(): level for spelling, level in spelled.items()}
 

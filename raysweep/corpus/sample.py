@@ -8,7 +8,6 @@ level); and about one text in a hundred is submitted twice.
 Rows are drawn in chunks, each with its own generator: a full chunk depends only on the seed and its number.
 """
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from raysweep.config.data_settings import ColumnsConfig
 from raysweep.corpus.sample_grammar import Sentence, Writers, WritingPrompt, phrases, prompts_of
 from raysweep.errors import ConfigError
 from raysweep.seeding import generator_for
-from raysweep.storage.atomic_files import atomic_file
+from raysweep.storage.atomic_files import csv_writer
 
 SYNTHETIC_PREFIX = "synthetic-"
 SYNTHETIC_NOTICE = (
@@ -66,9 +65,7 @@ def write_sample(
         ConfigError: a share is given for an unknown level.
     """
     shares = _level_shares(levels, level_shares)
-    with atomic_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMN_NAMES)
+    with csv_writer(path, COLUMN_NAMES) as writer:
         for chunk, start in enumerate(range(0, rows, CHUNK_ROWS)):
             rng = generator_for("sample", seed, chunk)
             plan = _plan_rows(rng, min(CHUNK_ROWS, rows - start), shares)

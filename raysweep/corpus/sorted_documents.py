@@ -95,8 +95,8 @@ class SortedDocuments:
                 table, cleaned = clean_texts(table)
             return self._scatter(table, at[at >= 0]), without_language, cleaned
 
-        for found, without_language, cleaned in map_in_threads(scatter, range(len(rows.places))):
-            for block, place in found:
+        for places, without_language, cleaned in map_in_threads(scatter, range(len(rows.places))):
+            for block, place in places:
                 self._places[block].append(place)
             self.without_language += without_language
             self.cleaned = CleanedTexts(

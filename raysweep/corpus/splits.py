@@ -36,7 +36,7 @@ _CODES_AT_ONCE = 1 << 20
 def hash_texts(texts: Sequence[str] | pa.Array, seed: int) -> np.ndarray:
     """Hash each normalised text or learner to 64 bits (uint64), depending on the seed."""
     column = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
-    return keyed_hashes(column, _key(seed))
+    return keyed_hashes(column, seed_for("splits", seed).to_bytes(8, "little"))
 
 
 def group_documents(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -254,7 +254,3 @@ def _root_of(parents: Shorts, node: int) -> int:
         parents[node] = parents[parents[node]]
         node = parents[node]
     return node
-
-
-def _key(seed: int) -> bytes:
-    return seed_for("splits", seed).to_bytes(8, "little")

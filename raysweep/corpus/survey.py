@@ -184,8 +184,7 @@ def _why_unusable(corpus: Corpus) -> str:
         fix = f"say what {named} is in data.split_names" if named else "fill it in"
         rows = "1 row has" if len(other) == 1 else f"{len(other):,} rows have"
         return f"{rows} no known split ({', '.join(values)}); {fix}"
-    found = np.bincount(corpus.splits, minlength=len(SPLITS)) if len(corpus.splits) else np.zeros(len(SPLITS))
-    missing = [split for split in ("train", "test") if not found[SPLITS.index(split)]]
+    missing = [split for split in ("train", "test") if SPLITS.index(split) not in corpus.splits]
     return f"no text is in {' or '.join(missing)}; say which value stands for it in data.split_names" if missing else ""
 
 
@@ -203,8 +202,8 @@ def _describe(
 ) -> Survey:
     bad_share = check_share([row for row in corpus.bad_rows if row.reason != LEFT_OUT], corpus.rows, _config(data))
     documents = corpus.documents
-    found = dict(zip(*(pc.value_counts(documents["level"]).field(n).to_pylist() for n in (0, 1)), strict=True))
-    counts = {level: int(found.get(level, 0)) for level in guessed.names}
+    by_level = {level["values"]: level["counts"] for level in pc.value_counts(documents["level"]).to_pylist()}
+    counts = {level: int(by_level.get(level, 0)) for level in guessed.names}
     trained, tested = _split_counts(corpus, counts, given.split)
     thin: dict[str, int] = {}
     for fewest in (FEWEST_TEXTS, FEWEST_AT_ALL):

@@ -92,11 +92,11 @@ def find_divided(
         splits: an index into `SPLITS` for each document.
         texts: a code for each normalised text.
     """
-    has_equal = _is_known(find_splits(texts, splits), splits)
+    has_equal: Bools = np.logical_or(*known_to_earlier(find_splits(texts, splits), splits).T)
     if not is_near_grouped:
         return has_equal, np.zeros(len(splits), dtype=np.bool_)
     others, _ = near_in_other_splits(near, splits, texts)
-    return has_equal, _is_known(others, splits) & ~has_equal
+    return has_equal, np.logical_or(*known_to_earlier(others, splits).T) & ~has_equal
 
 
 def near_in_other_splits(near: NearDuplicates, splits: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,11 +148,11 @@ def find_splits(codes: Codes, splits: np.ndarray) -> Bools:
 
 def splits_of_codes(codes: Codes, splits: np.ndarray, count: int = 0) -> Bools:
     """Tell which splits hold each of K codes, as (K, S); codes below 0 are ignored."""
-    found = np.zeros((max(count, int(codes.max(initial=-1)) + 1), len(SPLITS)), dtype=np.bool_)
+    holds = np.zeros((max(count, int(codes.max(initial=-1)) + 1), len(SPLITS)), dtype=np.bool_)
     for some in _slices(len(codes)):
         known = codes[some] >= 0
-        found[codes[some][known], splits[some][known]] = True
-    return found
+        holds[codes[some][known], splits[some][known]] = True
+    return holds
 
 
 def _slices(count: int) -> Iterator[slice]:
@@ -182,8 +182,8 @@ def _first_documents(codes: Codes, some: Longs) -> Longs:
     is_asked[some] = True
     documents = np.flatnonzero(is_asked[codes])
     known, firsts = np.unique(codes[documents], return_index=True)
-    found: Longs = documents[firsts][np.searchsorted(known, some)]
-    return found
+    first_documents: Longs = documents[firsts][np.searchsorted(known, some)]
+    return first_documents
 
 
 def _are_too_common(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32]) -> Bools:
@@ -194,12 +194,12 @@ def _are_too_common(codes: Codes, groups: Codes, lengths: npt.NDArray[np.int32])
     return np.asarray(np.bincount(pairs[0], minlength=len(counts)) >= MANY_GROUPS, dtype=np.bool_)
 
 
-def _is_known(others: np.ndarray, splits: np.ndarray) -> Bools:
-    """Tell which documents an earlier split knows.
+def known_to_earlier(others: np.ndarray, splits: np.ndarray) -> Bools:
+    """Tell which documents outside train are known to train, and which of test to valid, as (D, 2).
 
     Args:
-        others: (D, S) the splits that hold each document's text.
+        others: (D, S) the splits that hold each document's text, or another of its values.
     """
     train, valid, test = (SPLITS.index(name) for name in ("train", "valid", "test"))
-    known_to_train = others[:, train] & (splits != train)
-    return np.asarray(known_to_train | (others[:, valid] & (splits == test)), dtype=np.bool_)
+    known = (others[:, train] & (splits != train), others[:, valid] & (splits == test))
+    return np.stack(known, axis=1).astype(np.bool_, copy=False)

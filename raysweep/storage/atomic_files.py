@@ -3,12 +3,13 @@
 A file is written beside its final path and renamed; a record that marks others as complete is renamed into place last.
 """
 
+import csv
 import json
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,15 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole text file (UTF-8) by rename."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def csv_writer(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """Yield a `csv.writer` of a file (UTF-8) that is written by rename, after writing the header."""
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        yield writer
 
 
 def write_json(path: Path, value: Any) -> None:
