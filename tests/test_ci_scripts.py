@@ -58,7 +58,7 @@ def running(name):
 
 
 @pytest.mark.parametrize("status", [3, 0])
-def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, status):
+def test_parallel_checks_end_with_a_failing_check(tmp_path, begin, status):
     """Also what a script among them started; where all went well nothing is left to end."""
     name = f"beside{os.getpid()}"
     (tmp_path / "README.md").write_text(README)
@@ -93,7 +93,7 @@ def test_what_runs_beside_a_check_that_fails_ends_with_it(tmp_path, begin, statu
         ("exec sleep 600", 124, "took over 120 s and failed: .venv/bin/pip"),
     ],
 )
-def test_an_index_that_fails_is_asked_once_more_and_one_that_is_silent_not(tmp_path, begin, fails, ends, said):
+def test_a_failing_package_index_is_retried_once_but_a_silent_one_is_not(tmp_path, begin, fails, ends, said):
     """By the clock of a fake: the whole of CI has 20 minutes."""
     (tmp_path / "README.md").write_text(README)
     program(tmp_path / "bin/python3")
@@ -105,7 +105,7 @@ def test_an_index_that_fails_is_asked_once_more_and_one_that_is_silent_not(tmp_p
 
 
 @pytest.mark.parametrize(("seconds", "limit"), [(0, "600\n"), (700, "440\n"), (901, None)])
-def test_the_cluster_test_has_what_is_left_of_the_time(tmp_path, begin, seconds, limit):
+def test_the_cluster_test_is_limited_to_the_remaining_time(tmp_path, begin, seconds, limit):
     """On a slow machine the suite takes more of the 20 minutes, and a test that is cut off would fail the rest."""
     (tmp_path / "README.md").write_text(README)
     for path in ("bin/python3", "bin/chromium", ".ci/audit", ".ci/lock", ".ci/newest_ray"):
@@ -135,7 +135,7 @@ def test_the_cluster_test_has_what_is_left_of_the_time(tmp_path, begin, seconds,
     ],
     ids=["sound", "vulnerable", "unreachable", "slow", "unknown"],
 )
-def test_an_audit_fails_for_what_it_finds_and_not_for_a_service_that_is_down(tmp_path, begin, log, status, said):
+def test_an_audit_fails_for_vulnerabilities_but_not_for_an_unreachable_service(tmp_path, begin, log, status, said):
     """The service answers for one package, and then as told."""
     (tmp_path / "constraints.txt").write_text("packaging==25.0\ntorch==2.9.0\n")
     (tmp_path / "requirements.lock").write_text("packaging==25.0 --hash=sha256:0\n")
@@ -176,7 +176,7 @@ def test_a_signal_ends_the_cluster_test(begin, policy, tmp_path, name, end):
     wait_until(lambda: not running(mark))
 
 
-def test_the_cluster_test_is_skipped_without_what_keeps_it_bounded(begin, tmp_path, policy):
+def test_the_cluster_test_is_skipped_without_its_requirements(begin, tmp_path, policy):
     """As on macOS; said with what is missing."""
     for tool in ("bash", "dirname", "grep"):
         (tmp_path / "few" / tool).parent.mkdir(exist_ok=True)
@@ -208,7 +208,7 @@ def install(begin, tmp_path, policy):
     return lambda: begin("cluster", [(before, f'"{after}"' if " " in str(after) else after) for before, after in paths])
 
 
-def test_the_policy_is_gone_when_the_installation_is_ended(install, policy, tmp_path):
+def test_the_policy_file_is_removed_if_the_installation_is_interrupted(install, policy, tmp_path):
     """It stays until apt-get, which may start what it installs, is over."""
     script = install()
     wait_until((tmp_path / "began").exists)
@@ -220,7 +220,7 @@ def test_the_policy_is_gone_when_the_installation_is_ended(install, policy, tmp_
     assert not policy.exists()
 
 
-def test_the_policy_of_a_script_that_was_killed_goes_with_the_next(install, policy, tmp_path):
+def test_a_policy_file_left_by_a_killed_script_is_removed_by_the_next(install, policy, tmp_path):
     """It would keep every service of the machine from starting, for good."""
     script = install()
     wait_until((tmp_path / "began").exists)
@@ -232,7 +232,7 @@ def test_the_policy_of_a_script_that_was_killed_goes_with_the_next(install, poli
     assert not policy.exists()
 
 
-def test_a_policy_of_the_machine_s_owner_stays(install, policy, tmp_path):
+def test_a_policy_file_of_the_machines_owner_is_kept(install, policy, tmp_path):
     """Only a file with our mark is ours."""
     (tmp_path / "slow").unlink()
     policy.write_text("#!/bin/sh\nexit 101\n")

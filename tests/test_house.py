@@ -44,14 +44,14 @@ def test_a_pure_module_loads_nothing_heavy(module):
     assert done.stdout.strip() == "[]"
 
 
-def test_every_room_holds_a_docstring_and_no_re_exports():
+def test_every_package_init_holds_only_a_docstring():
     """Importing `evaluation.matrix` must not pull torch in through its neighbours."""
     for path in (ROOT / "raysweep").glob("*/__init__.py"):
         body = path.read_text(encoding="utf-8").strip()
         assert re.fullmatch(r'"""[^"]*"""', body), path
 
 
-def test_the_readme_draws_the_house_as_it_stands():
+def test_the_readme_lists_the_rooms_in_layer_order():
     """A line per room, in the order of the layers."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
@@ -67,14 +67,14 @@ def test_the_readme_draws_the_house_as_it_stands():
     assert drawn == stacked
 
 
-def test_the_readme_s_links_lead_somewhere():
+def test_the_readmes_links_resolve():
     """A link to a file that moved is a small lie."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", readme):
         assert (ROOT / target).exists(), target
 
 
-def test_no_file_name_and_no_class_name_is_used_twice():
+def test_file_and_class_names_are_unique():
     """A name that means two things is looked up in the wrong room."""
     files = [path.name for path in (ROOT / "raysweep").rglob("*.py") if not path.name.startswith("__")]
     classes = [
@@ -113,7 +113,7 @@ def _printing_calls(path):
                 yield node.lineno
 
 
-def test_nothing_prints_but_the_print_boundary(tmp_path):
+def test_only_the_printing_module_prints(tmp_path):
     """Texts, names and paths of others pass one place that escapes them; a print elsewhere would let them through."""
     boundary = ROOT / "raysweep/storage/printable.py"
     lines = {path: list(_printing_calls(path)) for path in (ROOT / "raysweep").rglob("*.py")}

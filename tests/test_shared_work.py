@@ -27,7 +27,7 @@ class Process:
         self.shutting_down = True
 
 
-def test_the_tests_of_a_file_run_in_one_process_and_all_that_start_ray_in_one():
+def test_tests_of_a_file_share_a_process_and_so_do_all_that_start_ray():
     """They were divided: each process made every module's fixtures, and two Rays crowded each other out."""
     ray, others = (
         ["tests/cluster/test_sweep.py", "tests/cluster/test_interrupt.py"],
@@ -52,7 +52,7 @@ def test_the_tests_of_a_file_run_in_one_process_and_all_that_start_ray_in_one():
     assert sum(len(process.done) for process in processes) == len(collected)
 
 
-def test_what_is_shared_is_made_by_the_first_process_alone(tmp_path, monkeypatch):
+def test_a_shared_resource_is_made_by_the_first_process_alone(tmp_path, monkeypatch):
     """One that fails leaves it to the next, which sees what is there."""
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
     factories = [SimpleNamespace(getbasetemp=lambda name=name: tmp_path / name) for name in ("gw0", "gw1")]
@@ -71,7 +71,7 @@ def test_what_is_shared_is_made_by_the_first_process_alone(tmp_path, monkeypatch
     assert folders == made
 
 
-def test_longest_names_groups_that_are_there(request):
+def test_longest_lists_existing_groups(request):
     """A renamed file would silently come last."""
     root = request.config.rootpath
     assert [name for name in LONGEST if name != "ray" and not (root / name).exists()] == []

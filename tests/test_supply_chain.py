@@ -32,13 +32,13 @@ def test_every_locked_package_has_hashes(lock):
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry.split()[0]
 
 
-def test_the_lock_has_the_versions_that_were_tested():
+def test_the_lock_contains_the_tested_versions():
     """Nodes, CI and the README's commands install one set of versions."""
     tested = pins("constraints.txt")
     assert {name: version for name, version in pins("requirements.lock").items() if tested.get(name) != version} == {}
 
 
-def test_what_pyproject_asks_for_is_locked_but_for_torch():
+def test_every_dependency_of_pyproject_except_torch_is_locked():
     """The same torch is another wheel on other machines; see .ci/lock."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]  # users choose the other extras
@@ -54,7 +54,7 @@ def test_the_lock_serves_the_head_and_the_tests(cluster_yaml):
     assert not re.search(r"^  - .*install.*boto3", cluster_yaml, flags=re.MULTILINE)
 
 
-def test_no_node_runs_what_it_has_just_downloaded(cluster_yaml):
+def test_nodes_execute_no_unverified_download(cluster_yaml):
     """A script from the network is code that nobody has read; uv comes with its hash."""
     assert not re.search(r"(curl|wget)[^\n]*\|", cluster_yaml)
     assert "--require-hashes" in cluster_yaml
@@ -65,7 +65,7 @@ def cluster_yaml():
     return (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 
 
-def test_a_lock_that_is_not_in_step_fails_the_check(tmp_path):
+def test_an_outdated_lock_fails_the_check(tmp_path):
     """The check itself; without an index it passes and says that nothing was compared."""
     done = subprocess.run([ROOT / ".ci/lock", "--check"], capture_output=True, text=True, env=changed(tmp_path))
     assert done.returncode == 1, done.stdout
@@ -82,7 +82,7 @@ def test_a_lock_that_is_not_in_step_fails_the_check(tmp_path):
     ],
     ids=["no index", "for a moment", "slow"],
 )
-def test_without_an_index_the_check_says_so_and_passes(tmp_path, script):
+def test_the_lock_check_passes_with_a_note_without_an_index(tmp_path, script):
     """CI without a network is no reason to stop."""
     environment = fake_uv(tmp_path, script)
     done = subprocess.run([ROOT / ".ci/lock", "--check"], capture_output=True, text=True, env=environment)
@@ -90,7 +90,7 @@ def test_without_an_index_the_check_says_so_and_passes(tmp_path, script):
     assert "not compared with the index" in done.stdout
 
 
-def test_a_conflict_fails_the_check_whatever_its_packages_are_called(tmp_path):
+def test_a_version_conflict_fails_the_check(tmp_path):
     """Names such as networkx and dnspython are in it, and a hint that a page could not be fetched."""
     said = "  × No solution found: networkx==1 needs dnspython\n  hint: Failed to fetch https://index/connection"
     environment = fake_uv(tmp_path, f"printf '{said}' >&2; exit 1")

@@ -70,7 +70,7 @@ def as_if_in_a_process_of_its_own(tmp_path):
         for case in CASES
     ],
 )
-def test_a_fault_ends_in_plain_words(case, tmp_path, monkeypatch, capfd, earlier_runs):
+def test_a_fault_ends_with_the_expected_message_and_exit_code(case, tmp_path, monkeypatch, capfd, earlier_runs):
     """With the expected exit code; a fault that is passed over in silence is the worst outcome."""
     (tmp_path / "experiments.yaml").write_text(CONFIG)
     if case.after:
@@ -100,7 +100,7 @@ def test_a_fault_ends_in_plain_words(case, tmp_path, monkeypatch, capfd, earlier
     case.check(tmp_path)
 
 
-def test_each_case_has_a_name_of_its_own_and_stands_in_the_file_of_its_kind():
+def test_each_case_has_a_unique_name_in_the_file_of_its_kind():
     """So that a failure leads to its row; and the sample for CI stays a sample."""
     names = [(case.kind, case.name) for case in CASES]
     assert len(set(names)) == len(names)

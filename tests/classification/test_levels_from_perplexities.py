@@ -57,7 +57,7 @@ def compare_within(corpus, folds=3):
     return judge_predictions(corpus.levels, corpus.groups, found, **SETTINGS), fold_D
 
 
-def test_metrics_are_those_of_scikit_learn():
+def test_metrics_equal_those_of_scikit_learn():
     """Accuracy, macro F1, QWK and RMSE; adjacent accuracy by its definition."""
     rng = np.random.default_rng(3)
     truth, found = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
@@ -70,7 +70,7 @@ def test_metrics_are_those_of_scikit_learn():
     assert np.isnan(metrics_of(confusion_of(np.zeros(3, int), np.zeros(3, int), 2))["qwk"])
 
 
-def test_every_number_within_a_corpus_is_recomputed_by_scikit_learn():
+def test_within_corpus_results_equal_those_of_scikit_learn():
     """The same folds, fitted and predicted by hand for each classifier; learners are never divided."""
     corpus = make_texts()
     judged, fold_D = compare_within(corpus)
@@ -95,7 +95,7 @@ def test_every_number_within_a_corpus_is_recomputed_by_scikit_learn():
     assert found["logistic"]["metrics"]["accuracy"]["value"] > found["native"]["metrics"]["accuracy"]["value"] + 0.2
 
 
-def test_the_model_that_knows_the_level_is_missed_most():
+def test_ablating_the_informative_model_costs_the_most_accuracy():
     """The ablations use the same folds."""
     lost = compare_within(make_texts())[0]["without_model"]
     assert max(lost, key=lambda model: lost[model]["value"]) == "A1"
@@ -103,7 +103,7 @@ def test_the_model_that_knows_the_level_is_missed_most():
     assert lost["A1"]["low"] > 0 > lost["B1"]["low"]
 
 
-def test_another_corpus_is_tested_by_what_the_first_taught():
+def test_another_corpus_is_classified_without_fitting_on_it():
     """Nothing of it is fitted on; a level that the first lacks is never predicted."""
     first, other = make_texts(seed=1), make_texts(seed=2)
     first = first.take(np.flatnonzero(first.levels < 2))
@@ -115,7 +115,7 @@ def test_another_corpus_is_tested_by_what_the_first_taught():
     assert [row[2] for row in found["confusion"]] == [0, 0, 0]
 
 
-def test_intervals_count_learners_not_texts():
+def test_intervals_resample_learners_and_not_texts():
     """A learner's texts come together: ten copies of each text make no interval narrower."""
     truth, found = make_texts(seed=4).levels, make_texts(seed=5).levels
     groups = [str(row) for row in range(len(truth))]
@@ -128,7 +128,7 @@ def test_intervals_count_learners_not_texts():
     assert np.isnan(bootstrap_metrics(truth, found[None], ["one"] * len(truth), **options)["accuracy"]).all()
 
 
-def test_many_draws_are_made_in_parts(monkeypatch):
+def test_bootstrapping_in_parts_gives_the_same_draws(monkeypatch):
     """The parts of a large corpus are the same draws, and their means are about the value."""
     truth, found = make_texts(seed=4).levels, make_texts(seed=5).levels
     groups = [str(row) for row in range(len(truth))]
@@ -140,7 +140,7 @@ def test_many_draws_are_made_in_parts(monkeypatch):
     assert whole["accuracy"].mean() == pytest.approx(sk.accuracy_score(truth, found), abs=0.01)
 
 
-def test_ordinal_probabilities_are_differences_of_thresholds():
+def test_ordinal_probabilities_are_differences_of_cumulative_ones():
     """They add up to 1, and the thresholds are plain logistic regressions."""
     texts = make_texts()
     matrix = np.nan_to_num(texts.matrix(MODELS))

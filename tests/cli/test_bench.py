@@ -38,7 +38,7 @@ def test_bench_train_times_steps(command):
         ("--like", "theirs"),
     ],
 )
-def test_bench_train_refuses_what_it_does_not_know(command, option, value):
+def test_bench_train_refuses_unknown_options(command, option, value):
     """The exit code is 2, and the message names the option."""
     result = command("bench", "train", option, value)
     if isinstance(result.exception, ConfigError):
@@ -49,7 +49,7 @@ def test_bench_train_refuses_what_it_does_not_know(command, option, value):
         assert option in result.output
 
 
-def test_bench_score_times_documents_beside_plain_transformers(command):
+def test_bench_score_compares_with_plain_transformers(command):
     """Both score the same labels; an untrained model's loss is that of a uniform guess among 50,264 tokens."""
     options = ("--device", "cpu", "--config", "micro", "--documents", 6)
     told = json.loads(command("bench", "score", *options, "--like", "transformers").stdout)
@@ -61,7 +61,7 @@ def test_bench_score_times_documents_beside_plain_transformers(command):
 
 
 @pytest.mark.parametrize(("kind", "options"), [("score", ("--documents", 6)), ("train", ("--steps", 1))])
-def test_bench_takes_the_tokenizer_of_a_folder(command, tmp_path, kind, options):
+def test_bench_uses_the_tokenizer_of_a_folder(command, tmp_path, kind, options):
     """A run's own tokenizer is an example: it sets the size of the models' output layer. Here, none is trained."""
     folder = write_byte_level(tmp_path / "tokenizer", size=400)
     options = ("bench", kind, "--device", "cpu", "--config", "micro", *options, "--tokenizer")
@@ -75,7 +75,7 @@ def test_bench_takes_the_tokenizer_of_a_folder(command, tmp_path, kind, options)
     assert "--tokenizer: found 'corpus'; must be 'gpt2' or a folder with a tokenizer.json" in str(error)
 
 
-def test_bench_score_refuses_a_size_it_does_not_know(command):
+def test_bench_score_refuses_an_unknown_size(command):
     """The exit code is 2, and the message names the option."""
     error = command("bench", "score", "--config", "huge").exception
     assert isinstance(error, ConfigError)

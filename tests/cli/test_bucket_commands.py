@@ -33,7 +33,7 @@ def text_of(result):
     return result.stdout
 
 
-def test_every_command_takes_the_uri(on, command, uri, gate, monkeypatch, tmp_path):  # noqa: F811 - fixtures
+def test_every_command_accepts_a_bucket_uri(on, command, uri, gate, monkeypatch, tmp_path):  # noqa: F811 - fixtures
     """Commands that only read fetch what they need into a folder of their own."""
     assert "A1: done, 2 steps" in text_of(on("run", "--inline"))
     record, _ = Bucket(parse_bucket_uri(uri).at("tiny")).read("run.json")
@@ -74,7 +74,7 @@ def test_every_command_takes_the_uri(on, command, uri, gate, monkeypatch, tmp_pa
     assert "0 changed, 0 missing" in text_of(on("check-run", disk="other"))
 
 
-def test_a_plan_says_how_much_is_sent_and_that_its_time_is_not_included(on, command):
+def test_the_plan_states_bytes_to_object_storage_but_not_their_time(on, command):
     """The rate of the storage is not known; on a path nothing is sent."""
     said = re.compile(
         r"object storage: the trainings send at most (\d+) MB of weights .*, of which (\d+) MB are models"
@@ -89,7 +89,7 @@ def test_a_plan_says_how_much_is_sent_and_that_its_time_is_not_included(on, comm
     assert "object storage" not in command("plan").output
 
 
-def test_clean_removes_what_nothing_needs_from_the_bucket(on, uri, gate, tmp_path):  # noqa: F811 - fixtures
+def test_clean_removes_unneeded_objects_from_the_bucket(on, uri, gate, tmp_path):  # noqa: F811 - fixtures
     """The example is a checkpoint of a finished trial."""
     text_of(on("run", "--inline"))
     with staged_run(parse_bucket_uri(uri), "tiny", print) as staging:
@@ -102,7 +102,7 @@ def test_clean_removes_what_nothing_needs_from_the_bucket(on, uri, gate, tmp_pat
     assert "checkpoints" not in text_of(on("check-run", disk="third"))
 
 
-def test_a_second_driver_on_this_machine_ends_with_2(on, uri):  # noqa: F811 - a fixture
+def test_a_second_driver_on_this_machine_exits_with_2(on, uri):  # noqa: F811 - a fixture
     """The same holds for a path; commands that read the run see who works in it."""
     from raysweep.pipeline.lock import locked
     from raysweep.storage.run_folder import RunFolder
@@ -142,7 +142,7 @@ def test_a_log_is_followed_through_the_bucket(on, uri, gate, monkeypatch, tmp_pa
     assert followed.splitlines() == ["first", "second"]
 
 
-def test_what_is_wrong_with_the_uri_ends_a_command_at_once(command, tmp_path):
+def test_an_invalid_uri_ends_a_command_at_once(command, tmp_path):
     """The exit code is 2, before any request to a store."""
     for words in (("run",), ("status",), ("check-run",)):
         error = command(*words, "--storage", "http://bucket/x").exception

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in ("run", "plan", "status", "doctor", "infill", "runs"))])
-def test_h_is_help(words):
+def test_h_is_an_alias_for_help(words):
     """This is the common convention."""
     short, long = (CliRunner().invoke(app, [*words, flag]) for flag in ("-h", "--help"))
     assert short.exit_code == long.exit_code == 0
@@ -37,13 +37,13 @@ def test_h_is_help(words):
     assert short.output.startswith("Usage: ")
 
 
-def test_the_version_is_said():
+def test_the_version_is_printed():
     """Bug reports need it."""
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output) == (0, f"raysweep {__version__}\n")
 
 
-def test_the_shell_can_complete():
+def test_shell_completion_is_available():
     """The script for bash contains the program's name."""
     done = subprocess.run(
         [sys.executable, "-c", "import sys; from raysweep.cli.app import main; sys.argv = ['raysweep']; main()"],
@@ -55,7 +55,7 @@ def test_the_shell_can_complete():
     assert done.stdout.split() == ["plan"], done.stderr
 
 
-def test_no_line_of_the_help_is_cut_at_80_columns(monkeypatch):
+def test_the_help_is_not_truncated_at_80_columns(monkeypatch):
     """The list of commands can be read at a glance; every command's description is complete."""
     monkeypatch.setenv("COLUMNS", "80")
     shown = CliRunner().invoke(app, ["--help"], terminal_width=80).output
@@ -72,7 +72,7 @@ def prepared(command):
     return command
 
 
-def test_runs_are_listed_with_what_they_reached(prepared, tmp_path):
+def test_runs_are_listed_with_their_progress(prepared, tmp_path):
     """A folder without runs gives an empty list, and a wrong folder an error."""
     row = json.loads(prepared("runs", "--json").output)[0]
     assert (row["run"], row["profile"], row["reached"], row["answer"]) == ("tiny", "tiny", "prepare", "")
@@ -86,7 +86,7 @@ def test_runs_are_listed_with_what_they_reached(prepared, tmp_path):
     assert str(error) == "--storage: no folder 'none'; `raysweep run` makes it, or name another"
 
 
-def test_a_damaged_run_is_listed_as_such(prepared, tmp_path):
+def test_a_damaged_run_is_listed_as_damaged(prepared, tmp_path):
     """Otherwise nobody would find it."""
     (tmp_path / "runs" / "tiny" / "run.json").write_text("{")
     (row,) = json.loads(prepared("runs", "--json").output)
@@ -94,7 +94,7 @@ def test_a_damaged_run_is_listed_as_such(prepared, tmp_path):
     assert "is damaged" in row["answer"]
 
 
-def test_the_status_of_a_run_whose_record_is_cut_short_is_an_error(prepared, tmp_path):
+def test_the_status_of_a_truncated_record_is_an_error(prepared, tmp_path):
     """Otherwise it would look like a waiting run, but the next `run` would refuse."""
     record = tmp_path / "runs" / "tiny" / "run.json"
     record.write_bytes(record.read_bytes()[:-40])
@@ -105,7 +105,7 @@ def test_the_status_of_a_run_whose_record_is_cut_short_is_an_error(prepared, tmp
         assert "delete it and run again" in str(error)
 
 
-def test_status_and_doctor_speak_json(prepared, monkeypatch):
+def test_status_and_doctor_print_json(prepared, monkeypatch):
     """Scripts that watch a run or a machine need it."""
     told = json.loads(prepared("status", "--json").output)
     assert told["run"] == "tiny"
@@ -120,7 +120,7 @@ def test_status_and_doctor_speak_json(prepared, monkeypatch):
     assert json.loads(wrong.output)["ok"] is False
 
 
-def test_quiet_says_nothing_of_what_goes_well(command):
+def test_quiet_prints_only_warnings_and_errors(command):
     """Warnings and errors are still printed."""
     loud, quiet = command("prepare"), command("prepare", "-q", "--force", "prepare")
     assert "prepare: 40 documents" in loud.output
@@ -140,7 +140,7 @@ def test_output_to_a_file_is_not_wrapped(monkeypatch):
     assert out.getvalue().count("\n") > 1
 
 
-def test_a_reader_that_goes_away_is_no_fault_of_ours(tmp_path):
+def test_a_closed_output_pipe_ends_without_a_message(tmp_path):
     """`raysweep plan | head -1` ends without a message."""
     line = f"{quote(sys.executable)} -m raysweep plan --storage {quote(str(tmp_path))} | head -1"
     for _ in range(3):
@@ -149,7 +149,7 @@ def test_a_reader_that_goes_away_is_no_fault_of_ours(tmp_path):
         assert done.stdout.startswith("local: 11 trials")
 
 
-def test_the_status_keeps_its_columns_at_80_characters():
+def test_the_status_table_is_not_truncated_at_80_columns():
     """Names, states, steps and losses are not cut; a failure is on the line below."""
     rows = [
         TrialStatus(
@@ -173,7 +173,7 @@ def test_the_status_keeps_its_columns_at_80_characters():
     assert any(line.startswith("✘ all-B2-seed0: step 12,001: the loss is not finite") for line in lines)
 
 
-def test_a_failure_is_one_short_line(tmp_path):
+def test_a_failure_is_shown_as_one_short_line(tmp_path):
     """It is the first line of the reason; the log has all of it."""
     settings = Settings(file=ROOT / "experiments.yaml", storage=str(tmp_path), name="pilot")
     long = Unfinished(trial="A1", state=State.FAILED, reason="\n".join(["the loss is not finite " * 20] * 30))
@@ -216,7 +216,7 @@ def test_the_shipped_numbers_are_numbers_in_yaml_1_2():
     assert [value for value in text_to_us if any(re.fullmatch(pattern, value) for pattern in CORE.values())] == []
 
 
-def test_an_interruption_says_how_to_go_on(monkeypatch):
+def test_an_interruption_prints_the_command_to_resume(monkeypatch):
     """It prints the command as it was typed."""
     code = textwrap.dedent(
         """

@@ -38,7 +38,7 @@ def test_help_lists_every_command():
 
 
 @pytest.mark.parametrize("words", [["--help"], ["plan"], ["check", "--set", "seed=-1"], ["status"]])
-def test_help_plan_and_config_errors_load_nothing_heavy(words, tmp_path):
+def test_help_plan_and_config_errors_import_no_heavy_package(words, tmp_path):
     """They must answer in under half a second; importing the Ray stack alone takes four times as long."""
     code = "\n".join(
         (
@@ -54,7 +54,7 @@ def test_help_plan_and_config_errors_load_nothing_heavy(words, tmp_path):
     assert done.stdout.splitlines()[-1] == "loaded []"
 
 
-def test_a_wrong_config_ends_with_2_and_one_line_per_mistake():
+def test_an_invalid_config_exits_with_2_and_one_line_per_mistake():
     """No traceback is printed, since the mistake is in the file and not in the program."""
     done = raysweep("check", "--set", "seed=-1", "--set", "training.steps=0")
     assert done.returncode == 2
@@ -65,7 +65,7 @@ def test_a_wrong_config_ends_with_2_and_one_line_per_mistake():
     ]
 
 
-def test_a_wrong_input_ends_with_2(tmp_path):
+def test_an_invalid_input_exits_with_2(tmp_path):
     """The message names a CSV that lacks the columns, and the columns that it has."""
     (tmp_path / "texts.csv").write_text("id,text\n1,Hello.\n")
     done = raysweep("prepare", "--storage", str(tmp_path), "--set", f"data.csv={tmp_path}/texts.csv")
@@ -74,7 +74,7 @@ def test_a_wrong_input_ends_with_2(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_plan_as_json_names_every_trial_and_its_parent(tmp_path):
+def test_plan_json_names_every_trial_and_its_parent(tmp_path):
     """Scripts that schedule raysweep's work need both."""
     done = raysweep("plan", "--json", "--profile", "efcamdat", "--storage", str(tmp_path))
     rows = {row["trial"]: row for row in json.loads(done.stdout)["trials"]}
@@ -83,7 +83,7 @@ def test_plan_as_json_names_every_trial_and_its_parent(tmp_path):
     assert rows["A1"]["examples_seen"] == 400_000
 
 
-def test_status_of_a_run_that_never_was_is_an_error(tmp_path):
+def test_status_of_a_missing_run_is_an_error(tmp_path):
     """A misspelt name must not look like a waiting run; the message says where to look."""
     done = raysweep("status", "--storage", str(tmp_path), "--name", "pilto")
     assert done.returncode == 2
@@ -99,7 +99,7 @@ def test_status_of_a_run_that_never_was_is_an_error(tmp_path):
         ["infill", "--model", "A1", "A [word]."], ["score", "texts.csv"], ["classify", "texts.csv"],
     ],
 )  # fmt: skip
-def test_a_misspelt_run_is_told_with_the_nearest_name(tmp_path, monkeypatch, words):
+def test_a_misspelt_run_name_is_answered_with_the_nearest_one(tmp_path, monkeypatch, words):
     """The message suggested to make a run of the misspelt name; without a near name, it lists the runs."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     for name in ("pilot", "paper"):
@@ -113,7 +113,7 @@ def test_a_misspelt_run_is_told_with_the_nearest_name(tmp_path, monkeypatch, wor
         assert not (tmp_path / "runs" / name).exists()
 
 
-def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):
+def test_logs_diff_and_clean_of_a_missing_run_are_errors(tmp_path):
     """A wrong name ends with exit code 2, whereas having nothing to clean is not an error."""
     for words, message in (
         (["logs", "A1"], "'A1' has no log yet"),
@@ -125,7 +125,7 @@ def test_logs_diff_and_clean_of_a_run_that_never_was_say_so(tmp_path):
     assert raysweep("clean", "--storage", str(tmp_path)).returncode == 0
 
 
-def test_the_log_of_a_named_run_that_is_not_there_is_refused_by_the_name(tmp_path):
+def test_logs_of_a_missing_named_run_are_refused_by_name(tmp_path):
     """The message was that there is no experiments.yaml."""
     done = raysweep("logs", "A1", "--name", "nosuch", "--storage", str(tmp_path), "--config", "none.yaml")
     assert done.returncode == 2
@@ -133,7 +133,7 @@ def test_the_log_of_a_named_run_that_is_not_there_is_refused_by_the_name(tmp_pat
     assert "none.yaml" not in done.stderr
 
 
-def test_the_log_of_a_run_needs_no_config_but_its_own(tmp_path):
+def test_logs_of_a_run_use_its_recorded_config(tmp_path):
     """The command after a failed trial names the run alone; the config of that run may be another file or profile."""
     run = RunFolder(tmp_path / "runs" / "pilot")
     trials = {"mine": {"levels": ["A1"]}}
@@ -144,7 +144,7 @@ def test_the_log_of_a_run_needs_no_config_but_its_own(tmp_path):
     assert (done.returncode, done.stdout) == (0, "step 1\n")
 
 
-def test_the_log_of_a_run_whose_search_is_refused_today_can_be_read(tmp_path):
+def test_logs_of_a_run_with_a_now_refused_search_are_readable(tmp_path):
     """What refuses new trainings must not hide those that an earlier version did."""
     run = RunFolder(tmp_path / "runs" / "pilot")
     run.trial("A1").root.mkdir(parents=True)
@@ -160,7 +160,7 @@ def test_the_log_of_a_run_whose_search_is_refused_today_can_be_read(tmp_path):
         parse_config(config)
 
 
-def test_a_sample_corpus_does_not_replace_a_file(tmp_path):
+def test_a_sample_corpus_does_not_overwrite_a_file(tmp_path):
     """It may be the user's own corpus; `--force` writes it anew."""
     out = tmp_path / "mine.csv"
     out.write_text("mine")
@@ -172,14 +172,14 @@ def test_a_sample_corpus_does_not_replace_a_file(tmp_path):
     assert out.read_text().count("\n") > 12
 
 
-def test_infill_without_a_model_says_where_one_lies(tmp_path):
+def test_infill_without_a_model_gives_an_example_path(tmp_path):
     """The message names the path that holds no model, with an example of one that does."""
     done = raysweep("infill", "--model", str(tmp_path), "I like [word].")
     assert done.returncode == 2
     assert "holds no model; must be a folder such as runs/local/trials/all, or with --name RUN" in done.stderr
 
 
-def test_data_goes_to_the_original_code_and_back(tmp_path):
+def test_data_is_exported_to_the_original_format_and_imported_back(tmp_path):
     """Export the examples and import their documents: the test split's texts are the same again."""
     small = ["--storage", str(tmp_path), "--set", "data.sample.rows=60"]
     assert raysweep("prepare", *small).returncode == 0
@@ -195,7 +195,7 @@ def test_data_goes_to_the_original_code_and_back(tmp_path):
         assert {row["text"] for row in rows} <= {row["text"] for row in csv.DictReader(file)}
 
 
-def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path):
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     """None of its code runs, and the message says what is allowed."""
     (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.")
     done = raysweep("ilm-import", str(tmp_path / "evil.pkl"), "--level", "A1", "--out", str(tmp_path / "b.csv"))

@@ -20,7 +20,7 @@ def lines(result):
     return {line[2:14].strip(): (line[0], line[14:]) for line in result.stdout.splitlines()}
 
 
-def test_a_machine_that_will_do_gets_a_tick_per_check(command, without_ray):
+def test_a_suitable_machine_passes_every_check(command, without_ray):
     """Everything that a default run needs is present."""
     result = command("doctor")
     assert result.exit_code == 0
@@ -30,7 +30,7 @@ def test_a_machine_that_will_do_gets_a_tick_per_check(command, without_ray):
     assert lines(result)["start"] == ("✔", "from scratch, size micro")
 
 
-def test_what_is_missing_gets_a_cross_and_the_command_ends_with_1(command, without_ray, tmp_path):
+def test_a_failed_check_is_marked_and_the_command_exits_with_1(command, without_ray, tmp_path):
     """Every check is made, even after another has failed."""
     (tmp_path / "empty").mkdir()
     result = command("doctor", "--set", "data.csv=none.csv", "--set", f"model.start={tmp_path}/empty")
@@ -42,7 +42,7 @@ def test_what_is_missing_gets_a_cross_and_the_command_ends_with_1(command, witho
     assert found["tokenizer"][0] == "✔"
 
 
-def test_an_error_of_a_library_is_a_finding_too(command, without_ray, monkeypatch):
+def test_a_library_error_is_reported_as_a_failed_check(command, without_ray, monkeypatch):
     """The error's type is named, since the message alone may say little."""
 
     def break_down(settings):

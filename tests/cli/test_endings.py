@@ -74,7 +74,7 @@ def raises(error):
         (typer.Exit(3), 3, ""),
     ],
 )
-def test_what_is_known_ends_in_its_message_and_code(end, error, code, message):
+def test_a_known_error_ends_with_its_message_and_exit_code(end, error, code, message):
     """Scripts rely on the codes, and people on the messages."""
     ended, printed = end(raises(error))
     assert ended == code
@@ -84,7 +84,7 @@ def test_what_is_known_ends_in_its_message_and_code(end, error, code, message):
 @pytest.mark.parametrize(
     "error", [KeyError("start"), OSError(errno.ENOENT, "No such file", "x"), OSError("odd"), MemoryError()]
 )
-def test_what_is_unforeseen_ends_with_70_and_a_log_that_has_the_traceback(end, error):
+def test_an_unexpected_error_exits_with_70_and_logs_the_traceback(end, error):
     """Only the user can read the log, since a traceback may show texts and paths."""
     code, printed = end(raises(error))
     assert code == 70
@@ -95,7 +95,7 @@ def test_what_is_unforeseen_ends_with_70_and_a_log_that_has_the_traceback(end, e
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_traceback_is_printed_if_no_file_can_be_written(end, monkeypatch):
+def test_the_traceback_is_printed_if_no_log_file_can_be_written(end, monkeypatch):
     """An example is a full disk: the printed traceback is then the only one."""
 
     def fail(**_):
@@ -108,14 +108,14 @@ def test_the_traceback_is_printed_if_no_file_can_be_written(end, monkeypatch):
     assert "the traceback is above, since no file can be written for it ([Errno 28]" in printed
 
 
-def test_a_message_shows_no_more_than_80_characters_of_an_unforeseen_error(end):
+def test_an_unexpected_error_message_is_limited_to_80_characters(end):
     """It may contain a whole document."""
     _, printed = end(raises(ValueError("word " * 1000)))
     assert printed.count("word") <= 16
 
 
 @pytest.mark.parametrize("code", [0, None, 1, "a text"])
-def test_foreign_code_that_ends_the_process_is_a_fault(end, code):
+def test_third_party_code_that_exits_the_process_is_an_error(end, code):
     """Once, a mask function that called `sys.exit(0)` ended the run with 0 and no report."""
     ended, printed = end(raises(SystemExit(code)))
     assert ended == 70
@@ -123,7 +123,7 @@ def test_foreign_code_that_ends_the_process_is_a_fault(end, code):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_with_130_and_says_how_to_go_on(end, number):
+def test_a_signal_exits_with_130_and_prints_how_to_resume(end, number):
     """A shell reports Ctrl-C with this code."""
 
     def work() -> None:
@@ -132,14 +132,14 @@ def test_a_signal_ends_with_130_and_says_how_to_go_on(end, number):
     assert end(work) == (130, "interrupted; what is saved is kept. To go on: `raysweep work`\n")
 
 
-def test_a_pipe_to_another_process_that_breaks_is_no_closed_output(end):
+def test_a_broken_pipe_to_another_process_is_reported(end):
     """It is reported: a run must not end as if `head` had closed its output."""
     code, printed = end(raises(BrokenPipeError(errno.EPIPE, "Broken pipe")))
     assert code == 70
     assert "a pipe to another process broke" in printed
 
 
-def test_a_reader_that_has_had_enough_ends_a_command_quietly():
+def test_a_closed_output_ends_a_command_with_141():
     """`raysweep check --schema | head -1` ends with 141, as a shell reports for other programs."""
     words = [sys.executable, "-m", "raysweep", "check", "--schema"]
     read, write = os.pipe()
@@ -149,7 +149,7 @@ def test_a_reader_that_has_had_enough_ends_a_command_quietly():
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path):
+def test_a_terminal_that_cannot_encode_a_character_ends_no_command(tmp_path):
     """The terminal gets an escape instead of the character, such as the branch that leads to a trial."""
     words = [sys.executable, "-m", "raysweep", "plan", "--storage", str(tmp_path)]
     variables = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -158,7 +158,7 @@ def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path):
     assert r"\u251c\u2500 A1" in done.stdout
 
 
-def test_a_wrong_option_is_told_by_the_command_line_itself(end, monkeypatch):
+def test_an_invalid_option_is_reported_by_the_command_line_parser(end, monkeypatch):
     """It ends with the usage and exit code 2."""
     monkeypatch.setattr(sys, "argv", ["raysweep", "work", "--nonsense"])
     code, printed = end(lambda: None)
@@ -166,14 +166,14 @@ def test_a_wrong_option_is_told_by_the_command_line_itself(end, monkeypatch):
     assert "No such option" in printed
 
 
-def test_an_error_without_a_place_is_not_explained_away(tmp_path, monkeypatch):
+def test_an_os_error_without_a_path_keeps_its_traceback(tmp_path, monkeypatch):
     """'Permission denied' alone does not help; the traceback does."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert end_with(PermissionError(errno.EACCES, "Permission denied")) == 70
 
 
 @pytest.mark.parametrize("arguments", [["plan", "--no-{}"], ["{}"], ["check", "{}"], ["preview", "--count", "{}"]])
-def test_a_mistake_of_the_command_line_is_escaped_and_short(monkeypatch, capsys, arguments):
+def test_command_line_errors_are_escaped_and_short(monkeypatch, capsys, arguments):
     """It prints the usage and one line, without control characters, and does not fill the screen."""
     hostile = "\x1b]0;PWN\x07\u202e" + "x" * 5000
     monkeypatch.setattr(sys, "argv", ["raysweep", *(argument.format(hostile) for argument in arguments)])
@@ -187,7 +187,7 @@ def test_a_mistake_of_the_command_line_is_escaped_and_short(monkeypatch, capsys,
     assert not set(printed) & {"\x1b", "\x07", "\u202e"}
 
 
-def test_a_command_alone_shows_the_help(monkeypatch, capsys):
+def test_the_program_without_a_command_prints_the_help(monkeypatch, capsys):
     """The commands are listed on stderr, with the exit code for wrong usage."""
     monkeypatch.setattr(sys, "argv", ["raysweep"])
     with pytest.raises(SystemExit) as ended:

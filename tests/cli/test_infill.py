@@ -31,7 +31,7 @@ def model_folder(storage):
     return storage / "pilot/trials/A1"
 
 
-def test_infill_prints_as_many_fillings_as_asked_for(command, model_folder):
+def test_infill_prints_the_requested_number_of_fillings(command, model_folder):
     """Answers are numbered, keep the text around the blanks, and are the same for the same seed."""
     words = ("infill", "--model", model_folder / "model", "--samples", 2, "--seed", 5, "I like [word] tea.")
     result = command(*words)
@@ -42,7 +42,7 @@ def test_infill_prints_as_many_fillings_as_asked_for(command, model_folder):
     assert command(*words).stdout == result.stdout
 
 
-def test_infill_asks_for_texts_until_an_empty_line(command, model_folder):
+def test_infill_prompts_for_texts_until_an_empty_line(command, model_folder):
     """A mistake in a text is reported before the next prompt; each answer says how long it took."""
     typed = "nothing to fill\nI [wrod] it\nI like [word].\n\nnever read\n"
     result = command("infill", "--model", model_folder, *FEW, input=typed)
@@ -53,7 +53,7 @@ def test_infill_asks_for_texts_until_an_empty_line(command, model_folder):
     assert "never read" not in result.stdout
 
 
-def test_the_models_of_the_levels_answer_side_by_side(command, storage):
+def test_infill_shows_the_level_models_side_by_side(command, storage):
     """Each trained model has a column; JSON is keyed by model name and has each answer's probability."""
     words = ("infill", "--name", "pilot", "--storage", storage, "--all-levels", *FEW, "I like [word] tea.")
     lines = command(*words).stdout.splitlines()
@@ -67,7 +67,7 @@ def test_the_models_of_the_levels_answer_side_by_side(command, storage):
     assert told["C2"][0]["text"][answer["start"] :].startswith(answer["text"])
 
 
-def test_a_model_of_a_run_is_the_one_in_its_folder(command, storage, model_folder):
+def test_infill_finds_a_model_by_trial_name_or_folder(command, storage, model_folder):
     """It is found by the trial's name, its folder, or the model's folder."""
     text = ("--samples", 1, "--max-words", 1, "I like [word].", "--json")
     told = [
@@ -101,7 +101,7 @@ def test_options_that_name_no_model_are_refused(storage, name, model, all_levels
         pass
 
 
-def test_a_run_without_specialised_models_has_no_levels_to_show(tmp_path):
+def test_all_levels_requires_level_models(tmp_path):
     """A model whose weights were changed is not used, either."""
     add_models(RunFolder(tmp_path / "pilot"), make_config(("A1", "C1"), transfer=False), without=["A1", "C1"])
     settings = Settings(name="pilot", storage=str(tmp_path))
@@ -132,7 +132,7 @@ def fill(command, storage, tmp_path):
     return run
 
 
-def test_every_text_of_a_csv_is_filled_and_measured(fill):
+def test_every_text_of_a_csv_is_filled_and_scored(fill):
     """Rows stay in order; a row that cannot be filled says why and makes the command end with 1."""
     lines = [
         "id,text,said",
@@ -162,7 +162,7 @@ def test_every_text_of_a_csv_is_filled_and_measured(fill):
     assert told["metrics"]["A1"]["exact_match"] == 0.0
 
 
-def test_the_answers_do_not_depend_on_batches(fill, monkeypatch):
+def test_csv_answers_do_not_depend_on_the_batch_size(fill, monkeypatch):
     """A row's draws depend on its place in the file, not on the rows in its batch."""
     lines = ["text", *(f"{'a ' * number}[word] b" for number in range(5))]
     _, together = fill(*lines, options=("--model", "A1"))
@@ -174,14 +174,14 @@ def test_the_answers_do_not_depend_on_batches(fill, monkeypatch):
     assert "self_bleu" in result.stdout
 
 
-def test_a_column_without_a_name_is_kept(fill):
+def test_an_unnamed_csv_column_is_kept(fill):
     """pandas writes its row numbers as such a column."""
     result, rows = fill(",text", "7,a [word] b", options=("--model", "A1"))
     assert result.exit_code == 0, result.exception
     assert rows[0][""] == "7"
 
 
-def test_a_text_that_is_too_long_costs_its_own_row_alone(fill):
+def test_an_overlong_text_fails_only_its_own_row(fill):
     """The other rows of its batch are filled; long cells are read."""
     result, rows = fill("text", "a [word] b", f"{'a ' * 70_000}[word]", "c [word] d", options=("--model", "A1"))
     assert [bool(row["error"]) for row in rows] == [False, True, False]
@@ -202,7 +202,7 @@ def test_a_text_that_is_too_long_costs_its_own_row_alone(fill):
         (["text", "x"], ("--reference", "said", "--all-levels"), "found no column 'said'"),
     ],
 )
-def test_a_csv_that_cannot_be_read_is_refused(fill, lines, options, message):
+def test_an_unreadable_csv_is_refused(fill, lines, options, message):
     """No output is written, not even in part."""
     result, rows = fill(*lines, options=options)
     assert message in str(result.exception)
@@ -240,7 +240,7 @@ def test_a_csv_in_another_encoding_is_refused(command, storage, tmp_path):
     assert "--learner-likeness: needs --name" in str(nameless.exception)
 
 
-def test_no_filled_text_is_a_formula_for_a_spreadsheet(fill):
+def test_filled_texts_are_not_formulas_in_a_spreadsheet(fill):
     """An apostrophe precedes the text, as in the report's tables; the user's own columns are unchanged."""
     _, rows = fill("text", "=A1 [word]", options=("--model", "A1"))
     assert rows[0]["filled"].startswith("'=A1 ")
@@ -260,7 +260,7 @@ def test_no_filled_text_is_a_formula_for_a_spreadsheet(fill):
         ("[sentence]", "I see it. I know.", True),
     ],
 )
-def test_a_reference_that_does_not_fit_is_no_answer(text, written, fits):
+def test_a_reference_that_does_not_match_gives_no_answer(text, written, fits):
     """Examples: a whole text that differs around the blank, several words for a [word], or nothing."""
     filler = _CsvFiller({}, "text", "said", {"constraints": FREE, "temperature": 1.0, "top_k": None, "top_p": None})
     if fits:

@@ -133,7 +133,7 @@ def slow_but(in_ci, names):
 
 
 @pytest.mark.parametrize("name", slow_but(RUN_IN_CI, CORPORA))
-def test_a_corpus_of_one_s_own_takes_two_commands(command, tmp_path, name):
+def test_a_custom_corpus_needs_only_two_commands(command, tmp_path, name):
     """No editing and no --set is needed, whatever the columns and levels are called."""
     CORPORA[name](tmp_path / "my texts.csv")
     check_two_commands(command, tmp_path, "my texts.csv", LEVELS[name])
@@ -146,7 +146,7 @@ def test_a_corpus_of_one_s_own_takes_two_commands(command, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", [name for name in CORPORA if name not in RUN_IN_CI])
-def test_a_corpus_of_one_s_own_is_prepared_as_init_understood_it(command, tmp_path, name):
+def test_init_writes_a_config_that_prepares_a_custom_corpus(command, tmp_path, name):
     """This is the cheap part of the two commands: every level has texts to train and to test on."""
     CORPORA[name](tmp_path / "my texts.csv")
     check_init(command, tmp_path, "my texts.csv", LEVELS[name])
@@ -164,7 +164,7 @@ LAYOUT_LEVELS = {
 
 
 @pytest.mark.parametrize("name", slow_but(RUN_IN_CI, LAYOUT_LEVELS))
-def test_a_known_corpus_takes_two_commands(command, tmp_path, name):
+def test_a_published_corpus_needs_only_two_commands(command, tmp_path, name):
     """The corpus is used as it is downloaded."""
     corpus = MAKERS[name](tmp_path, 50)
     check_two_commands(command, tmp_path, corpus.name, LAYOUT_LEVELS[name])
@@ -172,7 +172,7 @@ def test_a_known_corpus_takes_two_commands(command, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["efcamdat", "icnale"])
-def test_a_known_corpus_is_known_to_init(command, tmp_path, name):
+def test_init_recognises_a_published_corpus(command, tmp_path, name):
     """Only the first of the two commands is run."""
     corpus = MAKERS[name](tmp_path, 50)
     configs = check_init(command, tmp_path, corpus.name, LAYOUT_LEVELS[name])
@@ -182,7 +182,7 @@ def test_a_known_corpus_is_known_to_init(command, tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["efcamdat", "icnale", "wi_locness", "universal_cefr"])
-def test_the_profile_quick_ends_in_a_report_as_it_is(tmp_path, name):
+def test_the_quick_profile_produces_a_report_unchanged(tmp_path, name):
     """The profile runs with Ray and all its steps, by the two commands alone."""
     corpus = MAKERS[name](tmp_path, 150)
     variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -193,7 +193,7 @@ def test_the_profile_quick_ends_in_a_report_as_it_is(tmp_path, name):
     assert (tmp_path / "runs" / "quick" / "report" / "report.html").exists()
 
 
-def test_what_was_found_is_said_in_ten_lines_and_the_next_command_last(command, tmp_path):
+def test_init_prints_its_findings_and_the_next_command_in_ten_lines(command, tmp_path):
     """The lines have the numbers by which a person can judge it."""
     rows = [(*row, "x") for row in rows_of(("A1.i", "A2.ii", "B1"))]
     rows += [(f"r{n}", "Thai", "C1", f"Rare text number {n}.", "x") for n in range(5)]
@@ -226,7 +226,7 @@ def test_what_was_found_is_said_in_ten_lines_and_the_next_command_last(command, 
     assert (splits["documents"], splits["bad_rows"]) == (120, {"level left out": 6})
 
 
-def test_a_file_that_is_there_is_not_overwritten_without_force(command, tmp_path):
+def test_an_existing_config_is_not_overwritten_without_force(command, tmp_path):
     """It may contain a week of work."""
     write(tmp_path / "a.csv", ("A1", "B1"))
     (tmp_path / "experiments.yaml").write_text("mine")
@@ -238,7 +238,7 @@ def test_a_file_that_is_there_is_not_overwritten_without_force(command, tmp_path
     check_file(tmp_path / "experiments.yaml")
 
 
-def test_the_order_of_unknown_names_is_asked_for_or_said(command, tmp_path, monkeypatch):
+def test_init_asks_for_the_order_of_unknown_levels_or_states_it(command, tmp_path, monkeypatch):
     """Alphabetical order is a guess that only a person can confirm."""
     write(tmp_path / "a.csv", ("Gelb", "Blau", "Rot"))
     told = command("init", "a.csv")
@@ -266,7 +266,7 @@ def test_the_order_of_unknown_names_is_asked_for_or_said(command, tmp_path, monk
         (("\u4e0a\u7ea7", "\u4e2d\u7ea7", "\u521d\u7ea7"), "level1 40, level2 40, level3 40"),
     ],
 )  # fmt: skip
-def test_levels_are_known_in_the_spellings_that_people_use(command, tmp_path, spellings, line):
+def test_init_recognises_levels_in_common_spellings(command, tmp_path, spellings, line):
     """A level that is taken for none, or for two, costs its texts in silence."""
     texts = [text for _, _, text in made_up_rows(("A1",), 40 * len(spellings))]
     rows = [(f"w{n}", "Thai", spellings[n % len(spellings)], text) for n, text in enumerate(texts)]
@@ -277,7 +277,7 @@ def test_levels_are_known_in_the_spellings_that_people_use(command, tmp_path, sp
     assert command("prepare", "--profile", "quick").exit_code == 0
 
 
-def test_columns_are_known_in_other_languages_and_the_unused_are_told_why(command, tmp_path):
+def test_init_recognises_column_names_in_other_languages(command, tmp_path):
     """A column of writers that is not recognised lets their texts into two splits."""
     rows = [(n, f"S{n // 2}", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1"), 60))]
     (tmp_path / "a.csv").write_bytes(delimited(";", rows, ("Nr", "Schüler", "Niveau", "Antwort")))
@@ -312,14 +312,14 @@ def test_columns_are_known_in_other_languages_and_the_unused_are_told_why(comman
         ("id", lambda n: n // 2, ("--set", "data.columns.id=uid"), "not used: id\n"),
     ],
 )
-def test_a_column_is_proposed_as_the_writer_only_if_it_can_be(command, tmp_path, column, values, sets, told):
+def test_init_proposes_a_learner_column_only_if_plausible(command, tmp_path, column, values, sets, told):
     """A wrong proposal puts all texts into two groups."""
     rows = [(values(n), n, level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, (column, "uid", "level", "text")))
     assert told in command("init", "a.csv", *sets).output
 
 
-def test_a_column_that_was_guessed_can_be_switched_off(command, tmp_path):
+def test_a_guessed_column_can_be_disabled(command, tmp_path):
     """A third of the learners are not known."""
     rows = [(n, f"w{n}" if n % 3 else "", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "author", "level", "text")))
@@ -332,7 +332,7 @@ def test_a_column_that_was_guessed_can_be_switched_off(command, tmp_path):
     assert command("prepare", "--profile", "quick").exit_code == 0
 
 
-def test_named_columns_need_no_usual_header(command, tmp_path):
+def test_configured_columns_allow_any_header(command, tmp_path):
     """A header of questions is one, if the settings name its columns."""
     rows = [(level, text) for _, _, level, text in rows_of(("A1", "B1"))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("Which one?", "Your words.")))
@@ -351,7 +351,7 @@ def test_levels_of_japanese_texts_are_those_of_the_jlpt(command, tmp_path):
     assert "levels, lowest first: N5 40, N1 40\n" in command("init", "a.csv").output
 
 
-def test_native_letters_and_sub_levels_pass_through_all_of_init(command, tmp_path):
+def test_native_script_levels_and_sub_levels_are_kept_by_init(command, tmp_path):
     """The alphabet is said, and levels that were named stay apart."""
     rows = [(n, "\u0410\u0411\u0412"[n % 3] + "1", row[3]) for n, row in enumerate(rows_of(("A1", "B1", "C1")))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "level", "text")))
@@ -371,7 +371,7 @@ def test_native_letters_and_sub_levels_pass_through_all_of_init(command, tmp_pat
     assert "levels, lowest first: A1 40, B1 40\n" in told.output
 
 
-def test_few_writers_get_a_larger_share_of_tests_and_a_word(command, tmp_path):
+def test_few_learners_increase_the_test_share_with_a_note(command, tmp_path):
     """Intervals count writers where they are known: ten of each level are needed, however many texts they wrote."""
     rows = [(n, f"w{n // 2 % 45}", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1"), 180))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "learner", "level", "text")))
@@ -384,14 +384,14 @@ def test_few_writers_get_a_larger_share_of_tests_and_a_word(command, tmp_path):
     assert "few writers: level A1 has about 8 to test on; with fewer than 10 a run shows how it works" in told
 
 
-def test_an_object_in_one_line_with_a_list_of_records_is_read(command, tmp_path):
+def test_a_json_object_with_a_list_of_records_is_read(command, tmp_path):
     """So `json.dump` writes it, without line breaks."""
     records = [{"cefr": level, "text": text} for _, _, level, text in rows_of(("A1", "B1"))]
     (tmp_path / "a.json").write_text(json.dumps({"version": 1, "documents": records}))
     assert "a.json: json, 80 rows, 80 texts" in command("init", "a.json").output
 
 
-def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path):
+def test_steps_of_the_paper_profile_scale_with_the_corpus(command, tmp_path):
     """They are three passes over each level's examples, within bounds."""
     rows = rows_of(("A1",), 2000) + [
         (f"x{n}", "Thai", "B1", text) for n, (_, _, _, text) in enumerate(rows_of(("B1",), 60))
@@ -404,7 +404,7 @@ def test_the_steps_of_the_paper_follow_the_size_of_the_corpus(command, tmp_path)
     }  # fmt: skip
 
 
-def test_a_file_called_data_csv_is_not_taken_for_a_setting(command, tmp_path):
+def test_a_file_named_data_csv_is_not_taken_for_a_setting(command, tmp_path):
     """The option in the message was --set data.csv=… instead of that of the encoding."""
     (tmp_path / "data.csv").write_bytes("id,level,text\n".encode("utf-16"))
     told = str(command("init", "data.csv", "--yes").exception)
@@ -421,7 +421,7 @@ def test_a_file_called_data_csv_is_not_taken_for_a_setting(command, tmp_path):
         ("data.path: no file of the layout; see data.layout", " (here: --set data.layout=…)"),
     ],
 )
-def test_the_files_are_no_setting(message, option):
+def test_init_does_not_advise_setting_data_path(message, option):
     """They are the command's argument; `--set data.path=…`, which these commands refuse, was the advice."""
     with pytest.raises(InputError) as told, options_named({}):
         raise InputError(message)
@@ -461,9 +461,7 @@ def test_the_files_are_no_setting(message, option):
         (b'[1, "A1", "A text."]\n[2, "B1", "A text."]\n', (), "its list holds no records; must be a list of objects"),
     ],
 )  # fmt: skip
-def test_a_corpus_that_cannot_be_compared_is_refused_before_anything_is_written(
-    command, tmp_path, content, sets, message
-):
+def test_an_unsuitable_corpus_is_refused_before_anything_is_written(command, tmp_path, content, sets, message):
     """The message has the numbers and says what to do."""
     (tmp_path / "a.csv").write_bytes(content)
     told = command("init", "a.csv", "--yes", *sets)

@@ -22,7 +22,7 @@ def test_a_preview_shows_the_same_examples_each_time(command):
     assert first.stdout != command("preview", "--count", 3, "--set", "seed=1").stdout
 
 
-def test_a_preview_shows_what_unwrapping_markup_did(command, tmp_path):
+def test_a_preview_shows_the_effect_of_markup_removal(command, tmp_path):
     """It shows the text before and after, only around the first place that changed."""
     text = "A long beginning. " * 9 + "We saw {n} birds &amp; fish.<br>Bye"
     rows = [f"w{n},Thai,{('A1', 'C1')[n % 2]},{text.format(n=n)}" for n in range(40)]
@@ -34,7 +34,7 @@ def test_a_preview_shows_what_unwrapping_markup_did(command, tmp_path):
     assert "w0: ng. We saw 0 birds &amp; fish.<br>Bye → ng. We saw 0 birds & fish.⏎Bye\n" in shown
 
 
-def test_a_preview_can_be_of_one_level(command):
+def test_a_preview_can_be_limited_to_one_level(command):
     """Only documents of that level are shown; a level without examples is named."""
     command("prepare")
     command("mask", "--inline")
@@ -52,13 +52,13 @@ def test_a_preview_can_be_of_one_level(command):
         (["mask"], None, "prepare"),
     ],
 )
-def test_what_is_not_made_yet_is_told_with_the_command_that_makes_it_alone(command, words, missing, stage):
+def test_missing_inputs_are_reported_with_the_single_command_that_makes_them(command, words, missing, stage):
     """The command must not also start hours of training."""
     told = f"holds no {missing}; do" if missing else f"needs '{stage}', which is not done; do"
     assert f"{told} `python -m raysweep {stage} --profile tiny --name tiny` first" in str(command(*words).exception)
 
 
-def test_a_profile_with_a_space_is_quoted_in_commands(command, tmp_path):
+def test_a_profile_name_with_a_space_is_quoted_in_commands(command, tmp_path):
     """Every other word of the commands is quoted, too."""
     config = tmp_path / "experiments.yaml"
     config.write_text(config.read_text().replace("tiny", "my run"))
@@ -77,7 +77,7 @@ def two_runs(tmp_path):
         records.end(folder.trial("A1"), record, State.DONE, result=result, now=5.0)
 
 
-def test_a_diff_is_a_row_per_field(command, two_runs):
+def test_diff_prints_a_row_per_field(command, two_runs):
     """Numbers are formatted for people; a dash means that one side has no such field."""
     result = command("diff", "first", "second")
     assert [line.split() for line in result.stdout.splitlines()] == [
@@ -87,7 +87,7 @@ def test_a_diff_is_a_row_per_field(command, two_runs):
     ]
 
 
-def test_a_diff_for_a_program_is_one_json_object(command, two_runs):
+def test_diff_json_prints_one_object(command, two_runs):
     """A null means that one side has no such field."""
     told = json.loads(command("diff", "first", "second", "--json").stdout)
     assert (told["first"], told["second"]) == ("first", "second")
@@ -99,12 +99,12 @@ def test_a_diff_for_a_program_is_one_json_object(command, two_runs):
     }
 
 
-def test_a_diff_of_a_run_with_itself_says_so(command, two_runs):
+def test_diff_of_a_run_with_itself_states_that_nothing_differs(command, two_runs):
     """An empty table would be unclear."""
     assert command("diff", "first", "first").stdout == "first and first have the same settings and results\n"
 
 
-def test_check_names_every_profile_or_the_one_that_is_asked_for(command):
+def test_check_names_every_profile_or_the_requested_one(command):
     """Without a profile the whole file is checked; with `--set`, the profile that the setting is applied to."""
     assert command("check").stdout.splitlines()[0] == "experiments.yaml: profile tiny: fine, 1 trials"
     assert command("check", "--profile", "tiny", "--set", "seed=3").stdout == command("check").stdout
@@ -114,7 +114,7 @@ def test_check_names_every_profile_or_the_one_that_is_asked_for(command):
     assert json.loads(command("check", "--schema").stdout)["type"] == "object"
 
 
-def test_check_notes_a_level_that_no_trial_trains_on(command):
+def test_check_notes_a_level_without_a_trial(command):
     """Its documents are prepared and scored, and the trial may be forgotten; without such a level, nothing is noted."""
     both = '{"A1": {"levels": ["A1"], "steps": 2}, "C1": {"levels": ["C1"], "steps": 2}}'
     assert "note: no trial" not in command("check", "--set", f"trials={both}").output
@@ -123,7 +123,7 @@ def test_check_notes_a_level_that_no_trial_trains_on(command):
     assert "note: no trial trains on C1 of data.levels" in checked.output
 
 
-def test_a_plan_says_which_steps_a_search_is_forecast_with(command):
+def test_the_plan_states_the_steps_assumed_for_a_search(command):
     """Its own steps stand in the config too, and are not those of its samples."""
     space = "{samples: 2, space: {steps: {low: 2, high: 3000}}}"
     told = command("plan", "--set", "trials.A1.warmup_steps=0", "--set", f"trials.A1.search={space}").stdout

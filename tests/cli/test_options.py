@@ -65,13 +65,13 @@ def commands():
     return top
 
 
-def test_the_commands_are_those_listed():
+def test_the_list_of_commands_is_unchanged():
     """Removing a command breaks someone's script."""
     assert set(commands()) == set(OPTIONS)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_command_takes_the_options_listed(name):
+def test_the_options_of_each_command_are_unchanged(name):
     """Each option has all its spellings; the order is free."""
     taken = [
         "/".join([*option.opts, *option.secondary_opts]) if option.param_type_name == "option" else option.name

@@ -26,7 +26,7 @@ def settings(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("gpus", [None, [1.0, 2.0, 4.0, 8.0]])
-def test_the_plan_fits_the_terminal(settings, capsys, monkeypatch, width, gpus):
+def test_the_plan_fits_the_terminal_width(settings, capsys, monkeypatch, width, gpus):
     """No line of the table or the picture is wrapped."""
     monkeypatch.setenv("COLUMNS", str(width))
     print_plan(settings, as_json=False, gpus=gpus)
@@ -47,7 +47,7 @@ def test_stages_that_depend_on_a_missing_corpus_are_not_forecast(capsys, tmp_pat
     assert "the whole run" not in said
 
 
-def test_the_picture_says_the_same_without_colours(settings):
+def test_the_gantt_chart_is_readable_without_colours(settings):
     """The chain that ends last is drawn with other bars."""
     trials = expand_trials(settings.config)
     span = forecast_run(settings.config, trials, settings.folder, gpus=8).makespan
@@ -58,7 +58,7 @@ def test_the_picture_says_the_same_without_colours(settings):
     assert "all" in solid
 
 
-def test_a_program_gets_makespans_and_what_every_trial_takes(settings, capsys):
+def test_plan_json_has_makespans_and_trial_durations(settings, capsys):
     """Makespans are given for this machine first, then for 1, 2, 4 and 8 GPUs."""
     print_plan(settings, as_json=True, gpus=None)
     plan = json.loads(capsys.readouterr().out)
@@ -71,7 +71,7 @@ def test_a_program_gets_makespans_and_what_every_trial_takes(settings, capsys):
         assert trial["starts_at_s"] < trial["ends_at_s"]
 
 
-def test_a_trial_that_asks_for_more_gpus_than_that_has_no_makespan(settings, capsys, tmp_path):
+def test_a_trial_that_needs_more_gpus_has_no_makespan(settings, capsys, tmp_path):
     """A number would be meaningless."""
     asked = Settings(file=EXPERIMENTS, storage=str(tmp_path / "runs"), overrides=("trials.all.gpus=4",))
     print_plan(asked, as_json=True, gpus=[2.0, 4.0])
@@ -81,13 +81,13 @@ def test_a_trial_that_asks_for_more_gpus_than_that_has_no_makespan(settings, cap
 
 
 @pytest.mark.parametrize("text", ["0", "1,two", "", "1.5", "-1", "1,,2"])
-def test_a_wrong_number_of_gpus_is_named(text):
+def test_an_invalid_number_of_gpus_is_refused(text):
     """The message has an example of a valid value."""
     with pytest.raises(ConfigError, match=r"--gpus: found '.*'; must be whole numbers above 0, such as 1,2,4,8"):
         read_counts(text)
 
 
-def test_figures_read_as_a_person_writes_them():
+def test_times_sizes_and_costs_are_formatted_for_people():
     """Figures are times, sizes and money."""
     assert [duration(seconds) for seconds in (0, 59.4, 185, 7800)] == ["0 s", "59 s", "3 min 05 s", "2 h 10 min"]
     assert [size(count) for count in (12, 13_300_740, 1.5e9, 5e11)] == ["12 B", "13 MB", "1.5 GB", "500 GB"]
@@ -95,7 +95,7 @@ def test_figures_read_as_a_person_writes_them():
     assert amount(None) == "-"
 
 
-def test_a_gpu_of_an_unknown_kind_is_said_to_be_a_guess(tmp_path, capsys, monkeypatch):
+def test_rates_of_an_unknown_gpu_are_marked_as_a_guess(tmp_path, capsys, monkeypatch):
     """Its times are those of another kind of GPU."""
     monkeypatch.setattr("raysweep.planning.devices._gpu_names", lambda _: ["NVIDIA Z9"])
     print_plan(Settings(file=EXPERIMENTS, storage=str(tmp_path)), as_json=False, gpus=None)
@@ -104,7 +104,7 @@ def test_a_gpu_of_an_unknown_kind_is_said_to_be_a_guess(tmp_path, capsys, monkey
     )
 
 
-def test_days_on_a_cpu_are_answered_by_a_way_out(tmp_path, capsys, monkeypatch):
+def test_a_plan_of_days_on_a_cpu_suggests_alternatives(tmp_path, capsys, monkeypatch):
     """GPT-2 base for 225,000 steps is too much for a CPU."""
     monkeypatch.setattr("raysweep.planning.devices._gpu_names", lambda _: [])
     size = ("model.start=scratch", "model.size=gpt2", "data.csv=null")
@@ -119,7 +119,7 @@ def test_days_on_a_cpu_are_answered_by_a_way_out(tmp_path, capsys, monkeypatch):
     assert "days. Use GPUs" not in capsys.readouterr().out
 
 
-def test_with_sequential_seeds_the_plan_says_that_it_is_an_upper_bound(tmp_path, capsys):
+def test_the_plan_with_sequential_seeds_is_stated_as_an_upper_bound(tmp_path, capsys):
     """All 55 trainings are counted, but only 22 are trained first."""
     asked = Settings(file=EXPERIMENTS, storage=str(tmp_path / "runs"), overrides=("seeds={max: 5, stop: sequential}",))
     print_plan(asked, as_json=False, gpus=None)

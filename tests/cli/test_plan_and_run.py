@@ -86,7 +86,7 @@ def planned(place, forced=(), extended=(), **changes):
 
 @ON_DISK
 @given(states=STATES, forced=FORCED)
-def test_the_run_trains_what_the_plan_announced(states, forced):
+def test_run_trains_the_trials_announced_by_plan(states, forced):
     """The trials and their order agree; where changed settings make the run ask, nothing is trained."""
     with tempfile.TemporaryDirectory() as place:
         run = run_with(states, Path(place), forced)
@@ -128,7 +128,7 @@ MASKED = st.sampled_from([DONE, MISSING, CHANGED, CUT, REMADE])
 
 @ON_DISK
 @given(states=STATES, prepared=PREPARED, masked=MASKED, thin=st.booleans(), forced=FORCED)
-def test_the_plan_refuses_what_the_run_refuses(states, prepared, masked, thin, forced):
+def test_plan_refuses_what_run_refuses(states, prepared, masked, thin, forced):
     """This holds in every state of the table of decisions, word for word; planning changes nothing on disk."""
     with tempfile.TemporaryDirectory() as place:
         run = run_with(states, Path(place), forced)
@@ -200,7 +200,7 @@ COMMANDS = st.fixed_dictionaries(
 
 @settings(ON_DISK, max_examples=20)
 @given(commands=st.lists(COMMANDS, min_size=2, max_size=4))
-def test_plan_and_run_agree_from_command_to_command(commands):
+def test_plan_and_run_agree_over_sequences_of_commands(commands):
     """Whatever earlier commands trained, extended, forced or remade, both agree on the trainings or the refusal."""
     keeping = {"training": {**TINY["training"], "keep": "resume"}}
     with tempfile.TemporaryDirectory() as place, patch("raysweep.model.checkpoints.Checkpoints.take_over"):
@@ -233,7 +233,7 @@ def test_plan_and_run_agree_from_command_to_command(commands):
                 assert again.executor.names == [], "what is done is not done again"
 
 
-def test_a_changed_trial_says_what_it_needs(tmp_path, capsys):
+def test_a_changed_trial_is_reported_with_the_required_option(tmp_path, capsys):
     """The plan names the setting, both values and the option, and ends with the run's exit code for refusal."""
     run_with({**dict.fromkeys(TRIALS, State.DONE), "A1": CHANGED}, tmp_path)
     file = tmp_path / "experiments.yaml"
@@ -250,7 +250,7 @@ def test_a_changed_trial_says_what_it_needs(tmp_path, capsys):
     assert "A1: forced" in capsys.readouterr().out
 
 
-def test_run_dry_run_is_the_plan(tmp_path, monkeypatch):
+def test_run_dry_run_equals_plan(tmp_path, monkeypatch):
     """Output and exit code are the same."""
     run_with({**dict.fromkeys(TRIALS, State.DONE), "A1": CHANGED}, tmp_path)
     planned(tmp_path)
@@ -263,7 +263,7 @@ def test_run_dry_run_is_the_plan(tmp_path, monkeypatch):
 
 @ON_DISK
 @given(states=STATES, forced=FORCED)
-def test_the_budget_is_asked_about_what_is_trained(states, forced):
+def test_the_budget_check_counts_only_trials_to_train(states, forced):
     """Forced trials and their children are counted."""
     done = [name for name, state in states.items() if state in (CHANGED, State.DONE)]
     with tempfile.TemporaryDirectory() as place:

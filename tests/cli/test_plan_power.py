@@ -33,7 +33,7 @@ def planned(settings, capsys, **options):
     return json.loads(capsys.readouterr().out)
 
 
-def test_each_level_gets_its_learners_for_several_numbers_of_seeds(settings, capsys):
+def test_plan_power_gives_learners_per_level_for_several_numbers_of_seeds(settings, capsys):
     """The JSON also has the trainings, hours and price that the seeds take."""
     found = planned(settings, capsys)
     assert [option["seeds"] for option in found["options"]] == [1, 3, 5, 10]
@@ -48,7 +48,7 @@ def test_each_level_gets_its_learners_for_several_numbers_of_seeds(settings, cap
     assert all(one["documents"] >= one["learners"] >= 10 for one in levels if one["learners"] is not None)
 
 
-def test_a_smaller_effect_takes_more_learners(settings, capsys):
+def test_a_smaller_effect_needs_more_learners(settings, capsys):
     """Without --effect, the config's smallest effect of interest is used: 5 %."""
     large, small, default = (planned(settings, capsys, effect=effect) for effect in (1.3, 1.05, None))
 
@@ -60,7 +60,7 @@ def test_a_smaller_effect_takes_more_learners(settings, capsys):
     assert default["effect"] == 1.05
 
 
-def test_a_person_reads_tables_and_what_they_leave_out(settings, capsys, monkeypatch, tmp_path):
+def test_plan_power_prints_tables_and_their_limits(settings, capsys, monkeypatch, tmp_path):
     """A pilot with one seed cannot show how trainings differ."""
     monkeypatch.setenv("COLUMNS", "100")
     print_power(settings, "pilot", effect=1.1, as_json=False)
@@ -75,7 +75,7 @@ def test_a_person_reads_tables_and_what_they_leave_out(settings, capsys, monkeyp
     assert "Give it seeds: 3." in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_pilot_that_cannot_be_read_is_named_with_the_fix(settings, tmp_path):
+def test_an_unusable_pilot_is_refused_with_the_fix(settings, tmp_path):
     """Cases: no report, a report of an earlier version, and one without a comparison."""
     folder = RunFolder(tmp_path / "runs" / "old")
     folder.report.mkdir(parents=True)

@@ -10,7 +10,7 @@ import raysweep
 from raysweep.errors import ChangedError, ConfigError, InputError
 
 
-def test_a_run_does_all_stages_once_and_ends_with_0(command):
+def test_a_run_does_all_stages_once_and_exits_with_0(command):
     """The second time, every stage is skipped; a changed setting is refused with the options that help."""
     first = command("run", "--inline")
     assert first.exit_code == 0, first.output
@@ -32,7 +32,7 @@ def test_a_run_does_all_stages_once_and_ends_with_0(command):
 
 
 @pytest.mark.parametrize(("stage", "need"), [("mask", "prepare"), ("train", "mask"), ("report", "evaluate")])
-def test_a_stage_of_a_run_that_does_not_exist_creates_nothing(command, tmp_path, stage, need):
+def test_a_stage_of_a_missing_run_creates_nothing(command, tmp_path, stage, need):
     """The lock, taken before the refusal, left a folder that looked like a run."""
     refused = command(stage, "--name", "absent").exception
     assert isinstance(refused, ConfigError)
@@ -40,7 +40,7 @@ def test_a_stage_of_a_run_that_does_not_exist_creates_nothing(command, tmp_path,
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_command_in_a_message_of_the_python_api_can_be_pasted(command, tmp_path):
+def test_a_command_in_an_api_message_can_be_pasted(command, tmp_path):
     """It names the run's storage, config, profile and settings, which contain spaces."""
     (tmp_path / "my texts").mkdir()
     (tmp_path / "experiments.yaml").rename(tmp_path / "my texts" / "experiments.yaml")
@@ -56,7 +56,7 @@ def test_a_command_in_a_message_of_the_python_api_can_be_pasted(command, tmp_pat
     assert run.config.trials["A1"].steps == 1
 
 
-def test_a_trial_that_fails_ends_the_run_with_1_and_its_reason_on_stderr(command, tmp_path):
+def test_a_failed_trial_exits_with_1_and_its_reason_on_stderr(command, tmp_path):
     """The configured notification is sent, too."""
     tell = json.dumps(["sh", "-c", 'printf %s "$1" > "$0"', f"{tmp_path}/told"])
     result = command("run", "--inline", "--set", "trials.A1.learning_rate=1e30", "--set", f"notify.command={tell}")
@@ -65,7 +65,7 @@ def test_a_trial_that_fails_ends_the_run_with_1_and_its_reason_on_stderr(command
     assert (tmp_path / "told").read_text().startswith("tiny: failed, 0 of 1 trials are done. A1: ")
 
 
-def test_a_budget_that_is_too_small_is_refused(command):
+def test_an_insufficient_budget_is_refused(command):
     """It is refused before anything is done, with exit code 2."""
     error = command("run", "--inline", "--set", "budget.wall_hours=1e-9").exception
     assert isinstance(error, ConfigError)

@@ -23,7 +23,7 @@ def trials():
     return expand_trials(make_config(seeds=tuple(range(13))))
 
 
-def test_few_trials_have_a_row_each():
+def test_few_trials_have_one_row_each():
     """Each seed has a row, too."""
     trials = expand_trials(make_config(seeds=(0, 1)))
     assert len(trials) <= MOST_ROWS
@@ -38,12 +38,12 @@ def test_the_seeds_of_an_entry_share_a_row(trials):
     assert sorted(name for names in rows.values() for name in names) == sorted(trials)
 
 
-def test_states_are_counted():
+def test_trial_states_are_counted():
     assert count_words(["pending", "done", "pending"]) == "2 pending, 1 done"
     assert count_words(["done"]) == "done"
 
 
-def test_a_plan_of_many_trials_fits_on_a_screen(tmp_path, monkeypatch):
+def test_a_plan_of_many_trials_fits_one_screen(tmp_path, monkeypatch):
     """The table and the picture have a row per entry; time and disk are totals of its seeds."""
     monkeypatch.chdir(tmp_path)
     trials = {level: {"levels": [level], "steps": 50} for level in LEVELS}
@@ -65,7 +65,7 @@ def test_a_plan_of_many_trials_fits_on_a_screen(tmp_path, monkeypatch):
     assert any("from the start of its first seed to the end of its last" in line for line in many)
 
 
-def test_the_status_of_many_trials_counts_the_states_of_each_entry(trials):
+def test_the_status_of_many_trials_aggregates_each_entrys_seeds(trials):
     """Steps and times are summed, losses averaged, and the first reasons shown."""
     base = {"steps": 400, "tokens_per_second": None, "seconds_left": None}
     rows = [

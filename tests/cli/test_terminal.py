@@ -30,7 +30,7 @@ def answer(far):
     os.write(far, b"x\x1b[12;1R")
 
 
-def test_a_terminal_that_answers_is_watched(far):
+def test_a_responding_terminal_gets_the_live_view(far):
     """Its settings are restored, so that typed characters are shown again."""
     screen, other = far
     before = termios.tcgetattr(screen)
@@ -41,14 +41,14 @@ def test_a_terminal_that_answers_is_watched(far):
     assert termios.tcgetattr(screen) == before
 
 
-def test_a_terminal_whose_output_goes_to_a_file_is_not(far, monkeypatch):
+def test_a_terminal_with_output_to_a_file_gets_no_live_view(far, monkeypatch):
     """With `ray exec cluster.yaml … > log` from a terminal, nothing answers."""
     monkeypatch.setattr(terminal, "_ANSWER_S", 0.3)
     screen, _ = far
     assert not terminal.is_watched(screen, screen)
 
 
-def test_a_file_is_not_even_if_colours_are_asked_for(far, monkeypatch, command):
+def test_a_file_gets_no_live_view_even_with_forced_colours(far, monkeypatch, command):
     """With FORCE_COLOR, as in CI services, every command that shows progress used to end with 70."""
     screen, _ = far
     with Path(os.devnull).open("w") as file:
@@ -59,26 +59,26 @@ def test_a_file_is_not_even_if_colours_are_asked_for(far, monkeypatch, command):
     assert "40 documents" in done.stdout
 
 
-def test_a_terminal_without_a_size_is_not(far):
+def test_a_terminal_without_a_size_gets_no_live_view(far):
     """This is `ray exec` from a script, in which ssh has no keyboard either."""
     screen, _ = far
     termios.tcsetwinsize(screen, (0, 0))
     assert not terminal.is_watched(screen, screen)
 
 
-def test_a_terminal_of_this_machine_is_not_asked(far, monkeypatch):
+def test_a_local_terminal_is_not_probed(far, monkeypatch):
     monkeypatch.delenv("SSH_CONNECTION")
     screen, _ = far
     assert terminal.is_watched(screen, screen)
 
 
-def test_a_background_job_is_not_stopped_for_asking(far, monkeypatch):
+def test_probing_the_terminal_does_not_stop_a_background_job(far, monkeypatch):
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
     screen, _ = far
     assert not terminal.is_watched(screen, screen)
 
 
-def test_a_command_without_a_keyboard_is_not_watched(far):
+def test_a_command_without_a_keyboard_gets_no_live_view(far):
     screen, _ = far
     with Path(os.devnull).open() as nothing:
         assert not terminal.is_watched(nothing, screen)

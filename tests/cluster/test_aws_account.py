@@ -50,7 +50,7 @@ def rules_of(aws, name="ray-autoscaler-raysweep"):
     }, group["GroupId"]
 
 
-def test_everything_is_made_once(aws, prepare):
+def test_all_aws_resources_are_created_once(aws, prepare):
     """The second time, nothing is created, and nothing is waited for."""
     said = prepare()
     assert 15.0 in said
@@ -66,7 +66,7 @@ def test_everything_is_made_once(aws, prepare):
     assert rules_of(aws) == before
 
 
-def test_ssh_is_for_the_caller_alone_also_when_the_caller_has_moved(aws, prepare):
+def test_ssh_is_allowed_only_from_the_callers_current_address(aws, prepare):
     """The nodes can reach each other; a network that was allowed before is removed."""
     prepare()
     rules, group = rules_of(aws)
@@ -75,7 +75,7 @@ def test_ssh_is_for_the_caller_alone_also_when_the_caller_has_moved(aws, prepare
     assert rules_of(aws)[0] == {(22, "198.51.100.0/24"), (-1, group)}
 
 
-def test_every_other_opening_is_closed(aws, prepare):
+def test_all_other_ingress_rules_are_removed(aws, prepare):
     """Rules for all protocols have no port, IPv6 networks have a field of their own, and port ranges are one rule."""
     prepare()
     rules, group = rules_of(aws)
@@ -98,7 +98,7 @@ def statements(aws, name):
     return (policy if isinstance(policy, dict) else json.loads(policy))["Statement"]
 
 
-def test_each_cluster_has_rights_of_its_own(aws, prepare):
+def test_each_cluster_has_its_own_permissions(aws, prepare):
     """With another name and bucket, the first cluster keeps its rights; with the same name, it says what is lost."""
     prepare()
     before = statements(aws, "raysweep-worker"), statements(aws, "raysweep-head")
@@ -117,7 +117,7 @@ def test_each_cluster_has_rights_of_its_own(aws, prepare):
     assert told[0].endswith("Give this one a cluster_name of its own if you need both")
 
 
-def test_workers_may_use_the_bucket_and_nothing_else(aws, prepare):
+def test_workers_can_access_only_the_bucket(aws, prepare):
     """Code on a worker has the worker's rights; the head starts instances in its region and ends its cluster's own."""
     prepare()
     assert {statement["Resource"] for statement in statements(aws, "raysweep-worker")} == {
@@ -133,7 +133,7 @@ def test_workers_may_use_the_bucket_and_nothing_else(aws, prepare):
     assert by_action["iam:PassRole"]["Resource"] == "arn:aws:iam::*:role/raysweep-worker"
 
 
-def test_cluster_yaml_names_the_profiles_of_its_cluster(tmp_path):
+def test_cluster_yaml_names_the_instance_profiles_of_its_cluster(tmp_path):
     """The file may be unchanged or renamed in one place; a file that names none is told what to write."""
     file = tmp_path / "cluster.yaml"
     text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
@@ -157,7 +157,7 @@ def test_cluster_yaml_names_the_profiles_of_its_cluster(tmp_path):
         ({"ssh_from": "everywhere"}, ConfigError, "--ssh-from: found 'everywhere'; must be an IPv4 network"),
     ],
 )
-def test_a_wrong_option_is_refused_before_anything_is_made(aws, prepare, options, error, text):
+def test_an_invalid_option_is_refused_before_anything_is_created(aws, prepare, options, error, text):
     with pytest.raises(error, match=text):
         prepare(**options)
     assert aws("s3").list_buckets()["Buckets"] == []
@@ -166,7 +166,7 @@ def test_a_wrong_option_is_refused_before_anything_is_made(aws, prepare, options
 @pytest.mark.parametrize(
     ("code", "text"), [(403, "is another account's"), (301, "lies in another region"), (500, "answer 500")]
 )
-def test_a_bucket_that_cannot_be_had_is_named(aws, prepare, code, text):
+def test_an_unavailable_bucket_name_is_reported(aws, prepare, code, text):
     class Shop:
         def head_bucket(self, Bucket):
             raise ClientError({"ResponseMetadata": {"HTTPStatusCode": code}}, "HeadBucket")
@@ -175,7 +175,7 @@ def test_a_bucket_that_cannot_be_had_is_named(aws, prepare, code, text):
         prepare(client=lambda service, _: Shop() if service == "s3" else aws(service))
 
 
-def test_a_bucket_of_ours_elsewhere_is_refused(aws, prepare):
+def test_an_existing_bucket_in_another_region_is_refused(aws, prepare):
     """Traffic between regions is charged by the byte."""
     place = {"LocationConstraint": "us-west-2"}
     boto3.client("s3", "us-west-2").create_bucket(Bucket="my-runs", CreateBucketConfiguration=place)
@@ -183,7 +183,7 @@ def test_a_bucket_of_ours_elsewhere_is_refused(aws, prepare):
         prepare()
 
 
-def test_a_region_without_a_default_network_is_refused(aws, prepare):
+def test_a_region_without_a_default_vpc_is_refused(aws, prepare):
     client = aws("ec2")
     (network,) = client.describe_vpcs()["Vpcs"]
     for subnet in client.describe_subnets()["Subnets"]:
@@ -193,7 +193,7 @@ def test_a_region_without_a_default_network_is_refused(aws, prepare):
         prepare()
 
 
-def test_the_region_is_written_and_nothing_else(tmp_path):
+def test_only_the_region_in_cluster_yaml_is_changed(tmp_path):
     file = tmp_path / "cluster.yaml"
     text = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
     file.write_text(text, encoding="utf-8")
@@ -208,7 +208,7 @@ def test_the_region_is_written_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(("body", "network"), [(b"203.0.113.7\n", "203.0.113.7/32"), (b"<html>", None)])
-def test_the_caller_s_address_is_asked_for(body, network):
+def test_the_callers_public_address_is_discovered(body, network):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)

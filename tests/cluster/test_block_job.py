@@ -67,7 +67,7 @@ def in_threads(corpus, tmp_path_factory):
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 5])
-def test_the_nodes_give_the_files_that_threads_give(session, corpus, in_threads, tmp_path, monkeypatch, blocks):
+def test_nodes_prepare_the_same_files_as_threads(session, corpus, in_threads, tmp_path, monkeypatch, blocks):
     """Files are equal to the byte, in one job or several, whatever the number of blocks."""
     from raysweep.cluster import block_job
 
@@ -87,7 +87,7 @@ def test_the_nodes_give_the_files_that_threads_give(session, corpus, in_threads,
     assert not list(folder.corpus.glob(".*"))
 
 
-def test_a_job_ends_at_its_bytes_as_at_its_blocks(session, monkeypatch):
+def test_a_job_is_limited_by_bytes_and_by_blocks(session, monkeypatch):
     """Long texts do not fill the object store, and no block is missing or returned twice."""
     from raysweep.cluster import block_job
 
@@ -101,7 +101,7 @@ def test_a_job_ends_at_its_bytes_as_at_its_blocks(session, monkeypatch):
 
 
 @pytest.mark.slow
-def test_blocks_go_to_the_other_node(tmp_path):
+def test_blocks_are_sent_to_the_other_node(tmp_path):
     """Ray alone would choose the node that reads the blocks, which has a free CPU."""
     # Do not use what a session of this process has set for Ray: with its loopback address, two nodes cannot connect.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -119,7 +119,7 @@ def test_blocks_go_to_the_other_node(tmp_path):
     assert found["lines"] == ["prepare: texts are looked at through Ray Data, on 1 other node (2 CPUs)"]
 
 
-def test_an_error_is_raised_at_its_block_as_it_is(session):
+def test_an_error_is_raised_at_its_block_with_its_type(session):
     """Earlier results have been returned; a bug comes with the worker's traceback."""
     results, outcomes = [], map_by_ray(session, double_or_refuse, int, range(4))
     with pytest.raises(InputError, match=r"^row 7: found no text$"):
@@ -135,7 +135,7 @@ def no_block(number):
     raise OSError("no such block")
 
 
-def test_a_node_of_another_kind_is_refused(session, tmp_path):
+def test_a_node_of_another_platform_is_refused(session, tmp_path):
     """It would compute other bytes."""
     from raysweep.cluster.node_check import new_check
 
@@ -145,7 +145,7 @@ def test_a_node_of_another_kind_is_refused(session, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_block_whose_process_is_killed_is_worked_on_again(session, tmp_path):
+def test_a_block_whose_process_is_killed_is_retried(session, tmp_path):
     """The other blocks are not processed again, and the order is the same."""
     work = partial(double_and_die_once, mark=tmp_path / "died")
     assert list(map_by_ray(session, work, int, range(5))) == [0, 2, 4, 6, 8]
@@ -169,7 +169,7 @@ def test_a_block_whose_process_is_killed_is_worked_on_again(session, tmp_path):
         (2, 1000, 10_000, False),
     ],
 )
-def test_nodes_are_asked_if_that_is_sooner_done(here, elsewhere, blocks, saves):
+def test_nodes_are_used_only_if_that_saves_time(here, elsewhere, blocks, saves):
     """A head with one CPU uses them only if its own thread would take twice what sending and sharing cost."""
     from raysweep.cluster.block_job import Nodes
 
@@ -177,7 +177,7 @@ def test_nodes_are_asked_if_that_is_sooner_done(here, elsewhere, blocks, saves):
     assert nodes.save_time(blocks) is saves
 
 
-def test_a_joined_cluster_s_nodes_are_counted_and_told_of(session, tmp_path, monkeypatch):
+def test_the_nodes_of_a_joined_cluster_are_counted(session, tmp_path, monkeypatch):
     """This cluster has one node, so its threads work; without a cluster, no node is asked."""
     from raysweep.cluster import block_job
     from raysweep.cluster.ray_executor import RayExecutor

@@ -26,7 +26,7 @@ def sweep(session, run, listener, budget):
     return {task.job.trial: read_record(task.folder) for task in tasks}
 
 
-def test_at_the_cap_trainings_save_and_stop_and_a_raised_budget_goes_on(session, run, listener):
+def test_at_the_budget_cap_trainings_are_checkpointed_and_resume_with_a_raised_budget(session, run, listener):
     """The price makes a core-second cost 1; waiting trials do not start, and nothing is done twice."""
     records = sweep(session, run, listener, BudgetConfig(cost=1.0))
     assert records["A1"].state is State.STOPPED

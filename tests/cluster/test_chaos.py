@@ -38,7 +38,7 @@ def in_the_middle(run, name):
     return len(steps) > SAVED_EVERY and steps[-1][1] % SAVED_EVERY == 1 and not is_done(run, name)
 
 
-def assert_all_is_as_if_nothing_had_happened(run, *, lost=3):
+def assert_result_is_undisturbed(run, *, lost=3):
     """Check that at most `lost` trainings repeated steps, and only those since their last checkpoint."""
     models = {name: (run.trial(name).model / "chain.txt").read_text() for name in TRIALS}
     assert models == expected_values()
@@ -65,14 +65,14 @@ def assert_all_is_as_if_nothing_had_happened(run, *, lost=3):
         ("own", "ray::TrainController", "lost driver"),
     ],
 )
-def test_a_killed_process_of_ray_costs_steps_and_nothing_else(run, output, how, title, failure):
+def test_killing_a_ray_process_costs_only_steps(run, output, how, title, failure):
     """The trial's process, Train's worker, the trial's actor or the controller is killed; the sweep continues alone."""
     with SweepProcess(run, output, how) as sweep:
         sweep.wait_until(lambda: in_the_middle(run, "all"))
         for process in sweep.processes(title):
             process.kill()
         assert sweep.wait() == 0, sweep.output.read_text()
-    assert_all_is_as_if_nothing_had_happened(run)
+    assert_result_is_undisturbed(run)
     assert read_record(run.trial("all")).failures == {failure: 1}
     assert f"resources.max_failures: 2) (log: {run.trial('all').log})" in sweep.output.read_text()
 
@@ -87,17 +87,17 @@ def failures_of(run):
     return [failures for name in TRIALS if (failures := read_record(run.trial(name)).failures)]
 
 
-def test_a_removed_node_costs_steps_and_nothing_else(run, output):
+def test_removing_a_node_costs_only_steps(run, output):
     """Its trainings resume on the remaining node."""
     with SweepProcess(run, output, "cluster", STEP_SECONDS="1.5") as sweep:
         sweep.wait_until(lambda: all_nodes_train(run))
         (run.root / REMOVE_NODE).touch()
         assert sweep.wait() == 0, sweep.output.read_text()
-    assert_all_is_as_if_nothing_had_happened(run)
+    assert_result_is_undisturbed(run)
     assert sum(sum(failures.values()) for failures in failures_of(run)) == 2, failures_of(run)
 
 
-def test_a_node_that_is_taken_away_with_notice_costs_no_step(run, output):
+def test_draining_a_node_with_notice_costs_no_step(run, output):
     """Its trainings save a checkpoint at once, and resume elsewhere."""
 
     def interrupted():
@@ -110,11 +110,11 @@ def test_a_node_that_is_taken_away_with_notice_costs_no_step(run, output):
         sweep.wait_until(lambda: interrupted() == 2)
         (run.root / REMOVE_NODE).touch()
         assert sweep.wait() == 0, sweep.output.read_text()
-    assert assert_all_is_as_if_nothing_had_happened(run) == {}
+    assert assert_result_is_undisturbed(run) == {}
     assert failures_of(run) == [{"preempted": 1}] * 2
 
 
-def test_a_killed_command_resumes_when_it_is_run_again(run, output):
+def test_a_killed_command_resumes_when_run_again(run, output):
     """Two processes never work on one training: those of the killed command are gone."""
     with SweepProcess(run, output) as sweep:
         sweep.wait_until(lambda: is_done(run, "A1") and steps_of(run, "all-A1"))
@@ -123,7 +123,7 @@ def test_a_killed_command_resumes_when_it_is_run_again(run, output):
         sweep.process.wait()
     with SweepProcess(run, output) as sweep:
         assert sweep.wait() == 0, sweep.output.read_text()
-    assert_all_is_as_if_nothing_had_happened(run)
+    assert_result_is_undisturbed(run)
     assert {name: steps_of(run, name) for name in done} == done
     for name in TRIALS:
         processes = [process for process, _ in steps_of(run, name)]
@@ -141,7 +141,7 @@ def test_sigterm_loses_no_step(run, output):
     assert "interrupted (SIGTERM): asked the running trainings (" in sweep.output.read_text()
     with SweepProcess(run, output) as sweep:
         assert sweep.wait() == 0, sweep.output.read_text()
-    assert assert_all_is_as_if_nothing_had_happened(run) == {}
+    assert assert_result_is_undisturbed(run) == {}
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_ends_the_run_with_its_name_and_a_second_run_does_the_rest(small_disk, output):
+def test_a_full_disk_is_reported_and_the_next_run_does_the_rest(small_disk, output):
     """Once there is room again, no record or checkpoint is damaged, and no finished work is repeated."""
     run = RunFolder(small_disk / "run")
     with SweepProcess(run, output) as sweep:

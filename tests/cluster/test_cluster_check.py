@@ -75,7 +75,7 @@ def change(place, edit):
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
-def test_the_file_as_it_is_passes(place, account):
+def test_the_shipped_cluster_yaml_passes(place, account):
     """No instance is started."""
     found = examine(place, account)
     assert [finding.subject for finding in found.values() if not finding.is_fine] == []
@@ -110,7 +110,7 @@ def half_a_gpu(file):
         (set_worker(ImageId="ami-0123456789abcdef0"), "images", "ami-0123456789abcdef0"),
     ],
 )
-def test_a_mistake_in_the_file_is_named(place, account, edit, subject, text):
+def test_a_mistake_in_cluster_yaml_is_reported(place, account, edit, subject, text):
     """The other checks are still made."""
     change(place, edit)
     found = examine(place, account)
@@ -122,7 +122,7 @@ def test_a_mistake_in_the_file_is_named(place, account, edit, subject, text):
 @pytest.mark.parametrize(
     "opening", [{"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}, {"Ipv6Ranges": [{"CidrIpv6": "::/0"}]}], ids=["IPv4", "IPv6"]
 )
-def test_ssh_that_is_open_to_the_world_is_named(place, account, opening):
+def test_ssh_open_to_the_world_is_reported(place, account, opening):
     """Ray by itself opens it in this way."""
     group = account("ec2", REGION).describe_security_groups(
         Filters=[{"Name": "group-name", "Values": ["ray-autoscaler-raysweep"]}]
@@ -132,14 +132,14 @@ def test_ssh_that_is_open_to_the_world_is_named(place, account, opening):
     assert "is open to the world" in examine(place, account)["firewall"].text
 
 
-def test_a_bucket_that_is_not_there_or_elsewhere_is_named(place, account):
+def test_a_missing_or_remote_bucket_is_reported(place, account):
     assert "404" in examine(place, account, bucket="no-such-runs")["bucket"].text
     change(place, lambda file: file["provider"].update(region="us-west-2"))
     assert "my-runs lies in eu-central-1, the cluster in us-west-2" in examine(place, account)["bucket"].text
     assert "bucket" not in examine(place, account, bucket="")
 
 
-def test_a_token_that_others_can_read_or_that_is_not_there_is_named(place, account):
+def test_a_missing_or_world_readable_token_is_reported(place, account):
     """Anyone who has the token may run code on the cluster."""
     (place / "token").chmod(0o644)
     assert "others on this machine can read" in examine(place, account)["token"].text
@@ -147,7 +147,7 @@ def test_a_token_that_others_can_read_or_that_is_not_there_is_named(place, accou
     assert "ray get-auth-token --generate" in examine(place, account)["token"].text
 
 
-def test_a_corpus_beside_the_code_is_named_before_a_job_is_refused(place, account):
+def test_a_corpus_in_the_code_folder_is_reported_before_the_job_is_submitted(place, account):
     """Ray's own answer is only '413'; files that git ignores are not uploaded."""
     (place / "runs").mkdir()
     for name in ("runs/weights.bin", "efcamdat.csv"):
@@ -158,7 +158,7 @@ def test_a_corpus_beside_the_code_is_named_before_a_job_is_refused(place, accoun
     assert "120 MiB, of which efcamdat.csv 120 MiB; `ray job submit` takes 100 MiB" in found.text
 
 
-def test_workers_beyond_the_account_s_quota_are_named_if_asked(place, account):
+def test_workers_beyond_the_vcpu_quota_are_reported_on_request(place, account):
     """Otherwise they are requested again and again, and never come."""
     assert "quota" not in examine(place, account)
     found = examine(place, account, asks_quota=True)["quota"]
@@ -171,7 +171,7 @@ def test_workers_beyond_the_account_s_quota_are_named_if_asked(place, account):
     assert examine(place, account, asks_quota=True)["quota"].text == "gpu_worker: 8 of 8 vCPUs"
 
 
-def test_the_command_ends_with_1_if_something_is_wrong(place, account, monkeypatch):
+def test_the_check_exits_with_1_if_something_is_wrong(place, account, monkeypatch):
     """Scripts rely on it; a missing file is an error in the command's arguments."""
     from typer.testing import CliRunner
 
@@ -191,7 +191,7 @@ def test_the_command_ends_with_1_if_something_is_wrong(place, account, monkeypat
     assert isinstance(done.exception, ConfigError)
 
 
-def test_the_account_is_prepared_by_two_flags_or_two_variables(place, account, monkeypatch):
+def test_the_account_is_prepared_from_two_flags_or_two_variables(place, account, monkeypatch):
     """Nothing in the file must be filled in by hand; another region is written into it."""
     from typer.testing import CliRunner
 
@@ -231,7 +231,7 @@ def test_the_account_is_prepared_by_two_flags_or_two_variables(place, account, m
 
 
 @pytest.mark.parametrize("text", ["a: [", "provider: {type: aws}", "- a list", "", "cluster_name: a\nprovider: none"])
-def test_a_file_that_is_no_cluster_s_is_refused(tmp_path, text):
+def test_a_file_that_is_not_a_cluster_config_is_refused(tmp_path, text):
     """The message names the file, before any request to AWS."""
     from raysweep.cli.cluster_commands import _read_cluster_file
 

@@ -19,14 +19,14 @@ def nodes(cluster):
     return cluster["available_node_types"]
 
 
-def test_ray_accepts_it(cluster):
+def test_ray_accepts_cluster_yaml(cluster):
     """`ray up` checks this before any request to AWS."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     validate_config(prepare_config(cluster))
 
 
-def test_ray_s_check_would_notice_a_wrong_key(cluster):
+def test_rays_validation_rejects_an_unknown_key(cluster):
     """Otherwise the test above could not fail."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -35,7 +35,7 @@ def test_ray_s_check_would_notice_a_wrong_key(cluster):
         validate_config(prepare_config(cluster))
 
 
-def test_every_gpu_has_its_token(nodes):
+def test_every_gpu_has_its_custom_resource(nodes):
     """Trials reserve `trial_gpu`: with too few, GPUs idle; with too many, trials wait on a GPU in use."""
     from raysweep.cluster.session import TRIAL_GPU
 
@@ -43,7 +43,7 @@ def test_every_gpu_has_its_token(nodes):
         assert node["resources"].get(TRIAL_GPU, 0) == node["resources"].get("GPU", 0)
 
 
-def test_the_head_declares_what_the_autoscaler_may_bring(cluster, nodes):
+def test_the_head_declares_the_gpus_that_the_autoscaler_can_add(cluster, nodes):
     """Ray does not report it; without it, a run on a cluster that has no workers yet would see no GPU."""
     from raysweep.cluster.session import capacity_of
 
@@ -56,21 +56,21 @@ def test_the_head_declares_what_the_autoscaler_may_bring(cluster, nodes):
     assert dict(alone.kinds) == {"A10G": alone.gpus}
 
 
-def test_workers_may_be_reclaimed_and_the_head_may_not(cluster, nodes):
+def test_workers_are_spot_instances_and_the_head_is_not(cluster, nodes):
     """The head runs the sweep and every trial's driver."""
     for name, node in nodes.items():
         is_spot = node["node_config"].get("InstanceMarketOptions", {}).get("MarketType") == "spot"
         assert is_spot == (name != cluster["head_node_type"])
 
 
-def test_every_node_names_its_image(nodes):
+def test_every_node_type_names_its_image(nodes):
     """Ray's default image is from 2023 and cannot run this torch; EC2 finds the newest such image in any region."""
     from raysweep.cluster.aws_account import IMAGE
 
     assert {node["node_config"]["ImageId"] for node in nodes.values()} == {f"resolve:ssm:{IMAGE}"}
 
 
-def test_only_processes_with_the_token_are_let_in(cluster):
+def test_only_processes_with_the_token_can_connect(cluster):
     """A Ray cluster runs any code that it is sent."""
     starts = [line for key in ("head_start_ray_commands", "worker_start_ray_commands") for line in cluster[key]]
     assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray start" in line)
@@ -78,25 +78,25 @@ def test_only_processes_with_the_token_are_let_in(cluster):
     assert any("--dashboard-host=127.0.0.1" in line for line in cluster["head_start_ray_commands"])
 
 
-def test_it_installs_raysweep_with_the_versions_that_were_tested(cluster):
+def test_the_tested_versions_are_installed(cluster):
     """raysweep is installed from the folder that is copied."""
     files = re.findall(r"~/raysweep/([\w./]+)", " ".join(cluster["setup_commands"]))
     assert {"requirements.lock", "constraints.txt"} <= set(files)
     assert [name for name in files if not (PLACE.parent / name).exists()] == []
 
 
-def test_nothing_has_to_be_filled_in():
+def test_cluster_yaml_has_no_placeholders():
     """Region and bucket are options of `raysweep cluster prepare`."""
     text = "".join(line for line in PLACE.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#"))
     assert not re.search(r"EDIT|\b(ami|fs|sg|subnet|vpc)-[0-9a-f]{8,}\b", text)
 
 
-def test_workers_watch_for_the_notice_that_their_instance_is_taken(cluster):
+def test_workers_watch_for_the_spot_interruption_notice(cluster):
     """No part of Ray reads it."""
     assert any("-m raysweep cluster watch-spot" in line for line in cluster["worker_start_ray_commands"])
 
 
-def test_a_job_that_is_stopped_has_time_for_a_checkpoint(cluster):
+def test_a_stopped_job_has_time_for_a_checkpoint(cluster):
     """It has more time than trainings have; Ray's default is three seconds."""
     from raysweep.pipeline.signals import GRACE_S
 

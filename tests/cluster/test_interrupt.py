@@ -30,7 +30,7 @@ def assert_ends_with_130_and_all_its_processes(sweep, family):
     assert alive == []
 
 
-def test_sigterm_waits_for_a_checkpoint_and_ends_with_130_leaving_no_processes(run, output):
+def test_sigterm_waits_for_a_checkpoint_and_exits_with_130_without_leaving_processes(run, output):
     """A cluster manager's notice costs no step; Ray's own handler would end the process at any point."""
     # The steps are so long that the training does not end before the signal reaches it.
     with SweepProcess(run, output, STEP_SECONDS="1", CPUS="1") as sweep:
@@ -46,7 +46,7 @@ def test_sigterm_waits_for_a_checkpoint_and_ends_with_130_leaving_no_processes(r
 
 
 @pytest.mark.slow
-def test_a_second_ctrl_c_does_not_wait_for_a_training_that_does_not_listen(run, output):
+def test_a_second_ctrl_c_does_not_wait_for_unresponsive_trainings(run, output):
     """The first asks for checkpoints; here, trainings have an hour for them, and one step takes as long."""
     with SweepProcess(run, output, STEP_SECONDS="3600", GRACE_SECONDS="3600") as sweep:
         sweep.wait_until(lambda: any(event["what"] == "start" for event in read_events(run.trial("all"))))

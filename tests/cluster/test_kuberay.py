@@ -35,7 +35,7 @@ def ray_resources(group):
     return json.loads(json.loads(group["rayStartParams"]["resources"].strip("'")))
 
 
-def test_every_field_of_the_job_is_one_that_kuberay_knows(documents):
+def test_every_field_of_the_manifest_is_in_the_kuberay_schema(documents):
     """Others are refused, as by `kubectl apply --validate=strict`."""
     jsonschema.Draft202012Validator(SCHEMA).validate(documents["RayJob"])
     documents["RayJob"]["spec"]["rayClusterSpec"]["workerGroups"] = []
@@ -43,7 +43,7 @@ def test_every_field_of_the_job_is_one_that_kuberay_knows(documents):
         jsonschema.Draft202012Validator(SCHEMA).validate(documents["RayJob"])
 
 
-def test_the_volume_and_the_pods_are_what_kubernetes_takes(documents):
+def test_volumes_and_pods_are_valid_in_kubernetes(documents):
     """KubeRay's schema covers pods, but not what pods mount."""
     spec = documents["RayJob"]["spec"]["rayClusterSpec"]
     pods = [group["template"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
@@ -56,7 +56,7 @@ def test_the_volume_and_the_pods_are_what_kubernetes_takes(documents):
     assert documents["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
-def test_the_settings_reach_the_manifest(documents):
+def test_settings_are_rendered_into_the_manifest(documents):
     """Nothing is left to fill in."""
     spec = documents["RayJob"]["spec"]
     worker = spec["rayClusterSpec"]["workerGroupSpecs"][0]
@@ -69,7 +69,7 @@ def test_the_settings_reach_the_manifest(documents):
     assert spec["rayClusterSpec"]["rayVersion"] == pinned
 
 
-def test_the_head_declares_what_the_workers_bring(documents):
+def test_the_head_declares_the_resources_of_the_workers(documents):
     """As in cluster.yaml, a run plans by it, and is refused if no GPU can come."""
     spec = documents["RayJob"]["spec"]["rayClusterSpec"]
     capacity = capacity_of({"CPU": 8.0, **ray_resources(spec["headGroupSpec"])}, [])
@@ -79,7 +79,7 @@ def test_the_head_declares_what_the_workers_bring(documents):
 
 
 @pytest.mark.parametrize("option", ["--image", "--storage", "--profile", "--csv"])
-def test_a_setting_that_would_break_out_of_the_manifest_is_refused(option):
+def test_a_setting_that_would_inject_yaml_is_refused(option):
     """The manifest is YAML that someone applies, with a command line that pods run."""
     from raysweep.errors import ConfigError
 
@@ -88,7 +88,7 @@ def test_a_setting_that_would_break_out_of_the_manifest_is_refused(option):
     assert str(done.exception).startswith(f"{option}: found 'x")
 
 
-def test_the_image_is_built_by_hash_from_files_that_there_are():
+def test_the_dockerfile_installs_by_hash_from_existing_files():
     """Its version of ray must be the one that the manifest names."""
     text = printed("--dockerfile")
     files = re.findall(r"/opt/raysweep/([\w./]+)", text)

@@ -46,7 +46,7 @@ class TokenModes(threading.Thread):
                 self.modes.add(stat.S_IMODE(self.path.stat().st_mode))
 
 
-def test_a_dashboard_that_does_not_start_is_told_in_one_line(monkeypatch, tmp_path):
+def test_a_dashboard_that_does_not_start_is_reported_in_one_line(monkeypatch, tmp_path):
     """A missing package of the dashboard once ended the run as a fault of raysweep; other errors stay as they are."""
     message = "The last 20 lines of dashboard.err:\n  File 'x.py'\nImportError: no aiohttp_cors\n"
 
@@ -62,7 +62,7 @@ def test_a_dashboard_that_does_not_start_is_told_in_one_line(monkeypatch, tmp_pa
         start_ray(1, 0, None)
 
 
-def test_a_failed_start_leaves_the_environment_as_it_was(monkeypatch, tmp_path):
+def test_a_failed_start_of_ray_restores_the_environment(monkeypatch, tmp_path):
     """A process that then joined a cluster would have looked for its other nodes on the loopback interface."""
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
@@ -81,7 +81,7 @@ def test_a_failed_start_leaves_the_environment_as_it_was(monkeypatch, tmp_path):
     assert dict(os.environ) == before
 
 
-def test_a_variable_that_was_changed_again_keeps_its_value(monkeypatch):
+def test_an_environment_variable_changed_in_between_keeps_its_value(monkeypatch):
     """Only what the start of Ray has set is undone, even if its watching process cannot be awaited."""
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "PYTHONBREAKPOINT"):
         monkeypatch.setenv(name, "lo")
@@ -109,7 +109,7 @@ def test_a_variable_that_was_changed_again_keeps_its_value(monkeypatch):
     assert os.environ["PYTHONBREAKPOINT"] == "pdb"
 
 
-def test_what_only_scores_starts_no_dashboard(monkeypatch, tmp_path):
+def test_scoring_starts_no_dashboard(monkeypatch, tmp_path):
     """It takes 2.5 s of CPU time; only Ray Train needs it."""
     asked = []
 
@@ -141,7 +141,7 @@ for _ in range(2):
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_a_local_ray_leaves_the_environment_as_it_was(monkeypatch):
+def test_a_local_ray_restores_the_environment(monkeypatch):
     """A process that inherited its addresses could not start a cluster of two nodes, and `breakpoint` stayed Ray's."""
     for name in ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_MODE", "PYTHONBREAKPOINT"):
         monkeypatch.delenv(name, raising=False)
@@ -150,7 +150,7 @@ def test_a_local_ray_leaves_the_environment_as_it_was(monkeypatch):
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, output, tmp_path):
+def test_a_session_is_unreachable_for_others_and_ends_with_its_driver(run, output, tmp_path):
     """Others on the network or the machine could run code as this user, or read what learners wrote.
 
     Once, Ray listened on nine ports of all interfaces, its token was readable by all for 15 s, and two of its
@@ -186,7 +186,7 @@ def test_nobody_else_can_reach_a_session_and_nothing_of_it_outlives_a_kill(run, 
         pytest.param("gcs_server", ["cluster"], "gcs_server at .* has not answered for 1. s", marks=pytest.mark.slow),
     ],
 )
-def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server, how, told):
+def test_a_run_whose_ray_is_killed_reports_it_and_ends(run, output, server, how, told):
     """Ray itself waits for a minute and ends the process without a message, or fails one training after another."""
     with SweepProcess(run, output, *how, STEP_SECONDS="1", CPUS="1") as sweep:
         sweep.wait_until(lambda: steps_of(run, "all"))
@@ -210,7 +210,7 @@ def test_a_run_whose_ray_is_killed_says_so_and_ends(run, output, server, how, to
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_whole_doctor_starts_ray_too(tmp_path):
+def test_the_full_doctor_starts_ray(tmp_path):
     """Its last check is the first thing that a run would do."""
     words = ["doctor", "--storage", str(tmp_path), "--set", "resources.gpus_per_trial=0"]
     done = subprocess.run([sys.executable, "-m", "raysweep", *words], capture_output=True, text=True, cwd=ROOT)

@@ -104,13 +104,13 @@ def score(scorers, parts):
     return [task.out.name for task, _ in scorers.score_texts(parts, Remembering())]
 
 
-def test_losses_of_different_parts_of_a_model_do_not_add_up(scorers, parts):
+def test_losses_of_different_parts_are_counted_separately(scorers, parts):
     """For example, a node with three actors loses power, or a spot node goes every hour: each part was lost once."""
     scorers.lost = {b"0": 1, b"1": 1, b"2": 1, b"7": 2}
     assert sorted(score(scorers, parts)) == [part.out.name for part in parts]
 
 
-def test_actors_import_while_the_texts_are_read_and_then_score(scorers, parts):
+def test_actors_started_while_texts_are_read_do_the_scoring(scorers, parts):
     """There are no more actors than places or tasks; those that have started early do the scoring."""
     scorers.warm_up(1)
     assert [actor.imported for actor in scorers.started] == [[SCORE_PART]]
@@ -120,7 +120,7 @@ def test_actors_import_while_the_texts_are_read_and_then_score(scorers, parts):
     assert len(scorers.started) == ACTORS
 
 
-def test_an_import_that_fails_beforehand_is_told_by_the_first_task_alone(monkeypatch):
+def test_a_failed_early_import_is_reported_only_by_the_first_task(monkeypatch):
     """Nobody asks how the import ended, so Ray would also report it as an error that nobody handled."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the actor sets it in its process
     scorer = Scorer((SCORE_MODEL, "raysweep.none:score_part"), None, uses_gpu=False, ticket=None)
@@ -129,7 +129,7 @@ def test_an_import_that_fails_beforehand_is_told_by_the_first_task_alone(monkeyp
     assert "No module named 'raysweep.none'" in str(scorer.score_part(part))
 
 
-def test_a_part_that_ends_every_process_is_named(scorers, parts):
+def test_a_part_that_kills_every_process_is_reported(scorers, parts):
     """The message says what helps, and what that costs."""
     scorers.lost = {b"4": MAX_FAILURES + 1}
     with pytest.raises(TrainingError) as raised:
@@ -141,7 +141,7 @@ def test_a_part_that_ends_every_process_is_named(scorers, parts):
     )
 
 
-def test_a_node_that_dies_while_its_processes_start_ends_nothing(scorers, parts):
+def test_a_node_lost_during_actor_startup_does_not_end_the_job(scorers, parts):
     """Three processes are lost, each of which was started once."""
     scorers.lost_starts = ACTORS
     assert len(score(scorers, parts)) == len(parts)
@@ -151,7 +151,7 @@ def test_a_node_that_dies_while_its_processes_start_ends_nothing(scorers, parts)
     assert len(score(scorers, parts)) == len(parts)
 
 
-def test_processes_that_never_start_are_not_started_for_ever(scorers, parts):
+def test_restarts_of_failing_actors_are_limited(scorers, parts):
     """Each place is tried once, and then max_failures more times."""
     scorers.lost_starts = 1000
     with pytest.raises(

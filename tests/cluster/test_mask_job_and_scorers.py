@@ -60,7 +60,7 @@ def score_tasks(run):
     ]
 
 
-def test_summaries_come_back_in_the_tasks_order(session, mask_tasks, listener):
+def test_summaries_are_returned_in_task_order(session, mask_tasks, listener):
     """The first shard ends after the second; the values are what the workers returned."""
     from raysweep.cluster.mask_job import make_shards
 
@@ -74,7 +74,7 @@ def test_summaries_come_back_in_the_tasks_order(session, mask_tasks, listener):
     assert "examples/s" in listener.progress[-1][3]
 
 
-def test_an_error_of_one_shard_is_raised_as_it_is(session, mask_tasks, listener):
+def test_an_error_in_a_shard_is_raised_with_its_type(session, mask_tasks, listener):
     """It keeps its message and exit code, and is not wrapped in an error of Ray's."""
     from raysweep.cluster.mask_job import make_shards
 
@@ -82,7 +82,7 @@ def test_an_error_of_one_shard_is_raised_as_it_is(session, mask_tasks, listener)
         make_shards(session, mask_tasks, listener, workers=2, mask="tests.cluster.fake_pieces:mask_or_refuse")
 
 
-def test_a_bug_is_raised_with_the_shard_and_the_worker_s_traceback(session, mask_tasks, listener):
+def test_a_bug_is_raised_with_the_shard_and_the_workers_traceback(session, mask_tasks, listener):
     """Fixing the bug needs the line of code."""
     from raysweep.cluster.mask_job import make_shards
 
@@ -97,7 +97,7 @@ def score(session, tasks, listener, function):
         scorers.score(tasks, listener)
 
 
-def test_models_are_scored_by_a_few_processes_with_one_thread_each(session, score_tasks, listener):
+def test_models_are_scored_by_one_single_threaded_process_per_core(session, score_tasks, listener):
     """Torch is imported once per core instead of once per model, and scores do not depend on the number of cores."""
     score(session, score_tasks, listener, "tests.cluster.fake_pieces:score")
     notes = [task.out.read_text().split() for task in score_tasks]
@@ -111,13 +111,13 @@ def test_models_are_scored_by_a_few_processes_with_one_thread_each(session, scor
         time.sleep(0.5)
 
 
-def test_an_error_in_scoring_names_the_model(session, score_tasks, listener):
+def test_a_scoring_error_names_the_model(session, score_tasks, listener):
     """The error keeps its type."""
     with pytest.raises(InputError, match=r"^model 'B1': model.safetensors: torn$"):
         score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_or_refuse")
 
 
-def test_a_model_whose_scorer_is_lost_goes_to_another(session, score_tasks, listener):
+def test_a_model_whose_scorer_is_lost_is_rescheduled(session, score_tasks, listener):
     """A node that loses power costs only the score in progress."""
     score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_and_die_once")
     assert len([task.out.read_text() for task in score_tasks]) == 3
@@ -125,7 +125,7 @@ def test_a_model_whose_scorer_is_lost_goes_to_another(session, score_tasks, list
     assert listener.progress[-1] == ("evaluate", 3, 3, "models")
 
 
-def test_a_lost_model_goes_to_a_scorer_that_has_nothing_to_do(session, score_tasks, monkeypatch):
+def test_a_lost_model_is_rescheduled_to_an_idle_scorer(session, score_tasks, monkeypatch):
     """The idle scorer holds the CPU or GPU that a new one would wait for, for ever if the cluster cannot grow."""
     from raysweep.cluster.scorers import Scorers
 
@@ -147,7 +147,7 @@ def test_a_lost_model_goes_to_a_scorer_that_has_nothing_to_do(session, score_tas
     assert len([task.out.read_text() for task in score_tasks]) == 3
 
 
-def test_a_model_that_ends_every_scorer_is_named(session, score_tasks, listener):
+def test_a_model_that_kills_every_scorer_is_reported(session, score_tasks, listener):
     """It is named after resources.max_failures losses; it may be what needs the memory."""
     with pytest.raises(
         TrainingError, match=r"^model 'B1': the process that scores it was lost \(out of memory\?\), 2 t"
@@ -155,7 +155,7 @@ def test_a_model_that_ends_every_scorer_is_named(session, score_tasks, listener)
         score(session, score_tasks, listener, "tests.cluster.fake_pieces:score_and_die")
 
 
-def test_timing_goes_on_with_another_process(session, tmp_path, monkeypatch):
+def test_timing_continues_in_another_process_after_a_loss(session, tmp_path, monkeypatch):
     """Scoring does the same."""
     import ray
 
@@ -179,7 +179,7 @@ def test_timing_goes_on_with_another_process(session, tmp_path, monkeypatch):
         (12, 4, 4, 4),
     ],
 )
-def test_new_nodes_are_asked_for_if_enough_models_wait_for_them(models, present, most, places):
+def test_new_nodes_are_requested_only_for_enough_waiting_models(models, present, most, places):
     """A node takes minutes to come, and costs money from then on."""
     from raysweep.cluster.scorers import count_places
     from raysweep.scheduling.capacity import Capacity, ResourceRequest
@@ -189,7 +189,7 @@ def test_new_nodes_are_asked_for_if_enough_models_wait_for_them(models, present,
     assert count_places(need, models, present=present, most=most) == places
 
 
-def test_no_work_is_no_reason_to_touch_the_cluster(listener):
+def test_empty_stages_do_not_connect_to_the_cluster(listener):
     """A resumed run may have nothing left to mask, train or score."""
     from raysweep.cluster.ray_executor import RayExecutor
     from raysweep.config.resource_settings import ResourcesConfig

@@ -29,7 +29,7 @@ libc.malloc_info(0, file), libc.fclose(file)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="glibc alone has arenas")
-def test_threads_that_share_an_arena_have_no_others():
+def test_threads_share_a_limited_number_of_malloc_arenas():
     """Without the limit, eight threads that allocate at the same time have several arenas."""
     arenas = {
         how: subprocess.run(
@@ -41,13 +41,13 @@ def test_threads_that_share_an_arena_have_no_others():
     assert arenas["together"] == 1
 
 
-def test_a_system_without_glibc_is_left_as_it_is(monkeypatch):
+def test_a_system_without_glibc_is_unchanged(monkeypatch):
     """Its C library has no such option."""
     monkeypatch.setattr(native_memory.sys, "platform", "darwin")
     assert not native_memory.share_arenas()
 
 
-def test_the_user_s_own_number_of_arenas_is_left(monkeypatch):
+def test_the_users_own_arena_limit_is_kept(monkeypatch):
     """The user knows their machine."""
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
     assert not native_memory.share_arenas()

@@ -23,13 +23,13 @@ def check(tmp_path):
     return new_check(tmp_path / "nodes")
 
 
-def test_a_node_with_the_same_folder_and_the_same_code_has_no_problem(check):
+def test_a_node_with_the_same_folder_and_code_passes(check):
     """Its answer is a file beside the note, which the run reads."""
     assert check.find_problem() == ""
     assert [file.read_text() for file in check.note.parent.iterdir()] == [check.nonce] * 2
 
 
-def test_nodes_that_share_no_folder_are_asked_for_their_code_alone(check):
+def test_nodes_without_a_shared_folder_are_checked_only_for_their_code(check):
     """They fetch what they need themselves, so no file must be visible everywhere."""
     check.note.unlink()
     assert replace(check, note=None).find_problem() == ""
@@ -73,12 +73,12 @@ def of_other_code(check):
         ),
     ],
 )
-def test_a_problem_names_the_path_or_the_code_and_the_fix(check, change, problem):
+def test_a_problem_is_reported_with_path_or_code_and_fix(check, change, problem):
     """Otherwise, a file of examples would be missing hours later."""
     assert re.search(problem, change(check).find_problem())
 
 
-def test_a_node_without_raysweep_is_told_to_install_it(check, monkeypatch):
+def test_a_node_without_raysweep_is_reported_with_the_install_command(check, monkeypatch):
     """The code that is sent to it does not need raysweep there."""
     monkeypatch.setitem(sys.modules, "raysweep.cluster.node_check", None)
     _, problem = make_probe(check)()
@@ -91,38 +91,38 @@ def test_a_node_without_raysweep_is_told_to_install_it(check, monkeypatch):
 class TestOnRay:
     """Checks on one node, which is this machine."""
 
-    def test_nodes_that_are_right_are_let_be(self, session, check):
+    def test_correct_nodes_pass(self, session, check):
         """Each node has answered."""
         check_nodes(check)
         assert len(list(check.note.parent.iterdir())) == 2
 
-    def test_a_node_that_is_wrong_is_named(self, session, check):
+    def test_an_incorrect_node_is_reported_by_name(self, session, check):
         """The message has its host name and the fix."""
         with pytest.raises(ResourceError, match=rf"^node \S+: .* is not there; {FIX}"):
             check_nodes(gone(check))
 
-    def test_a_node_whose_answer_is_not_seen_here_has_another_folder(self, session, check, monkeypatch):
+    def test_a_node_with_another_folder_at_the_same_path_is_reported(self, session, check, monkeypatch):
         """It has a note of its own, as after the folder was copied."""
         monkeypatch.setattr(node_check, "_SEEN_WITHIN_S", 0.0)
         monkeypatch.setattr(node_check, "answer_to", lambda note, host: Path("/nowhere") / host)
         with pytest.raises(ResourceError, match=rf"what it wrote to /nowhere/\S+ is not seen on \S+; {FIX}"):
             check_nodes(check)
 
-    def test_a_node_that_does_not_answer_is_named(self, session, check, monkeypatch):
+    def test_an_unresponsive_node_is_reported(self, session, check, monkeypatch):
         """It is not waited for."""
         monkeypatch.setattr(node_check, "_TIMEOUT_S", 0.0)
         monkeypatch.setattr(node_check.ray, "get", refuse_to_wait)
         with pytest.raises(ResourceError, match=r"^node \S+: did not answer within 0 s"):
             check_nodes(check)
 
-    def test_nodes_that_are_gone_by_now_are_named_and_the_rest_counted(self, session, check, monkeypatch):
+    def test_lost_nodes_are_listed_and_the_rest_counted(self, session, check, monkeypatch):
         """A hundred nodes with one mistake must not fill the terminal."""
         nodes = [{"Alive": True, "NodeID": f"{n:056x}", "NodeManagerHostname": f"n{n}"} for n in range(1, 8)]
         monkeypatch.setattr(node_check.ray, "nodes", lambda: nodes)
         with pytest.raises(ResourceError, match=r"(?s)^node n1: could not be checked: .*node n5: .*and 2 more nodes$"):
             check_nodes(check)
 
-    def test_work_that_reaches_a_wrong_node_later_fails_with_its_name(self, session, check, run, listener):
+    def test_work_on_an_incorrect_node_fails_with_its_name(self, session, check, run, listener):
         """The autoscaler's nodes join after the run has begun."""
         from raysweep.cluster.scorers import Scorers
         from raysweep.cluster.sweep import run_sweep
@@ -172,7 +172,7 @@ def score_task(run):
         ("local", "10.0.0.1:6379", None),
     ],
 )
-def test_a_ray_job_joins_the_cluster_that_it_runs_on(address, variable, joins, monkeypatch):
+def test_a_ray_job_joins_its_own_cluster(address, variable, joins, monkeypatch):
     """Ray gives its jobs the address; a Ray of their own on the head would use no worker."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if variable:

@@ -29,7 +29,7 @@ def token(tmp_path):
     return tmp_path / "home" / ".ray" / "auth_token"
 
 
-def test_the_token_is_made_before_ray_makes_it_and_is_never_readable_by_others(files, token):
+def test_the_token_is_created_before_ray_with_private_permissions(files, token):
     """Anyone who has it may run code as this user."""
     files.protect_token(token, create=True)
     assert len(token.read_text()) == 64
@@ -38,7 +38,7 @@ def test_the_token_is_made_before_ray_makes_it_and_is_never_readable_by_others(f
 
 
 @pytest.mark.parametrize(("text", "is_kept"), [("a token", True), ("", False)])
-def test_a_token_that_others_can_read_is_repaired_and_an_empty_one_replaced(files, token, text, is_kept):
+def test_a_readable_token_is_made_private_and_an_empty_one_replaced(files, token, text, is_kept):
     """Ray leaves its own readable for ever; a kill can leave an empty one."""
     token.parent.mkdir(parents=True)
     token.write_text(text)
@@ -48,7 +48,7 @@ def test_a_token_that_others_can_read_is_repaired_and_an_empty_one_replaced(file
     assert (token.read_text() == text) is is_kept
 
 
-def test_a_cluster_that_is_joined_is_given_no_new_token(files, token):
+def test_no_token_is_created_for_a_joined_cluster(files, token):
     """The cluster has its own; another one would be refused."""
     files.protect_token(token, create=False)
     assert not token.exists()
@@ -57,14 +57,14 @@ def test_a_cluster_that_is_joined_is_given_no_new_token(files, token):
 @pytest.mark.parametrize(
     "variable", [("RAY_AUTH_TOKEN", "x"), ("RAY_AUTH_TOKEN_PATH", "/secret"), ("RAY_AUTH_MODE", "disabled")]
 )
-def test_a_token_that_the_user_keeps_elsewhere_is_left_to_them(files, token, monkeypatch, variable):
+def test_a_token_stored_elsewhere_by_the_user_is_not_changed(files, token, monkeypatch, variable):
     """Ray makes no file in this case, either."""
     monkeypatch.setenv(*variable)
     files.protect_token(token, create=True)
     assert not token.exists()
 
 
-def test_a_home_that_cannot_hold_the_token_is_named(files, tmp_path):
+def test_a_home_folder_that_cannot_store_the_token_is_reported(files, tmp_path):
     """The message names the other place where the token may be."""
     (tmp_path / "home").write_text("a file")
     with pytest.raises(ResourceError, match=r"auth_token: Not a directory; .* RAY_AUTH_TOKEN_PATH"):
@@ -80,21 +80,21 @@ def places(files, monkeypatch, tmp_path):
     shutil.rmtree(made)
 
 
-def test_sessions_lie_where_nobody_else_can_look(files, places):
+def test_session_folders_are_private(files, places):
     """Ray makes its own folders writable by all."""
     with files.session_parent() as parent:
         assert parent == places / f"raysweep-{os.geteuid()}" / "r"
     assert mode(parent.parent) == 0o700
 
 
-def test_a_place_too_long_for_sockets_gives_way_to_tmp(files, monkeypatch, tmp_path):
+def test_a_path_too_long_for_sockets_falls_back_to_tmp(files, monkeypatch, tmp_path):
     """Ray used to end with a traceback."""
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / ("deep/" * 30)))
     with files.session_parent() as parent:
         assert parent == Path("/tmp") / f"raysweep-{os.geteuid()}" / "r"
 
 
-def test_the_longest_place_still_holds_a_socket_and_a_longer_one_is_told(files, monkeypatch, places):
+def test_the_maximum_session_path_length_still_fits_a_socket(files, monkeypatch, places):
     """The length counts a session name whose process number has seven digits."""
     session = "session_2026-11-26_00-58-16_553123_4194304/sockets/plasma_store"
     folder = places / ("x" * (107 - len(f"{places}//raysweep-{os.geteuid()}/r/{session}")))
@@ -114,7 +114,7 @@ def test_the_longest_place_still_holds_a_socket_and_a_longer_one_is_told(files, 
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_place_that_somebody_else_prepared_is_not_used(files, places, monkeypatch, tmp_path, kind):
+def test_a_session_folder_of_another_user_is_not_used(files, places, monkeypatch, tmp_path, kind):
     """Anyone may make a folder in /tmp with the name that raysweep would use."""
     taken = places / f"raysweep-{os.geteuid()}"
     if kind == "link":
@@ -126,7 +126,7 @@ def test_a_place_that_somebody_else_prepared_is_not_used(files, places, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_old_sessions_go_but_for_the_newest_and_those_in_use(files, places):
+def test_old_sessions_are_removed_except_the_newest_and_running_ones(files, places):
     """Their logs used to accumulate."""
     with files.session_parent() as parent:
         for number in range(6):

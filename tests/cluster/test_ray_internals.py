@@ -43,7 +43,7 @@ def remove(monkeypatch, private_name):
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_use_of_a_name_that_ray_moved_says_which_and_what_to_do(ours, monkeypatch, use):
+def test_using_a_private_name_that_ray_moved_is_reported_with_the_fix(ours, monkeypatch, use):
     """Not an AttributeError from within a trial, an hour into a sweep."""
     constant, call = USES[use]
     name = ours.SERVE_GRPC_PORT if constant == "SERVE_GRPC_PORT" else ours.PrivateName[constant]
@@ -52,7 +52,7 @@ def test_a_use_of_a_name_that_ray_moved_says_which_and_what_to_do(ours, monkeypa
         call(ours)
 
 
-def test_a_session_is_refused_before_ray_starts_if_a_name_was_moved(ours, monkeypatch, tmp_path):
+def test_a_session_is_refused_before_ray_starts_if_a_private_name_moved(ours, monkeypatch, tmp_path):
     """Every name is looked up, also those that only a lost node needs."""
     from raysweep.cluster.session import open_session
     from raysweep.config.resource_settings import ResourcesConfig
@@ -63,12 +63,12 @@ def test_a_session_is_refused_before_ray_starts_if_a_name_was_moved(ours, monkey
             open_session(ResourcesConfig(), scratch=tmp_path)
 
 
-def test_every_private_name_is_there(ours):
+def test_every_private_name_exists_in_the_tested_ray(ours):
     """In the Ray that the tests run with."""
     ours.check_private_names()
 
 
-def test_no_other_file_mentions_a_private_name_of_ray():
+def test_no_other_file_uses_private_names_of_ray():
     """One file to look at when Ray is upgraded."""
     package = Path(__file__).parents[2] / "raysweep"
     private = re.compile(r"\bray\.(\w+\.)*_(?!_version__)|ray\.train\.v2")
@@ -78,7 +78,7 @@ def test_no_other_file_mentions_a_private_name_of_ray():
 
 # Ray Data warns of its own deprecated fields when it makes its context.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
-def test_a_lean_trainer_starts_no_dataset_manager(ours):
+def test_the_lean_trainer_starts_no_dataset_manager(ours):
     """It has all callbacks of a public trainer but that one."""
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -88,7 +88,7 @@ def test_a_lean_trainer_starts_no_dataset_manager(ours):
     assert lean < public
 
 
-def test_a_variable_that_is_propagated_reaches_train_s_controller(ours, monkeypatch):
+def test_a_propagated_variable_reaches_trains_controller(ours, monkeypatch):
     """As Train collects them for its controller."""
     from ray.train.v2._internal import constants
 
@@ -98,7 +98,7 @@ def test_a_variable_that_is_propagated_reaches_train_s_controller(ours, monkeypa
     assert constants.get_env_vars_to_propagate()["RAY_ADDRESS"] == "192.0.2.7:6379"
 
 
-def test_a_worker_that_a_reclaimed_node_took_with_it_is_preempted_and_a_crashed_one_is_not(ours):
+def test_a_worker_lost_with_a_reclaimed_node_is_preempted_and_a_crashed_one_is_not(ours):
     """As Train hands both over: wrapped in its own error."""
     from ray.exceptions import ActorDiedError, RayActorError
     from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
@@ -109,7 +109,7 @@ def test_a_worker_that_a_reclaimed_node_took_with_it_is_preempted_and_a_crashed_
 
 
 @pytest.mark.parametrize("info", [None, object()], ids=["no notice", "a notice"])
-def test_a_worker_reads_the_notice_without_waiting_for_the_others(ours, monkeypatch, info):
+def test_a_worker_reads_the_preemption_notice_without_a_collective(ours, monkeypatch, info):
     """Rank 0 alone asks between two steps."""
     from types import SimpleNamespace
 
@@ -120,7 +120,7 @@ def test_a_worker_reads_the_notice_without_waiting_for_the_others(ours, monkeypa
     assert ours.node_is_draining() is (info is not None)
 
 
-def test_an_error_names_the_notice_if_the_train_context_has_none(ours, monkeypatch):
+def test_a_train_context_without_a_preemption_field_is_reported(ours, monkeypatch):
     """The field exists on instances only, so the check before the run cannot see it."""
     from ray.train.v2._internal.execution import context
 
@@ -129,7 +129,7 @@ def test_an_error_names_the_notice_if_the_train_context_has_none(ours, monkeypat
         ours.node_is_draining()
 
 
-def test_a_node_that_keeps_its_processes_elsewhere_is_named(ours, monkeypatch):
+def test_a_node_with_other_process_attributes_is_reported(ours, monkeypatch):
     """Its attributes exist on instances only, so the check before the run cannot see them."""
     from ray._private import worker
 
@@ -138,7 +138,7 @@ def test_a_node_that_keeps_its_processes_elsewhere_is_named(ours, monkeypatch):
         ours.find_dead_servers()
 
 
-def test_a_cluster_that_does_not_drain_a_node_says_why(ours, monkeypatch):
+def test_a_refused_drain_is_reported_with_its_reason(ours, monkeypatch):
     """The watcher asks again."""
     from ray import _raylet
 
@@ -154,7 +154,7 @@ def test_a_cluster_that_does_not_drain_a_node_says_why(ours, monkeypatch):
         ours.drain_node("h:1", "0" * 56, "spot", within_s=1.0)
 
 
-def test_ended_trials_are_forgotten_but_for_the_newest(ours):
+def test_ended_trials_are_dropped_except_the_newest(ours):
     """Tune keeps some 25 kB of each, and looks at all of them in every step."""
     from ray.tune.experiment import Trial
 

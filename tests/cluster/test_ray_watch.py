@@ -27,7 +27,7 @@ def watch(monkeypatch):
     assert signal.getsignal(signal.SIGUSR1) is before
 
 
-def test_a_lost_server_breaks_off_whatever_waits(watch):
+def test_a_lost_server_interrupts_any_waiting_call(watch):
     """Otherwise an error of Ray's own would count as a failure of the training."""
     from raysweep.errors import LostRayError
 
@@ -45,12 +45,12 @@ def test_a_lost_server_breaks_off_whatever_waits(watch):
             seen.stop()
 
 
-def test_a_watch_that_saw_nothing_ends_quietly(watch):
+def test_a_watch_without_losses_ends_quietly(watch):
     """The signal's handler is left as it was."""
     watch(str).stop()
 
 
-def test_a_server_that_listens_no_more_is_lost_after_a_while():
+def test_a_server_that_stops_listening_is_lost_after_a_timeout():
     """A busy process still answers, since the kernel accepts connections for it."""
     from raysweep.cluster.ray_watch import SilentServers
 

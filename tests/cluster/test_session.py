@@ -30,7 +30,7 @@ T4 = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:T4": 1.0}
     ],
     ids=["no GPU", "two kinds", "a dead node", "workers still to come", "a worker has come"],
 )
-def test_a_cluster_has_what_its_nodes_have_or_its_head_declares(available, nodes, capacity):
+def test_the_clusters_capacity_is_that_of_its_nodes_or_declared_by_its_head(available, nodes, capacity):
     """A run plans for the GPUs that the autoscaler adds once trials wait for them."""
     listed = [{"Resources": resources, "Alive": is_alive} for resources, is_alive in nodes]
     assert capacity_of(available, listed) == capacity
@@ -45,7 +45,7 @@ def test_a_cluster_has_what_its_nodes_have_or_its_head_declares(available, nodes
         (":6379", "must be auto or host:port"),
     ],
 )
-def test_an_address_where_nothing_listens_is_refused(address, reason, tmp_path):
+def test_an_address_without_a_listener_is_refused(address, reason, tmp_path):
     """Ray itself would try for minutes."""
     from raysweep.cluster.session import open_session
     from raysweep.config.resource_settings import ResourcesConfig
@@ -65,7 +65,7 @@ def test_an_address_where_nothing_listens_is_refused(address, reason, tmp_path):
     ],
     ids=["four on a GPU", "not settled: one", "its own share goes first", "two at a time on a CPU"],
 )
-def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity, need, cpus):
+def test_trials_per_gpu_sets_a_gpu_share_or_a_part_of_the_cores(resources, capacity, need, cpus):
     """The numbers are the same as for shares that the user sets."""
     session = Session(
         resources=ResourcesConfig(**resources), dashboard="", capacity=capacity, declares_trial_gpu=False, watch=None
@@ -88,7 +88,7 @@ def test_packing_is_a_share_of_a_gpu_or_a_part_of_the_cores(resources, capacity,
         ("shared", None, 2, False),
     ],
 )
-def test_trainings_share_a_process_on_one_machine_unless_told_otherwise(asked, address, gpus, shares):
+def test_trainings_share_a_process_on_one_machine_by_default(asked, address, gpus, shares):
     """Cluster nodes can be lost, and several GPUs need a process each."""
     resources = ResourcesConfig(train_workers=asked, address=address)
     session = Session(
@@ -97,7 +97,7 @@ def test_trainings_share_a_process_on_one_machine_unless_told_otherwise(asked, a
     assert session.shares_workers(ResourceRequest(cpus=1, gpus=gpus)) is shares
 
 
-def test_what_ray_says_of_a_lost_worker_is_cut_to_a_line():
+def test_rays_message_about_a_lost_worker_is_cut_to_one_line():
     """The reasons that Ray gives fill a paragraph."""
     from raysweep.cluster.functions import first_line
 
@@ -112,7 +112,7 @@ def session_on(gpus, **resources):
     return Session(resources=config, dashboard="", capacity=capacity, declares_trial_gpu=False, watch=None)
 
 
-def test_a_cluster_without_gpus_trains_on_cpus_only_if_it_is_told_to():
+def test_training_on_the_cpus_of_a_cluster_without_gpus_requires_a_setting():
     """Perhaps its GPUs failed to start: the head's eight CPUs would train for days, and end with 0."""
     with pytest.raises(ResourceError, match=r"has 0 GPUs \(8 CPUs\).*max_trial_gpu.*set resources.gpus_per_trial: 0"):
         session_on(gpus=0).require_gpus()

@@ -24,7 +24,7 @@ def train_by(function, monkeypatch, *, is_shared):
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
-def test_a_process_that_trains_again_gives_back_its_gpu_memory(monkeypatch, is_shared):
+def test_a_reused_process_releases_gpu_memory_between_trainings(monkeypatch, is_shared):
     """Models are freed by then, also those in reference cycles; the next training's peak starts from there."""
     import torch
 
@@ -41,7 +41,7 @@ def test_a_process_that_trains_again_gives_back_its_gpu_memory(monkeypatch, is_s
     assert calls == ([("empty_cache", True), ("reset_peak_memory_stats", True)] if is_shared else [])
 
 
-def test_a_failed_training_is_told_by_its_own_error(monkeypatch):
+def test_a_failed_training_is_reported_with_its_original_error(monkeypatch):
     """After an error of the GPU, CUDA calls raise another, less specific one."""
     import torch
 

@@ -60,7 +60,7 @@ def notice(seconds):
     return json.dumps({"action": "terminate", "time": then.strftime("%Y-%m-%dT%H:%M:%SZ")})
 
 
-def test_the_notice_says_how_long_the_instance_stays(metadata):
+def test_the_interruption_notice_gives_the_time_left(metadata):
     """The request has a token, as version 2 of the service requires."""
     assert read_notice(metadata.url) is None
     metadata.service.notice = notice(120)
@@ -70,14 +70,14 @@ def test_the_notice_says_how_long_the_instance_stays(metadata):
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"time": "soon"}', "<html>"])
-def test_what_is_no_notice_is_an_error(metadata, text):
+def test_an_invalid_interruption_notice_is_an_error(metadata, text):
     """Otherwise a node would be drained for nothing, or the watcher would do nothing."""
     metadata.service.notice = text
     with pytest.raises(ValueError, match=r"where a notice has a time|Invalid isoformat|Expecting value"):
         read_notice(metadata.url)
 
 
-def test_the_watcher_outlives_what_goes_wrong_before_the_notice(metadata):
+def test_the_watcher_continues_after_errors_before_the_notice(metadata):
     """Each is reported once: a service that is not up yet, an invalid answer, a cluster that refuses."""
     lines, drained, waits = [], [], []
     url = ["http://127.0.0.1:9/latest"]
@@ -110,7 +110,7 @@ def test_the_watcher_outlives_what_goes_wrong_before_the_notice(metadata):
     assert lines[-1].startswith("the node is drained: EC2 takes it in ")
 
 
-def test_ray_leaves_the_watcher_its_handler_of_sigterm(monkeypatch):
+def test_the_watcher_keeps_its_sigterm_handler_despite_ray(monkeypatch):
     """Even if Ray cannot be joined, systemd and `kill` end the watcher like Ctrl-C, and no fault is reported."""
     # This is Ray's default; a session of this process may have changed it.
     monkeypatch.setattr(
@@ -126,7 +126,7 @@ def test_ray_leaves_the_watcher_its_handler_of_sigterm(monkeypatch):
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_training_that_a_missed_deadline_ended_was_preempted():
+def test_a_training_ended_by_a_missed_drain_deadline_counts_as_preempted():
     """Its worker does not count as failed, since reclaims have no limit."""
     from types import SimpleNamespace
 

@@ -30,7 +30,7 @@ def error_of(monkeypatch, part, error):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_needs_room(monkeypatch, part, code):
+def test_a_full_disk_is_reported_as_lack_of_space(monkeypatch, part, code):
     """A full quota has the same effect as a full disk."""
     told = error_of(monkeypatch, part, OSError(code, "It is full", "/disk/file"))
     assert told == "its disk: It is full; make room there, or end the node, and the same command goes on"
@@ -44,7 +44,7 @@ def test_a_full_disk_needs_room(monkeypatch, part, code):
         (OSError("odd"), "its disk: odd"),
     ],
 )
-def test_another_error_of_a_disk_is_named_with_the_file(monkeypatch, part, error, place):
+def test_another_disk_error_is_reported_with_the_file(monkeypatch, part, error, place):
     """More room does not help in this case."""
     told = error_of(monkeypatch, part, error)
     assert told == f"{place}; mend that on the node, or end the node, and the same command goes on"
@@ -99,7 +99,7 @@ def score(place, part, monkeypatch):
     return score_under
 
 
-def test_an_actor_fetches_the_records_of_the_run_once(score):
+def test_an_actor_fetches_the_runs_records_once(score):
     """200 trainings, 12 models and 16 actors used to take 38,400 requests; a model's own record must be current."""
     outcome, fetched = score("A1")
     assert outcome == "scores"
@@ -109,7 +109,7 @@ def test_an_actor_fetches_the_records_of_the_run_once(score):
     assert score("B1") == ("scores", own)
 
 
-def test_a_model_that_could_not_be_fetched_is_fetched_again(place, score):
+def test_a_model_whose_fetch_failed_is_fetched_again(place, score):
     """Otherwise the next part would be scored with files of an earlier run, or with none."""
     place.failures = 1
     assert isinstance(score("A1")[0], StorageError)

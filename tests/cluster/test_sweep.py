@@ -63,7 +63,7 @@ def sweep(session, run, listener):
     return {task.job.trial: read_record(task.folder) for task in tasks}
 
 
-def test_an_error_in_the_code_fails_at_once_with_its_message_and_the_path_of_the_log(sweep, run):
+def test_a_code_error_fails_the_trial_at_once_with_message_and_log_path(sweep, run):
     """The same error would occur again, hours later."""
     log = run.trial("bad").log
     assert sweep["bad"].state is State.FAILED
@@ -72,7 +72,7 @@ def test_an_error_in_the_code_fails_at_once_with_its_message_and_the_path_of_the
     assert "TrainingError" in log.read_text()
 
 
-def test_a_failed_trial_blocks_its_children_and_nothing_else(sweep):
+def test_a_failed_trial_blocks_only_its_children(sweep):
     """One bad model costs only its own fine-tunes."""
     assert (sweep["bad-A1"].state, sweep["bad-A1"].reason) == (State.BLOCKED, "its parent bad failed")
     assert {name for name, record in sweep.items() if record.state is State.DONE} == {
@@ -93,7 +93,7 @@ def test_a_killed_worker_is_replaced_and_its_training_resumes(sweep, run):
     assert sweep["killed"].ledger["wasted"] > 0
 
 
-def test_a_worker_that_is_killed_again_and_again_fails_its_trial(sweep, run):
+def test_a_repeatedly_killed_worker_fails_its_trial(sweep, run):
     """With max_failures 1, it is replaced once."""
     assert sweep["doomed"].state is State.FAILED
     assert sweep["doomed"].reason.startswith("its worker was lost: ")
@@ -102,7 +102,7 @@ def test_a_worker_that_is_killed_again_and_again_fails_its_trial(sweep, run):
     assert starts_of(run.trial("doomed")) == 2
 
 
-def test_a_lack_of_memory_and_a_loss_that_is_not_finite_are_tried_once_more(sweep, listener):
+def test_out_of_memory_and_non_finite_losses_are_retried_once(sweep, listener):
     """It runs alone, from the last valid checkpoint; the message names the batch."""
     assert sweep["crowded"].failures == {"out of memory": 1}
     assert sweep["diverged"].failures == {"not finite": 1}
@@ -121,7 +121,7 @@ def test_a_process_has_the_title_of_the_trial_that_it_trains(sweep, run):
         assert title == f"ray::train {name}"
 
 
-def test_no_child_starts_before_its_parent_s_model_is_there(sweep, run):
+def test_no_child_starts_before_its_parents_model_is_written(sweep, run):
     """A search's child waits for all samples; when it starts, it checks that the model is in place."""
 
     def times(folder):
@@ -132,7 +132,7 @@ def test_no_child_starts_before_its_parent_s_model_is_there(sweep, run):
     assert times(run.trial("searched-A1").root)["began"] > max(ends)
 
 
-def test_the_best_sample_becomes_the_trial_s_model(sweep, run):
+def test_the_best_sample_becomes_the_trials_model_on_ray(sweep, run):
     """The trial's record has the chosen settings."""
     search = sweep["searched"].result["search"]
     losses = [sample["loss"] for sample in search["tried"]]
@@ -144,12 +144,12 @@ def test_the_best_sample_becomes_the_trial_s_model(sweep, run):
     ).read_text() == f"searched/samples/{search['sample']:02d} at {rate}"
 
 
-def test_a_trial_to_redo_starts_from_an_empty_folder(sweep, run):
+def test_a_forced_trial_starts_from_an_empty_folder(sweep, run):
     """The remains of an earlier training must not be resumed."""
     assert not (run.trial("redone").root / "left over").exists()
 
 
-def test_a_person_sees_every_start_evaluation_and_end(sweep, listener):
+def test_every_start_evaluation_and_end_is_printed(sweep, listener):
     """Each has one line, which begins with the trial's name."""
     assert "killed: training" in listener.lines
     assert "killed: done, 70 steps, best at 1" in listener.lines
@@ -157,12 +157,12 @@ def test_a_person_sees_every_start_evaluation_and_end(sweep, listener):
     assert listener.progress[-1] == ("train", 9, 9, "trials")
 
 
-def test_trials_that_ended_are_forgotten(sweep, listener):
+def test_ended_trials_are_dropped_from_tunes_memory(sweep, listener):
     """Tune kept them: some 25 MB of a thousand.  Two run here at a time, two wait, and some have just ended."""
     assert 0 < max(listener.trials) <= 6
 
 
-def test_trials_that_could_never_start_are_refused_before_anything_starts(session, run, listener):
+def test_trials_that_can_never_start_are_refused_before_the_sweep(session, run, listener):
     """The message has the numbers and the fix."""
     from raysweep.cluster.sweep import run_sweep
     from raysweep.errors import ResourceError
@@ -184,7 +184,7 @@ def scraped(session):
     return "\n".join(texts)
 
 
-def test_prometheus_can_read_the_sweep(sweep, session):
+def test_prometheus_can_scrape_the_sweep(sweep, session):
     """Each series has labels for its run and its trial; no token is needed."""
     from raysweep.cluster.sweep_metrics import SweepMetrics
 
@@ -202,7 +202,7 @@ def test_prometheus_can_read_the_sweep(sweep, session):
     assert series.endswith(" 5.0")
 
 
-def test_a_trial_s_speed_and_memory_are_told_with_its_evaluation(monkeypatch, run):
+def test_speed_and_memory_are_exported_with_each_evaluation(monkeypatch, run):
     """They are those in its folder, and are reported until minutes after its end; a state without trials is 0."""
     from raysweep.cluster import sweep_metrics
     from raysweep.training.job import Evaluation
@@ -268,7 +268,7 @@ def evaluated(monkeypatch, run):
     return make
 
 
-def test_a_training_that_runs_again_is_told_however_late_its_next_evaluation(evaluated):
+def test_a_restarted_training_is_exported_before_its_next_evaluation(evaluated):
     """It was preempted, and starts again on another node."""
     from raysweep.cluster import sweep, sweep_metrics
 
@@ -283,7 +283,7 @@ def test_a_training_that_runs_again_is_told_however_late_its_next_evaluation(eva
     assert "B1" in told
 
 
-def test_only_the_latest_of_many_ended_trainings_are_told(evaluated):
+def test_only_the_latest_ended_trainings_are_exported(evaluated):
     """The numbers of a thousand, told again and again for minutes, took more memory than all else of the sweep."""
     from raysweep.cluster.sweep_metrics import MOST_TOLD_AFTER_END
 
@@ -296,7 +296,7 @@ def test_only_the_latest_of_many_ended_trainings_are_told(evaluated):
     assert told == {names[0], *names[5:]}  # the first still runs
 
 
-def test_a_training_that_reported_nothing_takes_no_place_and_one_that_ends_again_is_the_latest(evaluated):
+def test_trainings_without_evaluations_do_not_displace_others(evaluated):
     """Trainings that failed before their first evaluation once pushed out the losses of those that were done."""
     from raysweep.cluster.sweep_metrics import MOST_TOLD_AFTER_END
 
@@ -312,7 +312,7 @@ def test_a_training_that_reported_nothing_takes_no_place_and_one_that_ends_again
     assert told == {*names} - {names[1]}
 
 
-def test_tune_s_newer_reporter_stays_off_whatever_the_user_set(monkeypatch, tmp_path):
+def test_tunes_newer_reporter_is_always_disabled(monkeypatch, tmp_path):
     """It prints a banner and keeps every trial."""
     from ray.tune.experimental.output import get_air_verbosity
 
@@ -323,7 +323,7 @@ def test_tune_s_newer_reporter_stays_off_whatever_the_user_set(monkeypatch, tmp_
     assert get_air_verbosity(0) is None
 
 
-def test_the_searcher_forgets_a_trial_whose_process_was_lost():
+def test_the_searcher_drops_a_trial_whose_process_was_lost():
     """Each lost attempt once left a name for the rest of the sweep; Tune may report the loss of an ended one."""
     from raysweep.cluster.tune_searcher import SweepSearcher
 

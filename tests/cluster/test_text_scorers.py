@@ -36,7 +36,7 @@ def score(session, tasks, function=FAKE_PART, listener=None):
         yield from scorers.score_texts(tasks, listener or Remembering())
 
 
-def test_actors_write_what_one_process_writes(session, finished_storage, tmp_path, one_thread):
+def test_actors_write_the_same_files_as_one_process(session, finished_storage, tmp_path, one_thread):
     """Files are equal to the byte, in any order; each task comes back once with the number of its texts."""
     from raysweep.cluster.scorers import SCORE_PART
 
@@ -51,7 +51,7 @@ def test_actors_write_what_one_process_writes(session, finished_storage, tmp_pat
         assert (each.out.read_bytes(), each.tokens_out.read_bytes()) == (scores.sums, scores.tokens)
 
 
-def test_a_part_whose_process_is_lost_goes_to_another(session, tmp_path):
+def test_a_part_whose_process_is_lost_is_rescheduled(session, tmp_path):
     """Each part comes back once."""
     (tmp_path / "texts").write_bytes(b"texts")
     listener = Remembering()
@@ -70,7 +70,7 @@ def test_a_part_whose_process_is_lost_goes_to_another(session, tmp_path):
         ("broken", TrainingError, "model 'broken': ZeroDivisionError"),
     ],
 )
-def test_an_error_comes_back_as_itself(session, tmp_path, model, error, message):
+def test_a_scoring_error_is_raised_with_its_type(session, tmp_path, model, error, message):
     """The message has the model's name."""
     (tmp_path / "texts").write_bytes(b"")
     with pytest.raises(error) as raised:
@@ -79,7 +79,7 @@ def test_an_error_comes_back_as_itself(session, tmp_path, model, error, message)
     assert not (tmp_path / "out").exists()
 
 
-def test_an_app_is_served_while_the_block_runs(session, monkeypatch, tmp_path):
+def test_an_app_is_served_inside_the_context_manager(session, monkeypatch, tmp_path):
     """Only the loopback interface is listened on, more requests than may wait are refused, and everything ends.
 
     Every replica used to have a server on all interfaces that unpickled whatever anybody sent it.
@@ -119,7 +119,7 @@ def test_an_app_is_served_while_the_block_runs(session, monkeypatch, tmp_path):
         state()  # the command asks every few seconds
 
 
-def test_the_error_of_a_start_is_told_if_serve_knows_no_app(session, monkeypatch):
+def test_a_start_error_is_reported_even_if_serve_lost_the_app(session, monkeypatch):
     """An example is an app that is deleted while it starts: the error that Serve raised is kept."""
     from ray import serve
 
@@ -133,7 +133,7 @@ def test_the_error_of_a_start_is_told_if_serve_knows_no_app(session, monkeypatch
         served_app._start(None, "127.0.0.1", free_port())
 
 
-def test_the_state_of_an_app_whose_replicas_cannot_start_has_the_reason(monkeypatch):
+def test_the_reason_why_replicas_cannot_start_is_reported(monkeypatch):
     """An example is models that were trained again; the reason is the end of Serve's own message, after a traceback."""
     from ray import serve
     from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatusOverview, ServeStatus
@@ -151,7 +151,7 @@ def test_the_state_of_an_app_whose_replicas_cannot_start_has_the_reason(monkeypa
     assert states == ["UNHEALTHY, 1 of 2 replicas answer: InputError: runs/tiny: A1 changed", "RUNNING"]
 
 
-def test_an_app_that_cannot_be_served_is_refused_with_the_reason(session):
+def test_an_app_that_does_not_fit_is_refused_with_the_reason(session):
     """More replicas than fit would wait for ever."""
     from raysweep.cluster.served_app import last_line, serving
 

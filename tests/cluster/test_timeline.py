@@ -80,7 +80,7 @@ def times(run):
     return by_trial
 
 
-def test_all_eleven_are_done_at_the_first_attempt(sweep):
+def test_all_eleven_trials_finish_at_the_first_attempt(sweep):
     """The models are real."""
     _, run = sweep
     records = [read_record(run.folder.trial(name)) for name in run.trials]
@@ -96,7 +96,7 @@ def test_no_child_starts_before_its_parent_ends(sweep):
             assert by_trial[name][0] >= by_trial[trial.parent][1]
 
 
-def test_independent_trials_overlap_and_never_more_than_there_are_gpus(sweep):
+def test_independent_trials_run_concurrently_within_the_gpu_limit(sweep):
     """Two run at a time, from the first to the last but one."""
     _, run = sweep
     together = [busy for _, _, busy, _ in moments(run)]
@@ -116,7 +116,7 @@ def moments(run):
         yield since, until, busy, waiting
 
 
-def test_no_gpu_idles_while_a_ready_trial_waits(sweep, capsys):
+def test_no_gpu_is_idle_while_a_ready_trial_waits(sweep, capsys):
     """An exception is at most 15 % of the time between first start and last end, in which processes start."""
     how, run = sweep
     by_trial = times(run)
@@ -129,7 +129,7 @@ def test_no_gpu_idles_while_a_ready_trial_waits(sweep, capsys):
     assert idle <= 0.15 * window
 
 
-def test_the_models_are_those_of_a_run_without_ray(sweep, tmp_path):
+def test_the_models_equal_those_of_a_run_without_ray(sweep, tmp_path):
     """They are equal to the bit: a training leaves nothing in its process that changes the next one's weights."""
     from dataclasses import replace
 

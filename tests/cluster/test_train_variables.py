@@ -8,7 +8,7 @@ from raysweep.cluster.session import TRAIN_VARIABLES
 
 
 @pytest.mark.parametrize("name", TRAIN_VARIABLES)
-def test_the_process_of_a_trial_sets_what_train_reads(name, monkeypatch, session, run, listener):
+def test_the_trial_process_sets_the_variables_of_ray_train(name, monkeypatch, session, run, listener):
     """Without state tracking, the dashboard's Train tab answers with an error."""
     from ray.train.v2._internal import constants
 

@@ -29,13 +29,13 @@ def make_work(tmp_path):
     return make
 
 
-def test_a_config_that_tune_copies_holds_the_same_work(make_work):
+def test_a_config_copied_by_tune_shares_the_same_work_object(make_work):
     """It never changes; its paths and settings would otherwise be copied for every trial."""
     config = {"name": "A1", "work": make_work("A1")}
     assert deepcopy(config)["work"] is config["work"]
 
 
-def test_trials_that_take_the_same_share_one_reservation(make_work):
+def test_trials_with_equal_resources_share_one_placement_group_factory(make_work):
     """Trials with other needs have their own."""
     from raysweep.cluster.trial_driver import bundles
 

@@ -105,7 +105,7 @@ def assert_same_training(ours, theirs):
         np.testing.assert_allclose(weights, models[1][name], atol=2e-4, err_msg=name)
 
 
-def test_two_workers_train_what_one_trains(two_gpus, one_worker, tmp_path):
+def test_two_workers_train_the_same_model_as_one(two_gpus, one_worker, tmp_path):
     """Each takes half of every batch, and they add up their gradients; nobody else can connect to their store.
 
     PyTorch's store used to listen on every interface.
@@ -119,7 +119,7 @@ def test_two_workers_train_what_one_trains(two_gpus, one_worker, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_that_loses_one_of_its_two_workers_resumes_with_two(two_gpus, one_worker, tmp_path):
+def test_a_training_that_loses_one_of_two_workers_resumes_with_two(two_gpus, one_worker, tmp_path):
     """The other worker waits for it in a collective operation, and is ended with it."""
     train = "tests.cluster.fake_trainings:train_and_lose_the_second_worker"
     folder = trained(tmp_path, OnRay(two_gpus, train))

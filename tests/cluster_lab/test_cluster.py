@@ -19,7 +19,7 @@ RUN = (
 )
 
 
-def test_a_sweep_on_workers_that_come_and_go_is_the_one_machine_s_sweep_to_the_byte(alone, cloud, tmp_path):
+def test_a_sweep_on_changing_workers_equals_a_local_sweep_byte_for_byte(alone, cloud, tmp_path):
     """A worker is power-cut, and another has a spot notice, each in the middle of a training; all is in the bucket."""
     shutil.copy(HERE / "sweep.yaml", cloud.project)
     cloud.laptop("ray get-auth-token --generate > ~/token.log && chmod 600 ~/.ray/auth_token", timeout=300)

@@ -19,7 +19,7 @@ def submit(name, *options):
     return " ".join(["ray job submit --submission-id", name, *options, "--working-dir . --", RUN])
 
 
-def test_a_job_from_a_laptop_is_stopped_at_a_checkpoint_and_resumed(cloud, tmp_path):
+def test_a_ray_job_is_stopped_at_a_checkpoint_and_resumed(cloud, tmp_path):
     """It joins the cluster that it runs on without being told its address, and a stop loses no step."""
     text = (HERE / "sweep.yaml").read_text()
     (cloud.project / "job.yaml").write_text(text)

@@ -30,20 +30,20 @@ def program(path, *lines):
     path.chmod(0o755)
 
 
-def test_who_is_not_root_is_told(monkeypatch):
+def test_running_without_root_is_reported(monkeypatch):
     """Others can make no namespaces with networks."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cloud.why_not() == "needs root, to make namespaces"
 
 
-def test_missing_programs_are_named_with_their_packages(monkeypatch):
+def test_missing_programs_are_listed_with_their_packages(monkeypatch):
     """All of them at once."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda tool: None if tool in ("rsync", "sudo") else f"/usr/bin/{tool}")
     assert cloud.why_not().startswith("needs rsync, sudo")
 
 
-def test_a_kernel_that_refuses_namespaces_is_quoted(monkeypatch, tmp_path):
+def test_a_kernel_that_refuses_namespaces_is_reported(monkeypatch, tmp_path):
     """As in a container without privileges."""
     for tool in cloud.TOOLS:
         program(tmp_path / tool, "echo 'unshare failed: Operation not permitted' >&2", "exit 1")
@@ -60,7 +60,7 @@ def test_a_kernel_that_refuses_namespaces_is_quoted(monkeypatch, tmp_path):
         ("exec sleep 60", "cannot get what nodes install: uv has not ended within 0.1 s"),
     ],
 )
-def test_a_registry_that_does_not_answer_is_a_reason(monkeypatch, tmp_path, does, reason):
+def test_an_unreachable_package_registry_is_a_reason_to_skip(monkeypatch, tmp_path, does, reason):
     """Nothing can be installed then, and nobody waits for ever."""
     program(tmp_path / "bin" / "uv", does)
     monkeypatch.setattr(cloud, "BIN", tmp_path / "bin")
@@ -68,7 +68,7 @@ def test_a_registry_that_does_not_answer_is_a_reason(monkeypatch, tmp_path, does
     assert cloud.prepare(tmp_path) == reason
 
 
-def test_a_held_training_goes_on_when_what_holds_it_fails(tmp_path, monkeypatch):
+def test_a_paused_training_is_continued_if_the_test_fails(tmp_path, monkeypatch):
     """Else the test waits for a stopped process, to its limit."""
     with subprocess.Popen(["sleep", "60"]) as child:
         process, looks = psutil.Process(child.pid), []
@@ -92,7 +92,7 @@ def test_a_held_training_goes_on_when_what_holds_it_fails(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1, "what holds trainings has failed"), (0, "not within 0 s")])
-def test_what_waits_for_a_held_training_fails_with_what_holds_it(tmp_path, code, reason):
+def test_waiting_for_a_paused_training_fails_with_the_gates_error(tmp_path, code, reason):
     """At once, with the reason; one that has let all go has ended well."""
     (tmp_path / "log").touch()
     processes = {"_aws": SimpleNamespace(poll=lambda: None), "_gate": SimpleNamespace(poll=lambda: code)}
@@ -102,7 +102,7 @@ def test_what_waits_for_a_held_training_fails_with_what_holds_it(tmp_path, code,
 
 @pytest.mark.skipif(bool(cloud.why_not()), reason="no namespaces here")
 @pytest.mark.parametrize("end", ["kill -9", "limit"])
-def test_nothing_is_left_of_a_cluster_that_is_killed_or_hangs(tmp_path, end):
+def test_nothing_is_left_of_a_killed_or_hanging_cluster(tmp_path, end):
     """Neither a process nor a network; what hangs is reported as failed."""
     name = f"probe{os.getpid()}"
     (tmp_path / ".ci").mkdir()

@@ -157,7 +157,7 @@ LOSSES = (nothing, power_cut, drain, head_lost, network_cut, bucket_down, disk_f
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", MADE_BY)
-def test_a_loss_costs_time_alone(nodes, finished, tmp_path, name, loss):
+def test_a_lost_node_or_process_costs_only_time(nodes, finished, tmp_path, name, loss):
     """The stage ends well, with the bytes of the run on one machine."""
     before = tmp_path / "before"
     shutil.copytree(finished.with_name("prepared") if name == "mask" else finished, before)

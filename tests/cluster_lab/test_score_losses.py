@@ -57,7 +57,7 @@ class Scoring(Stage):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_loss_costs_time_alone(nodes, finished, corpus, tmp_path, loss):
+def test_a_loss_during_scoring_costs_only_time(nodes, finished, corpus, tmp_path, loss):
     """The table has the bytes of the one that a single machine made, and lies in the bucket with its record."""
     path, expected = corpus
     nodes.bucket.upload(finished, "runs/lab")

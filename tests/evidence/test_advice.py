@@ -109,7 +109,7 @@ def advice_of(overall, *levels, seeds=3, tuned=True):
         (UNTESTED, [UNTESTED] * 5, "This run cannot answer: no hypothesis could be tested."),
     ],
 )
-def test_every_outcome_has_its_one_sentence(overall, levels, headline):
+def test_every_combination_of_verdicts_has_one_headline(overall, levels, headline):
     """It says only what the tests support: advice for all levels must not contradict any of them."""
     assert headline_of(advice_of(overall, *levels)) == headline
 
@@ -138,7 +138,7 @@ def test_a_levels_advice_follows_from_its_five_verdicts(verdicts, way, text):
     assert (level.way, level.text) == (way, text)
 
 
-def test_one_seed_and_untried_fine_tuning_are_said_beside_the_advice():
+def test_advice_mentions_a_single_seed_and_untried_fine_tuning():
     """Advice from one training per model is about these models; what was not tried cannot be beaten."""
     assert advice_of(OWN, OWN, seeds=1)[1].text == "Train a model of the level's own, for these trained models."
     assert advice_of(OWN, OWN, tuned=False)[1].text == "Train a model of the level's own (fine-tuning was not tried)."
@@ -179,7 +179,7 @@ def share_of_pages(experiments, way, **options):
     ) / experiments
 
 
-def test_where_fine_tunes_are_one_per_cent_better_no_page_advises_a_model_of_its_own():
+def test_simulated_reports_do_not_advise_level_models_if_fine_tunes_are_better():
     """Both kinds beat the general model by far, so H1 is confirmed; 33 of 53 such pages used to advise own models."""
     everywhere, somewhere = share_of_pages(40, "specialised", specialised=-0.30, transfer=-0.30 - log(1.01))
     assert everywhere == 0.0
@@ -187,7 +187,7 @@ def test_where_fine_tunes_are_one_per_cent_better_no_page_advises_a_model_of_its
 
 
 @pytest.mark.slow
-def test_a_thousand_pages_advise_no_model_of_its_own_wrongly():
+def test_a_thousand_simulated_reports_rarely_give_wrong_advice():
     """Fine-tunes 1 % better: no page, and a level in at most 2.5 %; both equal: each for a level in at most 5 %."""
     options = {"levels": LEVELS, "resamples": 2000, "specialised": -0.30}
     everywhere, somewhere = share_of_pages(1000, "specialised", transfer=-0.30 - log(1.01), **options)

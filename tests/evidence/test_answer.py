@@ -77,7 +77,7 @@ def test_levels_that_differ_from_the_overall_verdict_are_named():
     )
 
 
-def test_every_hypothesis_gets_its_reason_with_numbers_or_why_there_are_none():
+def test_every_hypothesis_has_a_reason_with_numbers_or_their_absence():
     """There is a sentence for each of the three claims."""
     reasons = advice(C, U, N).reasons
     assert [reason.code for reason in reasons] == ["H1", "H2", "H3"]
@@ -86,7 +86,7 @@ def test_every_hypothesis_gets_its_reason_with_numbers_or_why_there_are_none():
     assert "No level could be tested" in reasons[2].text
 
 
-def test_one_seed_is_said_in_the_verdict_and_in_the_first_warning():
+def test_a_single_seed_is_stated_in_the_verdict_and_the_first_warning():
     """Another training of the same model could differ by an unknown amount."""
     one, three = (
         answer_to([finding(code, verdict, seeds=seeds) for code, verdict in (("H1", C), ("H2", R), ("H3", U))])
@@ -102,7 +102,7 @@ def test_one_seed_is_said_in_the_verdict_and_in_the_first_warning():
     assert three.warnings == ()
 
 
-def test_unknown_learners_are_a_warning():
+def test_unknown_learners_give_a_warning():
     """Documents of one learner are not independent."""
     answer = answer_to([finding("H1", C), finding("H2", R), finding("H3", U)], learners_known=False)
     assert answer.warnings[0].startswith("Learners are unknown, so every document counts as independent.")
@@ -110,7 +110,7 @@ def test_unknown_learners_are_a_warning():
     assert nothing.warnings == ()
 
 
-def test_a_verdict_that_rests_on_one_learner_is_named():
+def test_a_verdict_that_depends_on_one_learner_is_marked():
     """Without that learner, the ratio is on the other side of the margin."""
     claim = finding("H1", C, "B1").model_copy(update={"margin": 1.0, "without_one": 0.99})
     answer = answer_to([finding("H1", C), finding("H2", R), finding("H3", U), claim])
@@ -120,7 +120,7 @@ def test_a_verdict_that_rests_on_one_learner_is_named():
     )
 
 
-def test_a_verdict_that_depends_on_the_levels_weights_is_named():
+def test_a_verdict_that_depends_on_level_weights_is_marked():
     """If most learners are on one level, the mean over learners may differ from the mean over levels."""
     shared = MeanByShare(verdict=R, value=1.2, low=1.15, high=1.25, rival="transfer")
     claims = [finding("H1", C, by_share=None), finding("H2", C, by_share=shared), finding("H3", U)]

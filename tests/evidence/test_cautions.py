@@ -16,7 +16,7 @@ def codes(evidence):
     return [caution["code"] for caution in evidence["answer"]["cautions"]]
 
 
-def test_a_run_says_what_to_read_it_with_care_for(make_run):
+def test_a_run_lists_its_cautions(make_run):
     """One seed, unequal steps, no control and unknown learners have a phrase each."""
     evidence = write_report(*make_run(learners=False))
     assert codes(evidence) == ["one_seed", "unequal_steps", "no_controls", "learners_unknown"]
@@ -27,7 +27,7 @@ def test_a_run_says_what_to_read_it_with_care_for(make_run):
     )
 
 
-def test_a_run_without_any_of_these_is_not_softened(make_run):
+def test_a_run_without_cautions_has_an_unqualified_headline(make_run):
     """It has three seeds, controls, equal steps and known learners."""
     trials = {level: {"levels": (level,), "steps": 400, **THREE} for level in ("A1", "C1")}
     trials["all"] = {"levels": ("A1", "C1"), "steps": 400, **THREE}
@@ -39,7 +39,7 @@ def test_a_run_without_any_of_these_is_not_softened(make_run):
     assert not evidence["answer"]["headline"].startswith("Leaning")
 
 
-def test_a_best_step_that_is_the_last_is_counted(make_run):
+def test_trainings_whose_last_step_was_best_are_counted(make_run):
     """Such a model was still improving when its training ended."""
     folder, config, trials = make_run()
     evidence = write_report(folder, config, trials)
@@ -64,7 +64,7 @@ def change_best_step(trial, step):
         (CANNOT_ANSWER, CANNOT_ANSWER),
     ],
 )
-def test_a_recommendation_is_softened_and_the_absence_of_one_is_not(headline, softened):
+def test_only_a_recommendation_is_qualified_by_cautions(headline, softened):
     """`Leaning to: not decided` would not make sense."""
     answer = Recommendation(headline=headline, cautions=(), reasons=(), exceptions=(), warnings=())
     caution = Caution(code="no_controls", text="x")
@@ -73,6 +73,6 @@ def test_a_recommendation_is_softened_and_the_absence_of_one_is_not(headline, so
     assert soften(answer, []).headline == headline
 
 
-def test_nothing_is_read_with_care_where_nothing_was_tested(make_run):
+def test_a_run_without_tests_has_no_cautions(make_run):
     """A run without an answer has nothing to soften."""
     assert codes(write_report(*make_run(documents=9))) == []

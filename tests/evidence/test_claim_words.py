@@ -20,12 +20,12 @@ C, R, U, N = Verdict
         (0.5, 12.0, "50.0 % lower to 12.0 times higher"),
     ],
 )
-def test_a_range_of_ratios_is_said_from_its_near_end(low, high, said):
+def test_a_range_of_ratios_is_worded_from_the_limit_nearer_to_one(low, high, said):
     """This is how people say it, on either side of equality."""
     assert change_range(low, high).replace(SPACE, " ") == said
 
 
-def test_a_ratio_is_said_as_higher_or_lower():
+def test_a_ratio_is_worded_as_higher_or_lower():
     """The sentence has no plus or minus sign."""
     assert [change(ratio).replace(SPACE, " ") for ratio in (2.024, 0.981, 1.0, 73.7)] == [
         "102.4 % higher",
@@ -35,7 +35,7 @@ def test_a_ratio_is_said_as_higher_or_lower():
     ]
 
 
-def test_every_comparison_divides_by_the_more_adapted_kind():
+def test_every_ratio_has_the_more_adapted_model_as_denominator():
     """H3's ratio has the fine-tuned models on top, so it is shown inverted, with its limits and margin."""
     h1, h3 = (finding(code, C).model_copy(update={"margin": 0.98}) for code in ("H1", "H3"))
     assert (compare(h1).above, compare(h1).below) == ("general", "specialised")
@@ -46,7 +46,7 @@ def test_every_comparison_divides_by_the_more_adapted_kind():
     assert turned.margin == pytest.approx(1 / 0.98)
 
 
-def test_the_steps_of_fine_tuning_stand_beside_its_verdict():
+def test_the_verdict_on_fine_tuning_states_its_steps():
     """Ten steps of fine-tuning say little about fine-tuning."""
     said = claim_reason(finding("H3", R), [10, 10]).text.replace(SPACE, " ")
     assert said.startswith("Fine-tuning the general model on the texts of a level, as configured (10 steps), does not")
@@ -55,7 +55,7 @@ def test_the_steps_of_fine_tuning_stand_beside_its_verdict():
 
 @pytest.mark.parametrize("code", ["H1", "H2", "H3"])
 @pytest.mark.parametrize("verdict", Verdict)
-def test_every_verdict_has_a_sentence_that_ends(code, verdict):
+def test_every_verdict_has_a_complete_sentence(code, verdict):
     """There is a sentence for each finding: decided, open, or not tested."""
     text = claim_reason(finding(code, verdict)).text
     assert text.endswith(".")
@@ -69,7 +69,7 @@ def test_a_margin_is_part_of_the_claims_sentence():
     assert claim_sentence(demanding).replace(SPACE, " ").endswith("by 5.0 % higher perplexity or more.")
 
 
-def test_too_few_learners_are_not_called_inconclusive():
+def test_too_few_learners_are_worded_as_not_tested():
     """Nothing was tested there, so nothing is undecided."""
     lacking = finding("H1", N).model_copy(update={"too_few": True})
     assert verdict_words(lacking) == "too few learners"

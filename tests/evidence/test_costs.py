@@ -26,7 +26,7 @@ def planned_run(root, **kwargs):
     return folder, config, trials
 
 
-def test_planned_and_actual_times_stand_side_by_side(tmp_path):
+def test_planned_and_actual_times_are_shown_side_by_side(tmp_path):
     """Otherwise a wrong plan would never be corrected."""
     folder, config, trials = planned_run(tmp_path)
     evidence = write_report(folder, config, trials)
@@ -42,7 +42,7 @@ def test_planned_and_actual_times_stand_side_by_side(tmp_path):
     assert "<script>" not in page
 
 
-def test_a_trial_that_was_not_done_has_no_actual_time(tmp_path):
+def test_an_unfinished_trial_has_no_actual_time(tmp_path):
     """The time of a failed trial says nothing about the plan."""
     folder, config, trials = planned_run(tmp_path, failed={"A1": "failed: out of memory"})
     evidence = write_report(folder, config, trials)
@@ -52,7 +52,7 @@ def test_a_trial_that_was_not_done_has_no_actual_time(tmp_path):
     assert train["actual_s"] is None
 
 
-def test_the_length_of_the_trainings_is_only_given_if_nothing_paused_them(tmp_path):
+def test_the_wall_time_of_trainings_is_given_only_without_interruptions(tmp_path):
     """A second attempt may have started a week later, and that week was not work."""
     folder, config, trials = planned_run(tmp_path)
     (train,) = (o for o in write_report(folder, config, trials)["costs"]["stages"] if o["stage"] == "train")
@@ -62,13 +62,13 @@ def test_the_length_of_the_trainings_is_only_given_if_nothing_paused_them(tmp_pa
     assert train["actual_s"] is None
 
 
-def test_the_ledgers_parts_add_up(tmp_path):
+def test_the_ledgers_categories_sum_to_the_total(tmp_path):
     """They show how the GPU's time was used, as shares of all of it."""
     evidence = write_report(*planned_run(tmp_path))
     parts = {one["part"]: one["share"] for one in evidence["costs"]["ledger"]["parts"]}
     assert parts == {"useful": 0.9, "starting": 0.06, "wasted": 0.04}
 
 
-def test_a_run_without_a_plan_has_no_such_table(evidence):
+def test_a_run_without_a_plan_has_no_table_of_planned_times(evidence):
     """Examples: runs of earlier versions, and stages run individually."""
     assert tables_of(evidence)["planned"].rows == []

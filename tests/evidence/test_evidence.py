@@ -21,7 +21,7 @@ def row_of(evidence, name):
     return next(row for row in evidence["matrix"]["rows"] if row["name"] == name)
 
 
-def test_the_matrix_is_the_one_of_the_evaluation(reported):
+def test_the_matrix_equals_that_of_the_evaluation(reported):
     """It is compared with another implementation: pandas, with the same losses."""
     folder, evidence = reported
     expected = build_matrix(folder.losses, metric="infill")
@@ -32,7 +32,7 @@ def test_the_matrix_is_the_one_of_the_evaluation(reported):
             assert row["cells"][level]["low"] < row["cells"][level]["value"] < row["cells"][level]["high"]
 
 
-def test_verdicts_follow_the_truth_that_the_losses_were_made_from(make_run):
+def test_verdicts_follow_the_simulated_truth(make_run):
     """Specialised models help on A1 and harm on C1, and fine-tuning is best everywhere; the report says so."""
     evidence = write_report(*make_run(make_config(resamples=1000), documents=300))
     assert finding(evidence, "H1", "A1")["verdict"] == "confirmed"
@@ -46,7 +46,7 @@ def test_verdicts_follow_the_truth_that_the_losses_were_made_from(make_run):
     )
 
 
-def test_a_gain_is_what_the_hypothesis_says(evidence):
+def test_a_levels_gain_equals_its_h1_ratio(evidence):
     """A level's gain is H1's ratio there, in both places."""
     for gain in evidence["gains"]:
         assert gain["specialised"]["value"] == pytest.approx(finding(evidence, "H1", gain["level"])["value"])
@@ -54,7 +54,7 @@ def test_a_gain_is_what_the_hypothesis_says(evidence):
         assert gain["specialised"]["value"] == pytest.approx(general / special)
 
 
-def test_a_failed_trial_leaves_a_gap_with_its_reason_and_nothing_else_is_lost(make_run):
+def test_a_failed_trial_leaves_a_gap_with_its_reason(make_run):
     """Its hypotheses are not tested, other levels' are; ways are compared on the levels where all have a model."""
     reason = "failed: out of memory"
     blocked = "blocked: its parent all failed"
@@ -70,7 +70,7 @@ def test_a_failed_trial_leaves_a_gap_with_its_reason_and_nothing_else_is_lost(ma
     assert any("B1, C1" in said for said in evidence["answer"]["warnings"])
 
 
-def test_without_a_general_model_nothing_is_decided_and_the_rest_is_shown(make_run):
+def test_without_a_general_model_nothing_is_decided_and_other_results_are_shown(make_run):
     """The general training failed and blocked its fine-tunes; five specialised models remain."""
     failed = {"all": "failed: disk full"} | {f"all-{level}": "blocked: all failed" for level in LEVELS}
     evidence = write_report(*make_run(failed=failed))
@@ -79,7 +79,7 @@ def test_without_a_general_model_nothing_is_decided_and_the_rest_is_shown(make_r
     assert len(evidence["gaps"]) == 5
 
 
-def test_several_seeds_are_one_row_their_geometric_mean(make_run):
+def test_several_seeds_are_one_row_with_their_geometric_mean(make_run):
     """Variance between trainings widens the interval."""
     config = make_config(("A1", "B1"), seeds=(0, 1, 2))
     shift = {0: -0.2, 1: 0.0, 2: 0.2}
@@ -101,7 +101,7 @@ def test_several_seeds_are_one_row_their_geometric_mean(make_run):
     assert width["three"] > width["one"]
 
 
-def test_a_seed_that_failed_is_left_out_and_named(make_run):
+def test_a_failed_seed_is_left_out_and_named(make_run):
     """Two of three seeds are still evidence."""
     config = make_config(("A1", "B1"), seeds=(0, 1, 2))
     evidence = write_report(*make_run(config, failed={"A1-seed1": "failed: out of memory"}))
@@ -122,7 +122,7 @@ def test_a_seed_that_failed_is_left_out_and_named(make_run):
     ],
     ids=["no transfer", "one level", "no roles", "context", "text only"],
 )
-def test_experiments_of_other_shapes_get_a_report_too(make_run, config):
+def test_other_experiment_layouts_get_a_report(make_run, config):
     """Parts that cannot exist are stated to be absent; nothing crashes."""
     folder, config, trials = make_run(config)
     evidence = write_report(folder, config, trials)
@@ -130,7 +130,7 @@ def test_experiments_of_other_shapes_get_a_report_too(make_run, config):
     assert folder.report_html.stat().st_size > 10_000
 
 
-def test_of_two_entries_in_the_same_role_the_first_takes_part_in_the_verdicts(make_run):
+def test_the_first_of_two_entries_in_a_role_enters_the_verdicts(make_run):
     """The second is only shown in the matrix."""
     entries = {"A1": ("A1",), "B1": ("B1",), "all": ("A1", "B1"), "again": ("A1", "B1")}
     trials = {name: {"levels": levels, "steps": 40} for name, levels in entries.items()}
@@ -139,7 +139,7 @@ def test_of_two_entries_in_the_same_role_the_first_takes_part_in_the_verdicts(ma
     assert row_of(evidence, "again")["role"] == "other"
 
 
-def test_the_same_run_folder_gives_the_same_evidence_to_the_bit(make_run):
+def test_the_same_run_folder_gives_bitwise_equal_evidence(make_run):
     """The bootstrap is seeded, nothing else is random, and no clock is read."""
     folder, config, trials = make_run()
     write_report(folder, config, trials)
@@ -148,7 +148,7 @@ def test_the_same_run_folder_gives_the_same_evidence_to_the_bit(make_run):
     assert (folder.evidence.read_bytes(), folder.report_html.read_bytes()) == first
 
 
-def test_evidence_holds_no_learner_text_no_document_and_no_path(reported):
+def test_evidence_contains_no_learner_texts_documents_or_paths(reported):
     """The evidence can be published beside a paper."""
     folder, _ = reported
     saved = folder.evidence.read_text()
@@ -157,7 +157,7 @@ def test_evidence_holds_no_learner_text_no_document_and_no_path(reported):
     assert str(folder.root.parent) not in saved
 
 
-def test_evidence_is_in_place_only_if_all_of_the_report_is(make_run):
+def test_evidence_is_written_only_with_the_whole_report(make_run):
     """A partly written report does not look finished, even if an older one was."""
     folder, config, trials = make_run()
     write_report(folder, config, trials)
@@ -169,7 +169,7 @@ def test_evidence_is_in_place_only_if_all_of_the_report_is(make_run):
     assert not folder.evidence.exists()
 
 
-def test_what_is_missing_is_named_with_the_stage_that_makes_it(make_run):
+def test_missing_inputs_are_reported_with_the_stage_that_makes_them(make_run):
     """Losses come from evaluate, and documents from prepare."""
     folder, config, trials = make_run()
     folder.documents.unlink()
@@ -180,7 +180,7 @@ def test_what_is_missing_is_named_with_the_stage_that_makes_it(make_run):
         write_report(folder, config, trials)
 
 
-def test_without_learners_documents_are_drawn(make_run):
+def test_without_learners_documents_are_resampled(make_run):
     """The intervals say so, and are narrower if learners wrote several documents."""
     by_learner = write_report(*make_run())
     folder, config, trials = make_run(learners=False, name="other")
@@ -198,7 +198,7 @@ def test_without_learners_documents_are_drawn(make_run):
     assert not any("Learners are unknown" in warning for warning in by_learner["answer"]["warnings"])
 
 
-def test_a_training_may_use_more_than_a_gigabyte(make_run):
+def test_evidence_accepts_counts_above_a_billion(make_run):
     """Counts in the evidence above 1,000,000,000, the maximum of a setting, used to be refused."""
     folder, config, trials = make_run()
     record = read_sealed(folder.trial("all").record, fix="")
@@ -208,7 +208,7 @@ def test_a_training_may_use_more_than_a_gigabyte(make_run):
     assert rows["all"]["peak_memory_bytes"] == used
 
 
-def test_what_a_way_costs_counts_the_parents_trainings(evidence):
+def test_the_cost_of_fine_tunes_includes_the_general_model(evidence):
     """Five fine-tunes need the general model as well: six trainings, and five models to keep."""
     cost = {one["name"]: one["cost"] for one in evidence["strategies"]}
     assert (cost["general"]["trainings"], cost["general"]["models"]) == (1, 1)
@@ -217,7 +217,7 @@ def test_what_a_way_costs_counts_the_parents_trainings(evidence):
     assert cost["specialised"]["hours"] == pytest.approx(5 * 0.2)
 
 
-def test_curves_are_thinned_and_end_where_the_training_ended(reported):
+def test_training_curves_are_thinned_but_keep_their_last_point(reported):
     """A training of 60,000 steps must not make a page of 3 MB."""
     folder, evidence = reported
     curve = next(one for one in evidence["curves"] if one["trial"] == "all")
@@ -228,7 +228,7 @@ def test_curves_are_thinned_and_end_where_the_training_ended(reported):
     assert curve["valid"][-1] == [800, pytest.approx(last)]
 
 
-def test_a_general_model_that_has_hardly_learned_is_called_so(make_run):
+def test_an_undertrained_general_model_gives_a_warning(make_run):
     """Verdicts about untrained models mean nothing, however certain."""
 
     def unlearned(trial, level, levels):
@@ -238,7 +238,7 @@ def test_a_general_model_that_has_hardly_learned_is_called_so(make_run):
     assert any("hardly learned" in said for said in evidence["answer"]["warnings"])
 
 
-def test_kinds_of_mask_add_up_to_all_tokens(reported):
+def test_tokens_of_mask_kinds_sum_to_all_tokens(reported):
     """Each answer is of one kind."""
     folder, evidence = reported
     table = pq.read_table(folder.losses).to_pandas()
@@ -249,7 +249,7 @@ def test_kinds_of_mask_add_up_to_all_tokens(reported):
     assert shown == pytest.approx(2.718281828459045 ** (word["nats"].sum() / word["tokens"].sum()))
 
 
-def test_lengths_of_texts_divide_the_documents(make_run):
+def test_text_length_groups_partition_the_test_documents(make_run):
     """Each test document is in one group, and a group's perplexity is that of its documents."""
     folder, config, trials = make_run()
     table = pq.read_table(folder.documents)
@@ -265,7 +265,7 @@ def test_lengths_of_texts_divide_the_documents(make_run):
     assert groups[0]["general"] == pytest.approx(expected)
 
 
-def test_a_pretrained_start_is_named_by_the_digest_of_its_content(make_run):
+def test_a_pretrained_start_is_identified_by_the_digest_of_its_content(make_run):
     """It is the digest in the records of trained models; the path is not stored anywhere."""
     folder, config, trials = make_run(make_config(("A1", "C1")))
     for name in ("A1", "C1", "all"):
@@ -278,6 +278,6 @@ def test_a_pretrained_start_is_named_by_the_digest_of_its_content(make_run):
         assert "d1" * 16 in file.read_text()
 
 
-def test_random_weights_have_no_digest(evidence):
+def test_a_start_from_random_weights_has_no_digest(evidence):
     """The settings contain their size."""
     assert evidence["run"]["start_digest"] is None

@@ -23,7 +23,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
-def test_every_evidence_is_as_its_schema_says(tmp_path, shape):
+def test_evidence_validates_against_its_schema(tmp_path, shape):
     """pydantic checks it with the records, and jsonschema with the file beside the evidence."""
     folder, config, trials = make_run(tmp_path, **shape)
     write_report(folder, config, trials)
@@ -52,7 +52,7 @@ def invent(evidence):
 
 
 @pytest.mark.parametrize("change", [drop, add, retype, invent])
-def test_a_key_that_is_missing_unknown_or_of_another_kind_is_an_error(evidence, change):
+def test_a_missing_unknown_or_mistyped_key_is_refused(evidence, change):
     """Programs that read the evidence can rely on the schema."""
     changed = copy.deepcopy(evidence)
     change(changed)

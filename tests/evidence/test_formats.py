@@ -16,17 +16,15 @@ from raysweep.evidence.formats import change, change_range, counted, percent, ra
         (312_954.0, "> 1,000", "> ×1,000", "more than 1,000 times higher"),
     ],
 )
-def test_a_ratio_is_shown_with_few_digits_and_never_as_zero_or_hundreds_of_thousands(
-    value, as_ratio, as_percent, in_words
-):
+def test_a_ratio_is_formatted_with_few_digits_and_never_as_zero(value, as_ratio, as_percent, in_words):
     shown = [text.replace("\N{NO-BREAK SPACE}", " ") for text in (ratio(value), percent(value), change(value))]
     assert shown == [as_ratio, as_percent, in_words]
 
 
-def test_a_range_of_such_limits_reads_as_one():
+def test_a_range_of_extreme_ratios_is_worded_with_bounds():
     text = change_range(1e-5, 312_954.0).replace("\N{NO-BREAK SPACE}", " ")
     assert text == "more than 99.9 % lower to more than 1,000 times higher"
 
 
-def test_one_is_not_many():
+def test_counts_of_one_are_singular():
     assert [counted(number, "seed") for number in (0, 1, 1200)] == ["0 seeds", "1 seed", "1,200 seeds"]

@@ -14,7 +14,7 @@ from raysweep.scheduling.trials import find_roles
 from tests.simulated_run import make_config, make_run
 
 
-def test_scored_documents_are_counted_and_those_without_a_learner_told(tmp_path):
+def test_scored_documents_and_those_without_a_learner_are_counted(tmp_path):
     """`documents_per_level` may reduce the scored documents, and only some learners may be known."""
     config = make_config(("A1", "B1"), corpora={"other": {"path": "other.csv"}}, resamples=100)
     folder, config, trials = make_run(tmp_path, config, documents=5)
@@ -42,6 +42,6 @@ def test_scored_documents_are_counted_and_those_without_a_learner_told(tmp_path)
         (2000, "Intervals come from resampling documents, for learners are not known."),
     ],
 )
-def test_what_intervals_resample_is_said(without_learner, said):
+def test_the_resampling_unit_of_intervals_is_stated(without_learner, said):
     """An anonymous corpus with a few known learners does not count as a corpus of learners."""
     assert resampling_said(2000, without_learner).startswith(said)

@@ -71,7 +71,7 @@ def h1(evidence, scope="overall"):
     return next(one for one in evidence["findings"] if (one["hypothesis"], one["scope"]) == ("H1", scope))
 
 
-def test_where_only_size_differs_the_raw_gain_is_positive_and_the_controls_say_no(by_truth):
+def test_controls_explain_a_gain_due_only_to_corpus_size(by_truth):
     """Headline, finding and control agree that the level is not the cause."""
     evidence = by_truth["size"][1]
     overall = h1(evidence)
@@ -92,7 +92,7 @@ def test_where_only_size_differs_the_raw_gain_is_positive_and_the_controls_say_n
     assert any("The level does not explain the gain" in said["text"] for said in answer["reasons"])
 
 
-def test_where_language_differs_the_gain_survives(by_truth):
+def test_a_gain_due_to_language_survives_the_controls(by_truth):
     """The recommendation stands, and the report says what it was compared with."""
     evidence = by_truth["language"][1]
     assert h1(evidence)["verdict"] == "confirmed"
@@ -106,7 +106,7 @@ def test_where_language_differs_the_gain_survives(by_truth):
     assert any(warning.startswith(said) for warning in evidence["answer"]["warnings"])
 
 
-def test_controls_stand_apart_from_the_models_that_could_be_chosen(by_truth):
+def test_controls_are_shown_apart_from_candidate_models(by_truth):
     """No control is the best model of a level or a way to serve anyone."""
     folder, evidence = by_truth["size"]
     rows = [row["name"] for row in evidence["matrix"]["rows"]]
@@ -122,7 +122,7 @@ def test_controls_stand_apart_from_the_models_that_could_be_chosen(by_truth):
     assert header.startswith("control,verdict,raw,raw_low,raw_high,own,own_low")
 
 
-def test_a_general_model_that_saw_as_much_may_explain_the_gain(make_run):
+def test_a_compute_matched_general_model_may_explain_the_gain(make_run):
     """One model is compared with every level's own; the headline says why the level models gain."""
     controls = {"compute_matched": True, "exposure_matched": True}
     config = simulated_run.make_config(transfer=False, controls=controls, resamples=1000)
@@ -135,7 +135,7 @@ def test_a_general_model_that_saw_as_much_may_explain_the_gain(make_run):
     )
 
 
-def test_every_draw_of_a_placebo_is_shown(make_run):
+def test_every_placebo_draw_is_shown(make_run):
     """Each level has three groups with a model each; if one fails, two remain."""
     config = simulated_run.make_config(transfer=False, controls={"placebo": True}, resamples=300)
     run = make_run(config, failed={"control-placebo-2-B1": "failed: disk full"}, truth=truth_with(0.0), documents=60)
@@ -148,7 +148,7 @@ def test_every_draw_of_a_placebo_is_shown(make_run):
     assert min(one["value"] for one in overall["draws"]) < overall["own"]["value"] * 1.01
 
 
-def test_other_numbers_do_not_change_when_controls_are_added(make_run, tmp_path):
+def test_adding_controls_does_not_change_other_numbers(make_run, tmp_path):
     """Controls are scored like other models, but take no part in the hypotheses."""
     truth = truth_with(0.0)
     folder, config, trials = make_run(simulated_run.make_config(controls={"placebo": True}), truth=truth)
@@ -163,7 +163,7 @@ def test_other_numbers_do_not_change_when_controls_are_added(make_run, tmp_path)
     assert plain["controls"] == {"findings": [], "rows": []}
 
 
-def test_a_failed_control_is_named_and_nothing_else_is_lost(make_run):
+def test_a_failed_control_is_named_without_losing_other_results(make_run):
     """The other levels still get verdicts."""
     config = simulated_run.make_config(transfer=False, controls={"size_matched": True})
     failed = {"control-size-B1": "failed: out of memory"}
@@ -191,7 +191,7 @@ def test_a_leaky_split_gets_no_verdict(make_run):
     assert f"No verdict: {said}." in folder.report_markdown.read_text(encoding="utf-8")
 
 
-def test_a_leaky_split_that_is_allowed_is_marked_everywhere(make_run):
+def test_an_allowed_leaky_split_is_marked_everywhere(make_run):
     """It is marked in the headline, in the warnings and in every cell of the verdict table."""
     folder, config, trials = make_run(simulated_run.make_config(report=ALLOWED))
     clean = write_report(folder, config, trials)
@@ -224,7 +224,7 @@ def test_the_leakage_effect_is_reported_for_each_model(make_run):
     assert table.splitlines()[0].startswith("model,ppl_leaky,ppl_clean,leaky_over_clean,")
 
 
-def test_a_record_of_an_earlier_version_is_still_read(make_run):
+def test_a_leakage_record_of_an_older_version_is_read(make_run):
     """It counts ids, learners and texts; without a list of documents, no effect can be computed."""
     folder, config, trials = make_run()
     assert write_report(folder, config, trials)["leaks"]["is_leaky"] is False
@@ -235,7 +235,7 @@ def test_a_record_of_an_earlier_version_is_still_read(make_run):
     assert evidence["answer"]["headline"] == "No verdict: documents of the test split are known to another split."
 
 
-def test_controls_are_not_judged_on_a_leaky_split_either(make_run):
+def test_controls_are_not_judged_on_a_leaky_split(make_run):
     """Their gains are measured on the same documents."""
     config = simulated_run.make_config(transfer=False, controls={"size_matched": True})
     folder, config, trials = make_run(config, truth=truth_with(GAIN))
@@ -246,7 +246,7 @@ def test_controls_are_not_judged_on_a_leaky_split_either(make_run):
 
 
 @pytest.mark.parametrize("is_leaky", [False, True])
-def test_a_bundle_holds_all_inputs_of_the_guards(make_run, is_leaky):
+def test_a_bundle_contains_all_inputs_of_the_leak_and_control_checks(make_run, is_leaky):
     """Verifying it gives the same refusals, effects and explanations, without any text."""
     options = {"report": ALLOWED} if is_leaky else {"controls": CONTROLS, "transfer": False}
     folder, config, trials = make_run(simulated_run.make_config(**options), truth=truth_with(GAIN))

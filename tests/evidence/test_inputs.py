@@ -14,7 +14,7 @@ from raysweep.storage.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("models", [["b", "a", None, "b", "c"], [*"abac"], [*"aacb"], [None, None], []])
-def test_a_tables_digest_is_that_of_its_values(tmp_path, monkeypatch, models):
+def test_a_tables_digest_depends_only_on_its_values(tmp_path, monkeypatch, models):
     """Cases: plain text, codes into a list of names in another order (some unused), and codes in order of appearance.
 
     Order of appearance is checked in blocks of rows, and the first difference may be between two blocks (`aa|cb`).
@@ -36,7 +36,7 @@ def test_a_tables_digest_is_that_of_its_values(tmp_path, monkeypatch, models):
 
 
 @pytest.mark.parametrize("learners", [["ann", None, "bob", "ann", None], [None] * 5])
-def test_a_copied_table_has_the_digest_of_its_source(tmp_path, learners):
+def test_a_published_table_has_the_digest_of_its_source(tmp_path, learners):
     """Texts become lengths, ids are removed, learners and prompts are numbered; a copy of the copy is the same."""
     folder, copy, again = (RunFolder(tmp_path / name) for name in ("run", "copy", "again"))
     folder.documents.parent.mkdir(parents=True)
@@ -79,14 +79,14 @@ def test_tables_digested_in_a_thread_have_the_same_digests(make_run):
         (0.0, 0.0),
     ],
 )
-def test_a_number_has_nine_digits_or_three_decimals_whichever_are_more(value, digits):
+def test_numbers_are_rounded_to_nine_digits_or_three_decimals(value, digits):
     """A clock time in seconds has ten digits before its point; -0.0 is unchanged."""
     assert rounded([value, -value]) == [digits, -digits]
     assert rounded({"of": value}) == {"of": digits}
     assert str(rounded([-0.0])) == "[-0.0]"
 
 
-def test_a_number_that_is_none_is_no_evidence():
+def test_nan_is_refused_in_evidence():
     """JSON has no value for it, and readers would take a substitute for a result."""
     holed = {"gains": [{"low": 1.0, "high": float("nan")}], "b": [float("-inf")] * 9}
     with pytest.raises(InputError, match=re.escape("evidence.gains[0].high is nan, b[0] is -inf, b[1] is -inf: ")):

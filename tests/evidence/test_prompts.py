@@ -10,7 +10,7 @@ from tests.simulated_run import make_config
 
 
 @pytest.mark.parametrize("prompts", [0, 1, 5])
-def test_the_report_says_which_prompts_its_intervals_cover(make_run, prompts):
+def test_the_report_states_which_prompts_its_intervals_cover(make_run, prompts):
     """Cases: unknown prompts, one per level, or several that no two levels share."""
     folder, config, trials = make_run(make_config(resamples=300), prompts=prompts)
     evidence = write_report(folder, config, trials)
@@ -27,7 +27,7 @@ def test_the_report_says_which_prompts_its_intervals_cover(make_run, prompts):
     assert ("mixed_models" in page) is (prompts == 5)
 
 
-def test_a_bundle_s_prompts_are_numbers_and_give_the_same_intervals(make_run, tmp_path):
+def test_prompts_are_numbered_in_a_bundle_and_give_the_same_intervals(make_run, tmp_path):
     """`verify` fits the mixed models again."""
     folder, config, trials = make_run(make_config(resamples=200), prompts=5)
     folder.config.write_text(dump_config(config), encoding="utf-8")

@@ -23,7 +23,7 @@ def scores_of(evidence, level, metric="infill"):
     return next(one for one in evidence["scores"] if (one["level"], one["metric"]) == (level, metric))
 
 
-def test_a_score_has_every_weighting(reported):
+def test_a_score_is_reported_for_every_weighting(reported):
     """They are compared with pandas: by token, by document, and in bits per byte of the answers' text."""
     folder, evidence = reported
     table = pq.read_table(folder.losses).to_pandas()
@@ -45,7 +45,7 @@ def test_a_score_has_every_weighting(reported):
     assert row[3].values[1] == bits
 
 
-def test_the_published_number_is_the_text_of_sentence_blanks(reported):
+def test_the_published_metric_is_the_loss_on_sentence_blanks(reported):
     """It is compared with pandas: the measure of the infilling paper's tables, beside the report's metric."""
     folder, evidence = reported
     table = pq.read_table(folder.losses).to_pandas()
@@ -57,7 +57,7 @@ def test_the_published_number_is_the_text_of_sentence_blanks(reported):
     assert row[3].values == (pytest.approx(expected), scores_of(evidence, "B1")["perplexity"]["B1"])
 
 
-def test_a_gain_that_grows_with_the_length_of_the_answers_is_said(reported):
+def test_a_gain_that_correlates_with_answer_length_is_reported(reported):
     """It is compared with scipy on the table itself; the sentence has the direction and the strength."""
     folder, evidence = reported
     table = pq.read_table(folder.losses).to_pandas()
@@ -76,7 +76,7 @@ def test_a_gain_that_grows_with_the_length_of_the_answers_is_said(reported):
     assert "rank correlation" not in page_of({**evidence, "length_effect": None})
 
 
-def test_every_model_seed_level_and_metric_is_there(make_run):
+def test_scores_are_listed_for_every_model_seed_level_and_metric(make_run):
     """The CSV file has them, too, so that no score needs to be computed again."""
     folder, config, trials = make_run(make_config(("A1", "B1"), seeds=(0, 1)))
     evidence = write_report(folder, config, trials)
@@ -94,7 +94,7 @@ def test_scores_without_bytes_have_no_bits_per_byte(make_run):
     assert all(one["bits_per_byte"] == {} for one in write_report(folder, config, trials)["scores"])
 
 
-def test_the_best_is_marked_among_scores_of_the_same_texts_alone(evidence):
+def test_the_best_score_is_marked_only_among_scores_of_the_same_texts(evidence):
     """These are the columns of the matrix, and the rows of a table whose rows are about different texts."""
     tables = tables_of(evidence)
     marked = {
@@ -110,7 +110,7 @@ def test_the_best_is_marked_among_scores_of_the_same_texts_alone(evidence):
     }
 
 
-def test_no_model_is_the_best_that_may_not_be(make_run):
+def test_no_best_model_is_marked_if_models_differ_only_by_chance(make_run):
     """If two models differ only by chance, neither is bold or outlined."""
     config = make_config(("A1", "B1"), transfer=False)
     evidence = write_report(*make_run(config, truth=lambda trial, level, levels: 7.0 if trial is None else 2.6))
@@ -134,7 +134,7 @@ def behind(general):
     return truth
 
 
-def test_every_choice_is_varied(evidence):
+def test_robustness_varies_every_choice_of_the_analysis(evidence):
     """Margins, weighting, metrics, kinds of mask and first languages vary; the report's own choice is not listed."""
     groups = {}
     for row in evidence["sensitivity"]["variations"]:
@@ -146,7 +146,7 @@ def test_every_choice_is_varied(evidence):
     assert 3 <= len(groups["first language"]) <= 5
 
 
-def test_a_margin_that_carries_the_verdict_is_found(make_run):
+def test_a_margin_that_decides_the_verdict_is_reported(make_run):
     """The general model is 6 % behind, which is enough at 10 % but not at 5 %; the answer says so."""
     config = make_config(("A1", "B1"), resamples=1000)
     folder, config, trials = make_run(config, documents=1200, truth=behind(0.06))
@@ -167,7 +167,7 @@ def test_a_margin_that_carries_the_verdict_is_found(make_run):
     assert text.count("What would change the recommendation: of") == 2  # in the answer, and beside the table
 
 
-def test_a_robust_answer_is_said_to_be_one(make_run):
+def test_a_robust_answer_is_reported_as_robust(make_run):
     """The general model is far behind by every measure, so no variation changes the advice."""
     evidence = write_report(*make_run(make_config(transfer=False, resamples=1000), documents=150, truth=behind(0.5)))
     assert {row["outcome"] for row in evidence["sensitivity"]["variations"]} == {"holds"}
@@ -176,7 +176,7 @@ def test_a_robust_answer_is_said_to_be_one(make_run):
     assert evidence["sensitivity"]["sentence"].endswith("Other seeds were not tried.")
 
 
-def test_with_several_seeds_nothing_tried_would_change_it(make_run):
+def test_an_answer_with_several_seeds_is_reported_as_robust(make_run):
     """The intervals include the seeds, so the sentence may say so."""
     config = make_config(("A1", "B1"), transfer=False, resamples=1000, seeds=(0, 1))
     evidence = write_report(*make_run(config, documents=90, truth=behind(0.5)))
@@ -184,7 +184,7 @@ def test_with_several_seeds_nothing_tried_would_change_it(make_run):
     assert all(finding["seeds"] in (0, 2) for finding in evidence["findings"])
 
 
-def test_what_is_left_out_is_left_out(evidence):
+def test_a_variation_counts_only_its_own_documents(evidence):
     """A variation counts its own documents: those of all languages but one, or of one kind of mask."""
     found = variations(evidence)
     total = found["every document the same weight"]["documents"]
@@ -193,7 +193,7 @@ def test_what_is_left_out_is_left_out(evidence):
     assert found["word masks only"]["documents"] <= total
 
 
-def test_nothing_is_varied_where_nothing_was_tested(make_run):
+def test_robustness_is_empty_if_nothing_was_tested(make_run):
     """Without a general model there is no claim, and the section says so."""
     failed = {"all": "failed: disk full"} | {f"all-{level}": "blocked: all failed" for level in LEVELS}
     folder, config, trials = make_run(failed=failed)
@@ -202,7 +202,7 @@ def test_nothing_is_varied_where_nothing_was_tested(make_run):
     assert "there is nothing to vary" in folder.report_html.read_text(encoding="utf-8")
 
 
-def test_new_learners_are_served_by_either_family(evidence):
+def test_texts_of_unknown_level_are_served_by_either_family(evidence):
     """Every document is counted once; the mixture is close to the oracle; the level is mostly found."""
     assert [one["family"] for one in evidence["cold_start"]] == ["specialised", "transfer"]
     for family in evidence["cold_start"]:
@@ -215,14 +215,14 @@ def test_new_learners_are_served_by_either_family(evidence):
     assert evidence["cold_start"][0]["accuracy"]["value"] > 0.8
 
 
-def test_without_visible_text_no_level_is_said_to_be_found(evidence):
+def test_level_accuracy_excludes_documents_without_visible_text(evidence):
     """One of fifteen documents has no visible text: its group has perplexities, but no accuracy."""
     none = evidence["cold_start"][0]["by_length"][0]
     assert none["accuracy"] is None
     assert none["documents"] == evidence["cold_start"][0]["unseen"] > 0
 
 
-def test_a_level_found_every_time_has_no_certain_interval(make_run):
+def test_a_level_accuracy_of_100_percent_has_an_exact_interval(make_run):
     """All draws of correct documents are correct, so the exact limit for as many writers is given instead of 100 %."""
 
     def truth(trial, level, levels):
@@ -233,7 +233,7 @@ def test_a_level_found_every_time_has_no_certain_interval(make_run):
     assert 0.9 < accuracy["low"] < 1.0
 
 
-def test_a_family_needs_two_levels(make_run):
+def test_a_family_of_level_models_needs_two_levels(make_run):
     """A single specialised model leaves no choice."""
     folder, config, trials = make_run(make_config(("B1",), transfer=False))
     assert write_report(folder, config, trials)["cold_start"] == []
@@ -250,7 +250,7 @@ def strategy(name, perplexity, models, hours):
     return Strategy(name=name, entries=(), levels=(), perplexity=value, cost=cost if models else None)
 
 
-def test_each_choice_is_priced_in_plain_words():
+def test_each_choice_of_models_has_its_cost_in_words():
     """Costs are training, disk, and answer time; a model per level has two times, since the level may be unknown."""
     strategies = [
         strategy("start", 50_000.0, 0, 0.0),
@@ -271,7 +271,7 @@ def test_each_choice_is_priced_in_plain_words():
     assert "for an answer" not in untimed
 
 
-def test_serving_one_model_and_five_stand_beside_each_other(evidence):
+def test_one_model_and_five_models_have_the_same_cost_columns(evidence):
     """Five models that choose among themselves have the same columns."""
     timed = {"device": "cpu", "models": 1, "bytes": 2e7, "batches": {"1": TIMED}, "ensemble": TOGETHER}
     table = tables_of({**evidence, "speed": {"all": timed}})["speed"]

@@ -29,7 +29,7 @@ def run(tmp_path_factory):
     return folder, config, expand_trials(config)
 
 
-def test_a_look_names_what_is_trained_next(run):
+def test_a_look_lists_the_trainings_that_come_next(run):
     """Every claim has its basis; nothing counts as saved while claims are open."""
     folder, config, trials = run
     (said,) = take_look(folder, config, trials)
@@ -47,7 +47,7 @@ def test_a_look_names_what_is_trained_next(run):
     assert "next are" in said
 
 
-def test_the_report_states_looks_and_what_was_spent(run):
+def test_the_report_states_looks_and_trainings_spent(run):
     """Each claim has p-values that allow for the looks; trainings that were not begun are not listed."""
     folder, config, trials = run
     values = write_report(folder, config, trials)

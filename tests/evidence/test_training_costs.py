@@ -30,7 +30,7 @@ def hold(folder, resources, seconds, *, slots=None):
 
 
 @pytest.mark.parametrize(("together", "hours"), [(1, 1.0), (4, 0.25)])
-def test_a_trial_that_shares_a_gpu_counts_its_part_of_it(make_run, together, hours):
+def test_a_trial_that_shares_a_gpu_counts_its_share(make_run, together, hours):
     """Four trials on one GPU for an hour are one GPU-hour, by the scheduler's requests."""
     config = make_config(resources={"trials_per_gpu": together})
     folder, config, trials = make_run(config)
@@ -69,7 +69,7 @@ def searched(make_run):
     return write_report(folder, config, trials), tokens
 
 
-def test_a_search_is_shown_with_its_space_its_samples_and_its_winner(make_run):
+def test_a_search_is_reported_with_space_samples_and_winner(make_run):
     """The report shows what was varied, in which ranges, and the result."""
     evidence, _ = searched(make_run)
     tables = tables_of(evidence)
@@ -82,7 +82,7 @@ def test_a_search_is_shown_with_its_space_its_samples_and_its_winner(make_run):
     assert [row[-1] for row in rows] == ["done", "kept", "stopped at step 200", "failed"]
 
 
-def test_a_ways_hours_are_its_tokens_at_the_usual_time_of_a_token(make_run):
+def test_the_hours_of_a_strategy_are_its_tokens_at_the_median_speed(make_run):
     """A training slowed by its neighbours costs what its tokens cost; searches count in full."""
     evidence, tokens = searched(make_run)
     rows = {row["trial"]: row for row in evidence["trainings"]}

@@ -53,7 +53,7 @@ def scored(corpora, table, levels, texts):
     return ScoredTexts(texts=texts, lengths=lengths, levels=codes, groups=groups, features=features), models
 
 
-def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
+def test_the_classification_table_agrees_with_one_recomputed_from_scores(classify, corpora, run):
     """Within the corpus and on the other: confusion and metrics, without what was trained on or has no level."""
     out = classify("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")
     results = json.loads((corpora / "classification.json").read_text())
@@ -88,7 +88,7 @@ def test_the_table_is_recomputed_from_the_scores(classify, corpora, run):
     assert "is up to date" in classify("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")
 
 
-def test_a_corpus_that_changes_between_its_choice_and_its_scoring_is_refused(classify, corpora, monkeypatch):
+def test_a_corpus_that_changes_between_selection_and_scoring_is_refused(classify, corpora, monkeypatch):
     """Otherwise the chosen rows would be other texts: the second corpus waits while the first is scored."""
     rows = pd.read_csv(corpora / "two.csv")
     rows.iloc[1:].to_csv(corpora / "two.csv", index=False)
@@ -107,7 +107,7 @@ def test_a_corpus_that_changes_between_its_choice_and_its_scoring_is_refused(cla
     assert "1 without a level of the run" in classify(*words)
 
 
-def test_what_cannot_be_classified_is_refused(classify, corpora, tmp_path, run, monkeypatch):
+def test_corpora_that_cannot_be_classified_are_refused(classify, corpora, tmp_path, run, monkeypatch):
     """The message gives the fix."""
     with pytest.raises(ConfigError, match=r"--out: found 'a\.csv'; must end in \.json"):
         classify("one.csv", "--out", "a.csv")

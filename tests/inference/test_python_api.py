@@ -42,7 +42,7 @@ def signature_of(callable_):
     return str(inspect.Signature(parameters)).replace("namespace()", "…")
 
 
-def test_the_api_is_frozen():
+def test_public_names_and_signatures_are_unchanged():
     """Notebooks and other people's code rest on these names and arguments; change them in a new major version only."""
     assert raysweep.__all__ == ["__version__", "load", "load_model"]
     functions = [raysweep.load, raysweep.load_model, TrainedModel.infill, TrainedModel.score, LevelPredictor.predict]
@@ -77,7 +77,7 @@ def nats_by_hand(model, text):
         return model(input_ids=ids, labels=ids).loss.item() * (ids.shape[1] - 1), ids.shape[1] - 1
 
 
-def test_scores_are_what_plain_transformers_says(run):
+def test_scores_equal_those_of_transformers(run):
     """They agree to 1e-5 nats per token, text by text, with transformers loading the model's folder itself."""
     plain = GPT2LMHeadModel.from_pretrained(run.folder.trial("A1").model).eval()
     scores = run["A1"].score(TEXTS)
@@ -90,7 +90,7 @@ def test_scores_are_what_plain_transformers_says(run):
     assert scores["bytes"][3] == len(TEXTS[3].encode()) - len(first.encode())
 
 
-def test_a_test_document_scores_as_in_the_evaluation(run):
+def test_a_test_document_has_the_scores_of_the_evaluation(run):
     """Under its own id the masks are the same, so infill nats, tokens and bytes are those of losses.parquet."""
     documents = pd.read_parquet(run.folder.documents).query("split == 'test'")
     scores = run["all"].score(documents["text"], ids=documents["writing_id"].tolist()).set_index(documents["document"])
@@ -102,7 +102,7 @@ def test_a_test_document_scores_as_in_the_evaluation(run):
     assert ((scores["infill_nats"] - measured["nats"]).abs() <= 1e-5 * measured["tokens"]).all()
 
 
-def test_masks_depend_on_the_id_alone(run):
+def test_masks_depend_only_on_the_id(run):
     """Order and other texts have no influence; without ids the masks depend on the text."""
     texts = [LONG, TEXTS[0], LONG[:300]]
     together = run["A1"].score(texts)
@@ -114,7 +114,7 @@ def test_masks_depend_on_the_id_alone(run):
     assert named[0] == named[2] != named[1]
 
 
-def test_long_texts_are_read_in_windows_that_overlap_by_half(run):
+def test_long_texts_are_scored_in_windows_that_overlap_by_half(run):
     """Every token but the first is predicted once, from at least half a window."""
     network, window = run["A1"].network, run.config.masking.max_tokens
     tokens = run["A1"].score(LONG, per_token=True)
@@ -132,7 +132,7 @@ def test_long_texts_are_read_in_windows_that_overlap_by_half(run):
     assert run["A1"].score(LONG)["nats"][0] == pytest.approx(np.nansum(logarithms), abs=1e-2)
 
 
-def test_tokens_add_up_to_their_text(run):
+def test_per_token_losses_sum_to_the_loss_of_the_text(run):
     """Pieces stand at their characters, and their losses sum to the text's."""
     tokens, scores = run["C1"].score(TEXTS, per_token=True), run["C1"].score(TEXTS)
     for number, text in enumerate(TEXTS):
@@ -145,7 +145,7 @@ def test_tokens_add_up_to_their_text(run):
     assert "".join(tokens[tokens["text"] == 0]["piece"]) == TEXTS[0]
 
 
-def test_levels_follow_bayes_rule_with_the_run_s_shares_and_temperature(run):
+def test_level_probabilities_follow_bayes_rule_with_prior_and_temperature(run):
     """p(level | text) ∝ share × exp(−nats / T); a text of a single token leaves the shares."""
     texts = [text for text in TEXTS if text]
     (family,) = [each for each in run.evidence.cold_start if each.family == "specialised"]
@@ -172,7 +172,7 @@ def test_an_empty_text_has_no_level(run, text):
             predict(["I like apples.", text])
 
 
-def test_infill_is_the_one_infiller(run):
+def test_infill_of_the_api_equals_that_of_the_command(run):
     """It returns as many fillings as requested, the same as the function behind the command."""
     text = "I like [word] because [ngram]."
     network = load_model(run.folder.trial("A1").model)
@@ -185,7 +185,7 @@ def test_infill_is_the_one_infiller(run):
     assert all(answer.text.startswith("green") for answer in filled.answers)
 
 
-def test_models_are_known_by_their_trials(run):
+def test_models_are_listed_by_trial_name(run):
     """The start is one of them; another name is answered with those that there are."""
     assert list(run.models) == ["start", "A1", "C1", "all", "all-C1"]
     assert len(run.models) == 5
@@ -195,14 +195,14 @@ def test_models_are_known_by_their_trials(run):
         run["A3"]
 
 
-def test_one_model_loads_from_its_folder(run):
+def test_a_model_is_loaded_from_its_folder(run):
     """It has its trial's name and the same scores of whole texts."""
     model = raysweep.load_model(run.folder.trial("all-C1").model, device="cpu")
     assert model.name == "all-C1"
     pd.testing.assert_series_equal(model.score(TEXTS)["nats"], run["all-C1"].score(TEXTS)["nats"])
 
 
-def test_a_gpt2_without_infilling_tokens_scores_and_does_not_infill(tmp_path):
+def test_a_gpt2_without_infilling_tokens_scores_but_refuses_to_infill(tmp_path):
     """Native GPT-2: its own 50,257 tokens share the probability, as in transformers."""
     plain = GPT2LMHeadModel(GPT2Config(n_positions=32, n_embd=8, n_layer=1, n_head=1, initializer_range=0.3)).eval()
     plain.save_pretrained(tmp_path / "native")
@@ -223,19 +223,19 @@ def test_a_gpt2_without_infilling_tokens_scores_and_does_not_infill(tmp_path):
         (["a", "b"], ["1"], "ids: found 1 for 2 texts"),
     ],
 )
-def test_what_is_no_text_is_refused(run, texts, ids, message):
+def test_a_value_that_is_not_a_text_is_refused_with_its_index_and_type(run, texts, ids, message):
     """The message gives its number and type."""
     with pytest.raises(InputError, match=message):
         run["A1"].score(texts, ids=ids)
 
 
-def test_nothing_gives_an_empty_table(run):
+def test_an_empty_list_gives_an_empty_table(run):
     """Without texts there are no rows, but the same columns."""
     assert run["A1"].score([]).columns.tolist() == run["A1"].score("a").columns.tolist()
     assert len(run["A1"].score([])) == len(run["A1"].score([], per_token=True)) == len(run.levels.predict([])) == 0
 
 
-def test_damaged_files_are_named_and_not_read(own_run):
+def test_damaged_files_are_reported_and_not_loaded(own_run):
     """One byte is enough; the message says what makes the file again."""
     weights = own_run.folder.trial("A1").model / "model.safetensors"
     for path, read, fix in [
@@ -266,7 +266,7 @@ def test_damaged_files_are_named_and_not_read(own_run):
         own_run.losses()
 
 
-def test_levels_are_not_told_by_a_report_of_other_models(own_run):
+def test_levels_are_not_predicted_with_a_report_of_other_models(own_run):
     """The report's temperature, and its share of correct levels, hold only for the models that it compared."""
     folder = own_run.folder
     assert list(own_run.levels.models) == ["A1", "C1"]
@@ -288,7 +288,7 @@ def test_levels_are_not_told_by_a_report_of_other_models(own_run):
         own_run.level_predictor("specialised")
 
 
-def test_levels_are_not_told_without_one_of_their_models(own_run):
+def test_levels_are_not_predicted_if_one_of_the_models_is_missing(own_run):
     """One of the models is being trained again, or failed, after the report was made."""
     own_run.folder.trial("C1").record.unlink()
     with pytest.raises(InputError, match=r"tells levels by 'C1' too, which is not trained now; do `raysweep run"):
@@ -318,14 +318,14 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         (lambda run: run["A1"].infill("I like [word].", n=0), "n: found 0; must be at least 1"),
     ],
 )
-def test_a_message_names_the_argument_and_no_option_of_the_command(run, ask, told):
+def test_api_errors_name_arguments_and_not_command_options(run, ask, told):
     """A Python user has given neither `--storage` nor `model.start`."""
     with pytest.raises((InputError, ConfigError)) as raised:
         ask(run)
     assert str(raised.value).startswith(told)
 
 
-def test_a_model_that_diverged_gives_no_score(run):
+def test_a_diverged_model_gives_an_error_and_no_score(run):
     """NaN in a table would be taken for a missing number."""
     network = load_model(run.folder.trial("A1").model)
     with torch.no_grad():

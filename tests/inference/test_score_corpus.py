@@ -53,7 +53,7 @@ def corpus(finished_storage, tmp_path):
     return path
 
 
-def test_a_corpus_is_scored_as_by_the_api_and_as_in_the_evaluation(score, corpus, run, tmp_path):
+def test_corpus_scores_equal_those_of_the_api_and_the_evaluation(score, corpus, run, tmp_path):
     """Every text in the file's order; nats of the whole text by the API, infill nats of test documents by the table."""
     out = score(corpus, "--out", "scores.parquet")
     table = pd.read_parquet(tmp_path / "scores.parquet")
@@ -87,7 +87,7 @@ def test_a_corpus_is_scored_as_by_the_api_and_as_in_the_evaluation(score, corpus
     assert not (tmp_path / "scores.parquet.parts").exists()
 
 
-def test_a_table_that_another_command_finished_meanwhile_is_left_as_it_is(score, tmp_path, monkeypatch):
+def test_a_table_finished_by_a_concurrent_command_is_not_overwritten(score, tmp_path, monkeypatch):
     """The command looks for it again once it holds the lock."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     words = ("texts.csv", "--out", "out.csv", "--model", "A1")
@@ -105,7 +105,7 @@ def test_a_table_that_another_command_finished_meanwhile_is_left_as_it_is(score,
     assert not (tmp_path / "out.csv.parts").exists()
 
 
-def test_a_large_corpus_is_read_in_another_process(score, corpus, tmp_path, monkeypatch):
+def test_a_large_corpus_is_read_in_a_separate_process(score, corpus, tmp_path, monkeypatch):
     """The table and the errors are the same."""
     score(corpus, "--out", "here.csv", "--model", "A1")
     monkeypatch.setattr(text_scoring, "_READ_HERE_BYTES", 0)
@@ -116,7 +116,7 @@ def test_a_large_corpus_is_read_in_another_process(score, corpus, tmp_path, monk
         score("texts.csv", "--out", "none.csv", "--model", "A1")
 
 
-def test_twice_is_once_and_other_texts_are_refused(score, tmp_path):
+def test_scoring_twice_does_nothing_and_other_texts_are_refused(score, tmp_path):
     """Nothing is done the second time; a table made from something else is not overwritten unasked."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\nI go to school.\n")
     score("texts.csv", "--out", "out.csv", "--model", "A1")
@@ -133,7 +133,7 @@ def test_twice_is_once_and_other_texts_are_refused(score, tmp_path):
         score("texts.csv", "--out", "out.csv", "--model", "A1")
 
 
-def test_ray_starts_while_the_corpus_is_read_and_ends_while_the_table_is_written(score, tmp_path, monkeypatch):
+def test_ray_starts_and_stops_in_parallel_with_reading_and_writing(score, tmp_path, monkeypatch):
     """Ray and the corpus do not wait for each other; for two models, at least two parts are scored."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     started, written, seen = Event(), Event(), []
@@ -160,7 +160,7 @@ def test_ray_starts_while_the_corpus_is_read_and_ends_while_the_table_is_written
 
 
 @pytest.mark.parametrize("stop", [ResourceError("no cluster at the address"), KeyboardInterrupt()])
-def test_what_was_read_is_kept_where_ray_does_not_start(score, tmp_path, monkeypatch, stop):
+def test_a_corpus_already_read_is_kept_if_ray_fails_to_start(score, tmp_path, monkeypatch, stop):
     """Hours of reading may be over; the next command says what was read, and reads it not again."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n  \n")
     words = ("texts.csv", "--out", "out.csv", "--model", "A1")
@@ -176,7 +176,7 @@ def test_what_was_read_is_kept_where_ray_does_not_start(score, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("moment", ["Ray starts", "the reading begins"])
-def test_ctrl_c_while_ray_starts_does_not_wait_for_a_large_corpus(score, tmp_path, monkeypatch, moment):
+def test_ctrl_c_while_ray_starts_does_not_wait_for_reading(score, tmp_path, monkeypatch, moment):
     """Reading stops, and leaves no process; the next command reads the corpus from its beginning."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     words = ("texts.csv", "--out", "out.csv", "--model", "A1")
@@ -212,7 +212,7 @@ def test_ctrl_c_while_ray_starts_does_not_wait_for_a_large_corpus(score, tmp_pat
     assert "score: 1 texts of 1 rows" in score(*words)
 
 
-def test_a_corpus_whose_reader_is_killed_is_named_with_the_fix(score, tmp_path, monkeypatch):
+def test_a_killed_reader_is_reported_with_the_fix(score, tmp_path, monkeypatch):
     """The kernel kills a process so if memory is short."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     monkeypatch.setattr(text_scoring, "_READ_HERE_BYTES", 0)
@@ -222,7 +222,7 @@ def test_a_corpus_whose_reader_is_killed_is_named_with_the_fix(score, tmp_path, 
         score("texts.csv", "--out", "out.csv", "--model", "A1")
 
 
-def test_ctrl_c_while_ray_ends_does_not_wait_for_the_table(score, tmp_path, monkeypatch):
+def test_ctrl_c_while_ray_stops_does_not_wait_for_writing(score, tmp_path, monkeypatch):
     """Nothing is in its place then, and what was scored is not scored again."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     words = ("texts.csv", "--out", "out.csv", "--model", "A1")
@@ -252,7 +252,7 @@ def test_ctrl_c_while_ray_ends_does_not_wait_for_the_table(score, tmp_path, monk
     assert "score: 1 of 1 scores are there already" in score(*words)
 
 
-def test_a_corpus_without_a_text_is_told_before_a_cluster_that_is_not_there(score, tmp_path, monkeypatch):
+def test_a_corpus_without_texts_is_refused_before_connecting_to_a_cluster(score, tmp_path, monkeypatch):
     """No file is left behind."""
     (tmp_path / "texts.csv").write_text("text\n  \n")
     monkeypatch.setattr(InlineExecutor, "warm_up", lambda *_: (_ for _ in ()).throw(ResourceError("no cluster")))
@@ -265,7 +265,7 @@ class KilledError(BaseException):
     """Stands for kill -9: nothing in the code catches it."""
 
 
-def test_a_killed_command_goes_on_where_it_was(score, corpus, tmp_path, monkeypatch):
+def test_a_killed_command_resumes_with_the_remaining_parts(score, corpus, tmp_path, monkeypatch):
     """Killed at any part, it scores the rest alone, and the file is equal to the byte."""
     monkeypatch.setattr(text_scoring, "PART_TEXTS", 5)
     words = (corpus, "--model", "A1", "--model", "C1", "--tokens")
@@ -292,7 +292,9 @@ def test_a_killed_command_goes_on_where_it_was(score, corpus, tmp_path, monkeypa
         assert (tmp_path / name.format("killed")).read_bytes() == (tmp_path / name.format("whole")).read_bytes()
 
 
-def test_killed_before_its_record_it_goes_on_and_overwrites_no_other_file(score, tmp_path, monkeypatch):
+def test_a_command_killed_before_writing_its_record_resumes_without_overwriting_other_files(
+    score, tmp_path, monkeypatch
+):
     """The table is in place and the record is not: its parts say whose it is; a table of others is still refused."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     words = ("texts.csv", "--model", "A1", "--tokens")
@@ -317,7 +319,7 @@ def test_killed_before_its_record_it_goes_on_and_overwrites_no_other_file(score,
         score(*words, "--out", "new.csv")
 
 
-def test_texts_that_change_while_they_are_scored_are_refused(score, tmp_path, monkeypatch):
+def test_texts_that_change_during_scoring_are_refused(score, tmp_path, monkeypatch):
     """Otherwise the record would name texts that were not scored; the next command scores the present texts."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     score_part = text_parts.score_part
@@ -334,7 +336,7 @@ def test_texts_that_change_while_they_are_scored_are_refused(score, tmp_path, mo
     assert len(pd.read_csv(tmp_path / "out.csv")) == 2
 
 
-def test_a_part_is_refused_where_the_model_was_trained_again(own_run, tmp_path):
+def test_a_part_is_refused_if_its_model_was_retrained(own_run, tmp_path):
     """A worker on another node fetches the models when it starts, which may be others than the command began with."""
     begun, path = own_run.folder, tmp_path / "texts.parquet"
     pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(path)
@@ -353,7 +355,7 @@ def test_a_part_is_refused_where_the_model_was_trained_again(own_run, tmp_path):
     assert list(InlineExecutor(1).score_texts([now], None)) == [(now, 1)]
 
 
-def test_a_part_is_refused_where_the_tokenizer_was_made_again(own_run, tmp_path):
+def test_a_part_is_refused_if_the_tokenizer_was_remade(own_run, tmp_path):
     """The start is made by the settings, and the tokens that it scores by the run's own tokenizer."""
     path = tmp_path / "texts.parquet"
     pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(path)
@@ -371,7 +373,7 @@ def test_a_part_is_refused_where_the_tokenizer_was_made_again(own_run, tmp_path)
 
 
 @pytest.mark.parametrize(("model", "what"), [("start", "its tokenizer was made"), ("A1", "trial 'A1' was trained")])
-def test_a_part_is_refused_where_its_model_was_made_again_while_it_was_loaded(own_run, monkeypatch, model, what):
+def test_a_part_is_refused_if_its_model_was_retrained_during_loading(own_run, monkeypatch, model, what):
     """The model is not cached either: a node fetches the run while others write it."""
     buffer, open_run = io.BytesIO(), text_parts.open_run
     pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(buffer)
@@ -394,7 +396,7 @@ def test_a_part_is_refused_where_its_model_was_made_again_while_it_was_loaded(ow
     assert text_parts.score_part(**part, model_digest=model_digest_of(own_run.folder, model)).texts == 1
 
 
-def test_scores_without_levels_are_not_up_to_date_when_the_run_can_tell_them(score, tmp_path, monkeypatch):
+def test_scores_without_levels_are_stale_once_the_run_can_predict_them(score, tmp_path, monkeypatch):
     """The report is made, or made again, after the table: its temperature decides the probabilities."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     with monkeypatch.context() as patch:
@@ -406,7 +408,7 @@ def test_scores_without_levels_are_not_up_to_date_when_the_run_can_tell_them(sco
     assert "probability_C1" in pd.read_csv(tmp_path / "out.csv")
 
 
-def test_parts_of_something_else_are_not_gone_on_with(score, tmp_path, monkeypatch):
+def test_parts_with_another_fingerprint_are_not_reused(score, tmp_path, monkeypatch):
     """The plan's fingerprint holds texts, models, masks and settings."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     monkeypatch.setattr(InlineExecutor, "score_texts", lambda *_: (_ for _ in ()).throw(KilledError()))
@@ -419,7 +421,7 @@ def test_parts_of_something_else_are_not_gone_on_with(score, tmp_path, monkeypat
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
 
 
-def test_scores_of_an_earlier_version_are_refused_and_made_again(score, tmp_path, monkeypatch):
+def test_scores_of_an_older_version_are_refused_and_remade(score, tmp_path, monkeypatch):
     """The version tells that the same settings give other numbers: neither a table nor a part of both is made."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     words = ("texts.csv", "--out", "out.csv", "--model", "A1")
@@ -454,7 +456,7 @@ def test_a_corpus_that_changes_while_it_is_read_is_read_again(score, tmp_path, m
     assert "1 texts of 1 rows" in score("texts.csv", "--out", "out.csv", "--model", "A1")
 
 
-def test_every_format_holds_the_same_and_tokens_on_demand(score, run, tmp_path):
+def test_every_output_format_has_the_same_contents(score, run, tmp_path):
     """CSV, JSON Lines and Parquet; a row per token with the surprisal under each model."""
     texts = ["I like apples, “really”.", "x"]
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"essay": text}) + "\n" for text in texts))
@@ -490,7 +492,7 @@ def test_every_format_holds_the_same_and_tokens_on_demand(score, run, tmp_path):
     assert not (tmp_path / "out.tokens.parquet").exists(), "it was of scores that are no more"
 
 
-def test_rows_without_a_text_are_set_aside_and_listed(score, tmp_path):
+def test_rows_without_a_text_are_listed_and_not_scored(score, tmp_path):
     """They are counted, and named in a file beside the output; the rest is scored."""
     (tmp_path / "texts.csv").write_text("id,text\na,I like apples.\nb,\nc,I go.\n")
     out = score("texts.csv", "--out", "out.csv", "--model", "A1")
@@ -530,7 +532,7 @@ def test_rows_without_a_text_are_set_aside_and_listed(score, tmp_path):
         (["columns.csv"], InputError, "Name yours in data.columns, such as --set data.columns.text=COLUMN"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(score, tmp_path, words, error, message):
+def test_invalid_score_arguments_are_refused(score, tmp_path, words, error, message):
     """Before a model is loaded, with the place and the fix; nothing is left behind."""
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     (tmp_path / "empty.csv").write_text("id,text\n1,\n")
@@ -551,7 +553,7 @@ def test_a_run_without_a_model_is_refused(own_run, tmp_path):
         score_output.score_texts(settings, [str(tmp_path / "texts.csv")], inline=True, **options)
 
 
-def test_the_api_is_what_scores(finished_storage):
+def test_the_command_scores_with_the_model_of_the_api(finished_storage):
     """A part is scored by the model that `raysweep.load` gives, so its numbers cannot differ."""
     folder = RunFolder(finished_storage / "tiny")
     loaded = text_parts._load(folder.root, "A1", "cpu", model_digest_of(folder, "A1"))

@@ -34,7 +34,7 @@ def other_corpus(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_corpus_is_classified_by_what_ellipse_taught(tmp_path, other_corpus, monkeypatch):
+def test_a_second_corpus_is_classified_by_classifiers_fitted_on_ellipse(tmp_path, other_corpus, monkeypatch):
     """Zero-shot and within, every classifier: accuracies, macro F1, QWK, RMSE and confusion."""
     path = SHARED / "data" / "ellipse.csv"
     if not path.exists():

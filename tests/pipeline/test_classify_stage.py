@@ -114,7 +114,7 @@ def readers(features, texts, models=MODELS):
     return found
 
 
-def test_every_number_of_the_table_is_recomputed_by_scikit_learn(classified):
+def test_every_number_of_the_table_agrees_with_scikit_learn(classified):
     """Fit and predict by hand on the features, zero-shot and in the folds; no learner is in two folds."""
     evidence = Evidence.model_validate_json(classified.folder.evidence.read_text())
     features, predictions = tables(classified)
@@ -161,7 +161,7 @@ def test_every_number_of_the_table_is_recomputed_by_scikit_learn(classified):
         assert lost == pytest.approx({model: full - right[corpus.way, f"logistic without {model}"] for model in MODELS})
 
 
-def test_features_are_what_the_python_api_scores(classified):
+def test_features_equal_the_scores_of_the_python_api(classified):
     """Whole texts and answers, including those of test documents, whose answers come from the evaluation."""
     features, _ = tables(classified)
     documents = pd.read_parquet(classified.folder.documents).set_index("document").loc[features["document"]]
@@ -178,7 +178,7 @@ def test_features_are_what_the_python_api_scores(classified):
     np.testing.assert_allclose(found["C1"], zero_shot["probability_C1"], atol=1e-4)
 
 
-def test_the_same_again_does_nothing(own_copy):
+def test_running_the_stage_again_does_nothing(own_copy):
     """Nothing is made again, and `check-run` knows every file."""
     run = own_copy()
     before = contents(run.folder)
@@ -192,7 +192,7 @@ def test_the_same_again_does_nothing(own_copy):
     assert {state for path, state in states.items() if not path.endswith("begun")} == {"ok"}
 
 
-def test_a_model_that_is_trained_again_is_scored_again_alone(own_copy):
+def test_only_a_retrained_model_is_scored_again(own_copy):
     """The classifiers and the report are then made again; the other models' scores are kept."""
     executor = PartsExecutor()
     changes = ASKED | {"trials": {**TINY["trials"], "A1": {"levels": ["A1"], "steps": 2}}}
@@ -205,14 +205,14 @@ def test_a_model_that_is_trained_again_is_scored_again_alone(own_copy):
     assert any(line.startswith("report: its ") and " classify" in line for line in run.listener.lines)
 
 
-def test_status_calls_done_what_is_there_and_current(own_copy):
+def test_status_counts_the_stage_as_done_only_if_its_files_are_current(own_copy):
     """The record alone proves neither that files exist nor that they are current."""
     run = own_copy()
     ClassificationFolder.of(run.folder).features.unlink()
     assert "its files are gone or rest on other scores" in describe_classification(run.folder, run.config)
 
 
-def test_a_kill_costs_one_part_and_changes_no_byte(own_copy, classified):
+def test_a_kill_loses_one_part_and_changes_no_byte(own_copy, classified):
     """Finished scores are kept; the tables and the fitted classifier have the same bytes."""
     run = own_copy()
     files, wanted = ClassificationFolder.of(run.folder), ClassificationFolder.of(classified.folder)
@@ -230,7 +230,7 @@ def test_a_kill_costs_one_part_and_changes_no_byte(own_copy, classified):
         assert ours.read_bytes() == theirs.read_bytes(), ours
 
 
-def test_damage_and_what_cannot_work_are_refused(own_copy):
+def test_damaged_files_and_impossible_settings_are_refused(own_copy):
     """The message names the command that repairs it."""
     run = own_copy()
     files = ClassificationFolder.of(run.folder)
@@ -256,7 +256,7 @@ def test_damage_and_what_cannot_work_are_refused(own_copy):
         own_copy({"classification": {"folds": 4}}).do("report")
 
 
-def test_one_level_is_refused_before_anything_is_prepared(tiny_run):
+def test_a_corpus_of_one_level_is_refused_before_preparing(tiny_run):
     """Not after hours of training; nor can the stage be forced if it is not configured."""
     one_level = {"data": {"levels": ["A1"], "sample": {"rows": 90}}, "trials": {"A1": {"levels": ["A1"]}}}
     run = tiny_run({**one_level, **ASKED})
@@ -268,7 +268,7 @@ def test_one_level_is_refused_before_anything_is_prepared(tiny_run):
         tiny_run(forced=["classify"])
 
 
-def test_texts_of_a_killed_command_are_not_scored_by_one_with_others(own_copy, classified):
+def test_partial_scores_of_other_documents_are_not_reused(own_copy, classified):
     """Killed while scoring all documents, then configured for fewer: each document gets the losses of its own text."""
     with pytest.raises(KeyboardInterrupt):
         own_copy(executor=PartsExecutor(lives=1), forced=["classify"]).do()
@@ -280,7 +280,7 @@ def test_texts_of_a_killed_command_are_not_scored_by_one_with_others(own_copy, c
         np.testing.assert_allclose(features[column], every.loc[features["document"], column], rtol=1e-5)
 
 
-def test_a_corpus_none_of_whose_documents_is_chosen_is_left_out_and_said(own_copy, monkeypatch):
+def test_a_corpus_without_any_chosen_document_is_left_out_with_a_note(own_copy, monkeypatch):
     """The second time there is nothing to do."""
 
     def with_empty(config, folder, done):
@@ -300,7 +300,7 @@ def test_a_corpus_none_of_whose_documents_is_chosen_is_left_out_and_said(own_cop
     assert "classify: skip, levels are told from the same scores" in again.listener.lines
 
 
-def test_scores_of_other_documents_are_never_joined(classified):
+def test_scores_of_different_documents_are_never_joined(classified):
     """Scores are joined by position, so a mismatch must be noticed."""
     (own,) = text_sources.text_sources(classified.config, classified.folder, classified.record.stages)
     documents = own.read(classified.config)[0]
@@ -309,7 +309,7 @@ def test_scores_of_other_documents_are_never_joined(classified):
         text_sources.feature_rows(own, documents, {"A1": scores})
 
 
-def test_the_classifier_knows_the_tokenizer_that_the_start_s_perplexities_are_of(own_copy, monkeypatch):
+def test_a_classifier_records_the_tokenizer_of_the_start(own_copy, monkeypatch):
     """If the run is masked again with another tokenizer, it refuses the classifier, as with another model."""
     run = own_copy()
     monkeypatch.setattr(identities, "tokenizer_digest", lambda _: "b3:other")
@@ -324,7 +324,7 @@ def test_the_classifier_knows_the_tokenizer_that_the_start_s_perplexities_are_of
         raysweep.load(run.folder.root).level_classifier(saved)
 
 
-def test_without_it_nothing_is_done_and_nothing_said(own_copy, finished_storage):
+def test_the_stage_does_nothing_if_it_is_not_configured(own_copy, finished_storage):
     """The stage is off by default; once removed from the config, the report does without it."""
     run = make_run(finished_storage)
     assert "classify" not in run.record.stages
@@ -340,7 +340,7 @@ def test_without_it_nothing_is_done_and_nothing_said(own_copy, finished_storage)
     assert "classify" not in off.listener.stages
 
 
-def test_too_few_learners_for_the_folds_are_said(own_copy):
+def test_too_few_learners_for_the_folds_are_reported(own_copy):
     """The zero-shot results are still given."""
     run = own_copy({"classification": {"folds": 90}})
     assert run.do() == []
@@ -353,7 +353,7 @@ def test_too_few_learners_for_the_folds_are_said(own_copy):
     ] == ["zero-shot"]
 
 
-def test_a_bundle_is_verified_and_a_forged_table_found(classified, tmp_path):
+def test_a_bundle_with_classification_verifies_and_a_forged_table_is_detected(classified, tmp_path):
     """Predictions are fitted again from the features, and features are compared with losses and documents."""
     folder = classified.folder
     write_bundle(folder, tmp_path / "evidence.zip")
@@ -367,7 +367,7 @@ def test_a_bundle_is_verified_and_a_forged_table_found(classified, tmp_path):
 
 
 @pytest.fixture
-def refitted(classified, tmp_path):
+def find_forgery(classified, tmp_path):
     """Return a function that lists what is found in a bundle's folder after a table was changed."""
     from raysweep.config.loading import read_resolved_config
     from raysweep.evidence.inputs import copy_inputs
@@ -416,17 +416,17 @@ def changed(column, value, where=slice(0, 1)):
         ("predictions", changed("fold", 1, slice(0, 1)), ["folds of data, zero-shot: stated other folds"]),
     ],
 )
-def test_what_does_not_follow_is_named(refitted, table, change, found):
+def test_each_forged_value_is_reported(find_forgery, table, change, found):
     """Each forged value is found by the check responsible for it."""
     if "fold" in str(found):
         change = lambda rows: rows.loc.__setitem__((rows["way"] == "zero-shot", "fold"), 1)  # noqa: E731
-    differences = refitted(lambda files: getattr(files, table), change)
+    differences = find_forgery(lambda files: getattr(files, table), change)
     assert bool(differences) == bool(found)
     for part in found:
         assert any(part in line for line in differences), differences
 
 
-def test_learners_in_two_folds_and_missing_classifiers_are_named(refitted):
+def test_learners_in_two_folds_and_missing_classifiers_are_reported(find_forgery):
     """A fold that splits a learner would make the within-corpus numbers too good."""
 
     def scramble(table):
@@ -434,17 +434,17 @@ def test_learners_in_two_folds_and_missing_classifiers_are_named(refitted):
         order = table[rows].groupby("classifier").cumcount()
         table.loc[rows, "fold"] = order % 3
 
-    assert any("learners in two folds" in line for line in refitted(lambda files: files.predictions, scramble))
+    assert any("learners in two folds" in line for line in find_forgery(lambda files: files.predictions, scramble))
 
     def rename(table):
         table["classifier"] = table["classifier"].replace("length", "width")
 
     assert any(
-        "length: stated nothing, fitted again" in line for line in refitted(lambda files: files.predictions, rename)
+        "length: stated nothing, fitted again" in line for line in find_forgery(lambda files: files.predictions, rename)
     )
 
 
-def test_the_hardest_test_texts_cannot_be_left_out(classified, refitted):
+def test_leaving_out_the_hardest_test_texts_is_detected(classified, find_forgery):
     """Neither from the predictions alone, nor from the features too: the losses show which texts were tested."""
     features, _ = tables(classified)
     tested = features[features["split"] == "test"]
@@ -454,14 +454,14 @@ def test_the_hardest_test_texts_cannot_be_left_out(classified, refitted):
         return table[~table["document"].isin(hardest)]
 
     missing = f"documents of data, zero-shot: stated {len(tested) - 3} documents, must be all {len(tested)} test"
-    assert any(missing in line for line in refitted(lambda files: files.predictions, leave_out))
-    lines = refitted(lambda files: files.features, leave_out)
+    assert any(missing in line for line in find_forgery(lambda files: files.predictions, leave_out))
+    lines = find_forgery(lambda files: files.features, leave_out)
     assert any(
         f"as document {min(hardest)}: stated {len(tested) - 3} documents, {len(tested)}" in each for each in lines
     )
 
 
-def test_texts_that_were_fitted_on_are_not_tested(classified, refitted):
+def test_testing_on_fitted_texts_is_detected(classified, find_forgery):
     """Predictions of valid texts would be too good."""
     features, _ = tables(classified)
     fitted = features.loc[features["split"] == "valid", "document"].iloc[0]
@@ -469,43 +469,43 @@ def test_texts_that_were_fitted_on_are_not_tested(classified, refitted):
     def swap(table):
         table.loc[table["document"] == table["document"].iloc[0], "document"] = fitted
 
-    lines = refitted(lambda files: files.predictions, swap)
+    lines = find_forgery(lambda files: files.predictions, swap)
     assert any("documents of data, zero-shot: stated" in line for line in lines)
 
 
-def test_a_corpus_without_its_zero_shot_predictions_and_other_token_counts_are_named(refitted):
+def test_missing_zero_shot_predictions_and_changed_token_counts_are_reported(find_forgery):
     """What is missing cannot be judged, and perplexities are per token."""
 
     def drop(table):
         return table[table["way"] != "zero-shot"]
 
-    lines = refitted(lambda files: files.features, changed("infill_tokens", 1, slice(-1, None)))
+    lines = find_forgery(lambda files: files.features, changed("infill_tokens", 1, slice(-1, None)))
     assert any("features.parquet: infill_tokens of document" in line for line in lines)
-    lines = refitted(lambda files: files.predictions, drop)
+    lines = find_forgery(lambda files: files.predictions, drop)
     assert any("predictions.parquet: data, zero-shot: stated nothing" in line for line in lines)
 
 
-def test_a_corpus_without_its_folds_is_named(refitted):
+def test_a_corpus_without_within_corpus_folds_is_reported(find_forgery):
     """Otherwise the harder half of the table could be left out unnoticed."""
-    lines = refitted(lambda files: files.predictions, lambda table: table[table["way"] != "within"])
+    lines = find_forgery(lambda files: files.predictions, lambda table: table[table["way"] != "within"])
     assert any(
         "predictions.parquet: data, within: stated nothing, its documents can be divided" in each for each in lines
     )
 
 
-def test_a_text_of_unknown_learner_hides_no_learner_in_two_folds(classified, refitted):
+def test_unknown_learners_do_not_hide_a_learner_in_two_folds(classified, find_forgery):
     """The folds of the other learners are still compared."""
     copied = changed("learner", None, slice(-1, None))
-    refitted(lambda files: files.features, copied)
+    find_forgery(lambda files: files.features, copied)
 
     def scramble(table):
         rows = table["way"] == "within"
         table.loc[rows, "fold"] = table[rows].groupby("classifier").cumcount() % 3
 
-    assert any("learners in two folds" in line for line in refitted(lambda files: files.predictions, scramble))
+    assert any("learners in two folds" in line for line in find_forgery(lambda files: files.predictions, scramble))
 
 
-def test_filled_texts_are_compared_with_the_level_s_held_out_texts(classified):
+def test_filled_texts_are_compared_with_held_out_texts_of_their_level(classified):
     """The model's own test documents match themselves fully; shares and distance are computed by hand."""
     run = raysweep.load(classified.folder.root, device="cpu")
     documents = pd.read_parquet(classified.folder.documents)
@@ -525,7 +525,7 @@ def test_filled_texts_are_compared_with_the_level_s_held_out_texts(classified):
     assert set(meter.describe("A1", None)) == {"taken for A1", "taken for C1"}
 
 
-def test_without_test_documents_of_its_own_there_is_nothing_to_compare_with(own_copy):
+def test_filled_texts_are_not_compared_without_test_documents(own_copy):
     """The message says what to do."""
     run = own_copy()
     path, predictions = ClassificationFolder.of(run.folder).predictions, tables(run)[1]
@@ -534,7 +534,7 @@ def test_without_test_documents_of_its_own_there_is_nothing_to_compare_with(own_
         LikenessMeter(raysweep.load(run.folder.root, device="cpu"))
 
 
-def test_another_classifier_is_asked_about_the_test_texts_too(classified, tmp_path):
+def test_another_classifier_is_also_applied_to_the_test_texts(classified, tmp_path):
     """The run's own classifier, named as a file or as another run's folder, gives the run's own shares.
 
     They are not called held-out, because such a classifier may have been fitted on these texts.
@@ -558,7 +558,7 @@ def test_another_classifier_is_asked_about_the_test_texts_too(classified, tmp_pa
         LikenessMeter(run, tmp_path / "none.skops")
 
 
-def test_the_texts_that_another_classifier_is_asked_about_are_drawn_by_the_run_s_seed(classified):
+def test_texts_for_another_classifier_are_sampled_by_the_runs_seed(classified):
     """The first texts of a corpus may be of one prompt or one learner."""
     run = raysweep.load(classified.folder.root, device="cpu")
     asked = []
@@ -582,7 +582,7 @@ def test_the_texts_that_another_classifier_is_asked_about_are_drawn_by_the_run_s
     assert asked[2] == documents["writing_id"].astype(str).tolist()
 
 
-def test_without_test_documents_another_classifier_has_nothing_to_compare_with(own_copy):
+def test_another_classifier_is_not_applied_without_test_documents(own_copy):
     """The message says what to do, as for the run's own classifier."""
     folder = own_copy().folder
     documents = pd.read_parquet(folder.documents)
@@ -592,7 +592,7 @@ def test_without_test_documents_another_classifier_has_nothing_to_compare_with(o
         LikenessMeter(run, ClassificationFolder.of(folder).classifier)
 
 
-def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):
+def test_infill_predicts_the_level_of_filled_texts(classified, tmp_path):
     """For a CSV, with the run's classifier, beside the other metrics."""
     (tmp_path / "in.csv").write_text("text\nI like [word] very much.\n")
     words = ["infill", "--name", "tiny", "--storage", str(classified.folder.root.parent), "--all-levels", "--json"]
@@ -607,7 +607,7 @@ def test_infill_tells_the_level_of_filled_texts(classified, tmp_path):
         assert 0.0 <= metrics[level]["learner_likeness"] <= 1.0
 
 
-def test_further_corpora_are_classified_by_what_the_run_taught(own_copy, tmp_path):
+def test_further_corpora_are_classified_by_the_runs_classifiers(own_copy, tmp_path):
     """Their answers come from the evaluation; the run's own scores are kept; the bundle holds it all and verifies."""
     documents = pd.read_parquet(own_copy().folder.documents)
     write_corpus(tmp_path / "other.csv", documents[documents["split"] == "train"]["text"].iloc[0])
@@ -637,7 +637,7 @@ def test_further_corpora_are_classified_by_what_the_run_taught(own_copy, tmp_pat
     assert contents(run.folder) == before
 
 
-def test_the_plan_counts_the_stage_if_it_is_asked_for(classified):
+def test_the_plan_includes_the_classify_stage_if_configured(classified):
     """It counts whole texts of valid and test documents under every model, and the answers of valid ones."""
 
     def seconds(run):

@@ -50,7 +50,7 @@ def removable(run):
     return {item.path.relative_to(run.root).as_posix(): item.size_bytes for item in find_removable(run)}
 
 
-def test_what_nothing_needs_any_more_goes(run):
+def test_clean_removes_files_that_nothing_needs(run):
     """A done trial's checkpoints, a rejected sample's model, Tune's notes, a killed writer's leftovers."""
     assert removable(run) == {
         "ray/tune": 100,
@@ -62,7 +62,7 @@ def test_what_nothing_needs_any_more_goes(run):
     assert removable(run) == {}
 
 
-def test_what_a_later_run_goes_on_from_stays(run):
+def test_clean_keeps_files_that_a_later_run_resumes_from(run):
     """A stopped trial's checkpoints, every chosen model, and every record are kept."""
     before = {path for path in run.root.rglob("*") if path.is_file()}
     remove(find_removable(run))
@@ -75,7 +75,7 @@ def test_what_a_later_run_goes_on_from_stays(run):
     }
 
 
-def test_nothing_that_the_report_rests_on_is_removed(run):
+def test_clean_removes_nothing_that_the_report_depends_on(run):
     """They are kept even in a place where other files would be deleted."""
     write_json(run.evidence, {"inputs": {"files": {"trials/C1/samples/00/model/model.safetensors": "digest"}}})
     assert "trials/C1/samples/00/model" not in removable(run)

@@ -27,7 +27,7 @@ def documents_of(run, trial):
     return set(store.documents_of(select_training(store, job)).tolist())
 
 
-def test_controls_are_trained_scored_and_reported_beside_what_was_done_already(run_with_controls):
+def test_controls_added_later_are_trained_scored_and_reported_without_repeating_other_trials(run_with_controls):
     """Requesting controls later trains only the controls."""
     run = run_with_controls
     said = run.listener.lines
@@ -44,7 +44,7 @@ def test_controls_are_trained_scored_and_reported_beside_what_was_done_already(r
     assert all(name in run.folder.report_html.read_text(encoding="utf-8") for name in NAMES)
 
 
-def test_the_exposure_control_sees_as_much_of_each_level_as_its_own_model(run_with_controls):
+def test_the_exposure_control_sees_as_many_examples_of_each_level_as_the_level_models(run_with_controls):
     """Examples are repeated or drawn to the exact number; the record keeps the counts, and the report shows them."""
     run = run_with_controls
     store = ExampleStore.open(run.folder.examples)
@@ -64,7 +64,7 @@ def test_the_exposure_control_sees_as_much_of_each_level_as_its_own_model(run_wi
     assert seen["all-C1", "C1"] > seen["all", "C1"] > 0.0
 
 
-def test_examples_of_a_level_without_any_are_refused_by_name(run_with_controls):
+def test_a_level_without_examples_for_the_exposure_control_is_refused(run_with_controls):
     """A level may be empty after cleaning."""
     run = run_with_controls
     job = training_job(run.config, run.folder, run.trials["control-exposure"], "")
@@ -93,7 +93,7 @@ def test_controls_train_on_as_many_documents_as_their_level(run_with_controls):
     assert np.mean([document in level["A1"] for document in groups[0]]) == pytest.approx(0.5, abs=0.3)
 
 
-def test_leaks_that_are_only_reported_refuse_the_verdict_until_they_are_allowed(tiny_run):
+def test_leaks_that_are_only_reported_withhold_the_verdict_unless_allowed(tiny_run):
     """From the CSV to the headline, in a run whose near duplicates were not moved to one split."""
     near = {
         "data": {

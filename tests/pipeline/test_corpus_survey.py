@@ -22,7 +22,7 @@ def config_of(corpus, **data):
     return parse_config({"data": {"path": str(corpus), "levels": ["A1", "C1"], **data}, "trials": PLAN})
 
 
-def test_a_corpus_is_counted_by_level(corpus):
+def test_a_survey_counts_documents_by_level(corpus):
     """Rows that are set aside are counted too."""
     assert str(survey_corpus(config_of(corpus))) == "70 rows (A1 40, C1 30)"
     write_texts(corpus, {"A1": 40, "C1": 30, "C2": 7})
@@ -30,7 +30,7 @@ def test_a_corpus_is_counted_by_level(corpus):
     assert str(found) == "77 rows (A1 40, C1 30); 7 rows set aside: level left out"
 
 
-def test_the_sample_needs_no_reading():
+def test_a_survey_of_the_sample_reads_no_file():
     """The sample does not exist yet."""
     assert survey_corpus(parse_config(TINY)) is None
 
@@ -48,7 +48,7 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("case", PROBLEMS)
-def test_what_prepare_would_refuse_is_known_before(corpus, case):
+def test_a_survey_refuses_what_prepare_would_refuse(corpus, case):
     """The refusal is the same for every command."""
     changes, kind, words = PROBLEMS[case]
     with pytest.raises(kind) as caught:
@@ -66,14 +66,14 @@ def command(tmp_path, monkeypatch, corpus):
     return lambda *words: CliRunner().invoke(app, list(words))
 
 
-def test_check_doctor_and_plan_read_the_corpus(command):
+def test_check_doctor_and_plan_report_the_counts_of_the_corpus(command):
     """All three report the same counts."""
     assert "fine, 5 trials; corpus: 70 rows (A1 40, C1 30)" in command("check").output
     assert "texts.csv: 70 rows (A1 40, C1 30)" in command("doctor").output
     assert command("plan").exit_code == 0
 
 
-def test_check_doctor_and_plan_see_a_level_without_texts(command):
+def test_check_doctor_and_plan_report_a_level_without_texts(command):
     """They report it before prepare has run."""
     wrong = ("--set", "data.levels=[A1, B1, C1]")
     problem = "level B1: 0 texts; train and valid need one each"
@@ -86,7 +86,7 @@ def test_check_doctor_and_plan_see_a_level_without_texts(command):
     assert plan.exit_code == 2
 
 
-def test_doctor_asks_the_hub_for_a_start_that_is_not_here(command, monkeypatch):
+def test_doctor_checks_that_the_hub_has_an_uncached_start(command, monkeypatch):
     """An hour into a run is too late; the message says what to do without a network."""
     import huggingface_hub
 

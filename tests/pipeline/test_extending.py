@@ -57,7 +57,7 @@ def evaluations(folder, trial):
     return [{key: line[key] for key in ("step", "kind", "loss") if key in line} for line in lines]
 
 
-def test_an_extended_training_is_one_in_one_go(short, extend, tmp_path):
+def test_an_extended_training_equals_an_uninterrupted_one(short, extend, tmp_path):
     """The weights and the losses at every step are the same; trials that start from it are trained again."""
     run = extend(changes(steps=8))
     assert run.do() == []
@@ -73,7 +73,7 @@ def test_an_extended_training_is_one_in_one_go(short, extend, tmp_path):
     assert read_record(run.folder.trial("A1")).attempts == 2
 
 
-def test_what_is_not_trained_yet_is_told_not_to_be_extended(extend):
+def test_extending_an_untrained_trial_is_refused(extend):
     """The option was ignored without a word."""
     run = extend(changes(), executor=CountingExecutor(), extended=("A1",))
     run.do("prepare", "mask", "train")
@@ -81,7 +81,7 @@ def test_what_is_not_trained_yet_is_told_not_to_be_extended(extend):
     assert [line for line in run.listener.lines if "--extend" in line] == [told]
 
 
-def test_a_second_time_there_is_nothing_to_do(short, extend):
+def test_extending_twice_does_nothing_the_second_time(short, extend):
     """The very same command does nothing."""
     extend(changes(steps=8)).do()
     executor = CountingExecutor()
@@ -92,7 +92,7 @@ def test_a_second_time_there_is_nothing_to_do(short, extend):
     assert {path: path.read_bytes() for path in run.folder.root.rglob("*") if path.is_file()} == before
 
 
-def test_a_kill_between_the_checkpoints_and_the_record_costs_nothing(short, extend, monkeypatch):
+def test_a_kill_between_checkpoints_and_record_loses_nothing(short, extend, monkeypatch):
     """The same command does the rest."""
     monkeypatch.setattr("raysweep.pipeline.extending.write_record", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -106,7 +106,7 @@ def test_a_kill_between_the_checkpoints_and_the_record_costs_nothing(short, exte
 @pytest.mark.parametrize(
     "trained", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
-def test_a_kill_in_the_middle_costs_nothing(short, extend, trained):
+def test_a_kill_during_an_extension_loses_nothing(short, extend, trained):
     """The same command continues, whichever trainings are done; children of extended trials are trained again."""
 
     class Killed(InlineExecutor):
@@ -130,7 +130,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_would_not_be_the_same_is_refused(short, extend, case):
+def test_an_extension_that_would_change_the_result_is_refused(short, extend, case):
     """The refusal names the reason, and comes before anything is done."""
     values, words = REFUSED[case]
     executor = CountingExecutor()
@@ -150,7 +150,7 @@ UNFIT = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", UNFIT)
-def test_a_training_that_is_no_beginning_is_refused(tiny_run, extend, case):
+def test_a_training_that_is_not_a_prefix_of_the_longer_one_is_refused(tiny_run, extend, case):
     """A longer training in one go would have taken another course."""
     training, words = UNFIT[case]
     assert tiny_run(changes(**training)).do() == []
@@ -158,19 +158,19 @@ def test_a_training_that_is_no_beginning_is_refused(tiny_run, extend, case):
         extend(changes(steps=8, **training)).do()
 
 
-def test_without_the_option_more_steps_are_refused_as_ever(short, tiny_run):
+def test_more_steps_without_the_extend_option_are_refused(short, tiny_run):
     """Nobody is surprised by a longer training."""
     with pytest.raises(ConfigError, match="steps: 4 → 8"):
         tiny_run(changes(steps=8)).do()
 
 
-def test_an_unknown_trial_is_named(tiny_run):
+def test_extending_an_unknown_trial_is_refused(tiny_run):
     """The message lists the existing trials."""
     with pytest.raises(ConfigError, match="--extend B9: no such trial; known are A1, all, all-C1"):
         tiny_run(changes(), extended=["B9"])
 
 
-def test_the_plan_knows_what_is_extended(short, extend):
+def test_the_plan_counts_extended_steps(short, extend):
     """The plan also shows what an extension would refuse."""
     run = extend(changes(steps=8))
     seen = foresee(run.config, "tiny", run.folder, command=["raysweep"], extended=["A1", "all"])
@@ -190,7 +190,7 @@ def test_the_plan_knows_what_is_extended(short, extend):
     assert seen.reasons["A1"] == "changed (steps: 4 → 2): needs --force A1"
 
 
-def test_the_kept_state_is_no_rubbish(short, tiny_run):
+def test_clean_keeps_the_checkpoint_that_an_extension_needs(short, tiny_run):
     """A trial keeps one checkpoint and one best model; `clean` does not delete them."""
     folder = tiny_run(changes()).folder
     kept = sorted(path.name.partition("-")[0] for path in folder.trial("A1").checkpoints.iterdir())

@@ -80,7 +80,7 @@ def fresh(tmp_path_factory):
     return contents(RunFolder(storage / "tiny"))
 
 
-def test_a_run_in_another_folder_is_the_same(finished_storage, fresh):
+def test_a_run_in_another_folder_gives_equal_files(finished_storage, fresh):
     """Otherwise the comparisons below would be meaningless; they do cover weights, losses and evidence."""
     found = contents(RunFolder(finished_storage / "tiny"))
     assert found == fresh
@@ -102,7 +102,7 @@ def test_a_forced_stage_or_trial_equals_a_fresh_run(done_run, tiny_run, fresh, n
     assert executor.work or [path.stat().st_mtime_ns for path in made] != before
 
 
-def test_a_change_anywhere_would_be_seen(done_run, fresh):
+def test_the_comparison_detects_any_changed_bit_or_digit(done_run, fresh):
     """A single bit of a weight or digit of the evidence is noticed."""
     evidence = json.loads(done_run.folder.evidence.read_text())
     evidence["findings"][0]["documents"] += 1

@@ -75,7 +75,7 @@ def changes(tmp_path):
     return {"corpora": {"other": {"path": str(tmp_path / "other.csv")}}}
 
 
-def test_a_corpus_is_scored_by_every_model_and_nothing_else_is_done(asked):
+def test_every_model_scores_the_further_corpus_and_nothing_else_runs(asked):
     run, work, before = asked
     assert work == ["mask 0", *(f"score {name}" for name in MODELS)]
     assert run.folder.losses.read_bytes() == before
@@ -88,11 +88,11 @@ def test_a_corpus_is_scored_by_every_model_and_nothing_else_is_done(asked):
     assert "evaluate: scored 5 of 5 models on other, the others were done" in run.listener.lines
 
 
-def test_a_second_command_does_nothing(folder, tiny_run, changes):
+def test_a_second_command_scores_no_further_corpus_again(folder, tiny_run, changes):
     assert again(tiny_run, changes=changes) == []
 
 
-def test_the_scores_are_those_of_the_score_command_s_masks(asked):
+def test_further_corpus_scores_equal_those_of_the_score_command(asked):
     """The same model, text, id and seed give the same masks and the same sum, whichever way a text is scored."""
     run, _, _ = asked
     place = run.folder.further("other")
@@ -104,7 +104,7 @@ def test_the_scores_are_those_of_the_score_command_s_masks(asked):
     assert mine.groupby("document")["nats"].sum().tolist() == pytest.approx(table["infill_nats"].tolist(), abs=1e-4)
 
 
-def test_the_report_has_the_matrix_and_the_claims_on_it(asked):
+def test_the_report_has_a_matrix_and_claims_for_the_further_corpus(asked):
     """Recomputed from the table of losses; a learner's several texts are clustered by learner."""
     run, _, _ = asked
     (found,) = json.loads(run.folder.evidence.read_text())["beyond"]
@@ -128,7 +128,7 @@ def test_the_report_has_the_matrix_and_the_claims_on_it(asked):
     assert (run.folder.tables / "beyond_1_verdicts.csv").read_text().startswith("hypothesis,scope,own_verdict,")
 
 
-def test_no_text_of_it_is_published_and_the_bundle_is_verified(folder, tmp_path):
+def test_no_text_of_a_further_corpus_is_published_and_the_bundle_verifies(folder, tmp_path):
     text = pd.read_parquet(folder.further("other").documents)["text"].iloc[0]
     write_bundle(folder, tmp_path / "evidence.zip")
     with zipfile.ZipFile(tmp_path / "evidence.zip") as bundle:
@@ -151,7 +151,7 @@ def test_no_text_of_it_is_published_and_the_bundle_is_verified(folder, tmp_path)
         write_bundle(folder, tmp_path / "other.zip")
 
 
-def test_a_changed_file_makes_its_scores_again_and_nothing_else(folder, tiny_run, changes, tmp_path):
+def test_a_changed_corpus_file_is_scored_again_and_nothing_else(folder, tiny_run, changes, tmp_path):
     cells = {path: path.read_bytes() for path in folder.evaluation.glob("cells/*")}
     known = pd.read_csv(tmp_path / "other.csv")["essay"].iloc[-2]
     write_corpus(tmp_path / "other.csv", known, rows=24, without=["C1"])
@@ -164,7 +164,7 @@ def test_a_changed_file_makes_its_scores_again_and_nothing_else(folder, tiny_run
     assert again(tiny_run, changes=changes) == []
 
 
-def test_what_it_and_its_scores_are_made_from_is_recorded(folder):
+def test_records_name_the_inputs_of_a_further_corpus_and_its_scores(folder):
     """The run's own documents decide which texts are set aside; a model that is trained again is scored again."""
     place = folder.further("other")
     assert list(read_sealed(place.further_record, fix="")["made_from"]) == ["documents"]
@@ -173,13 +173,13 @@ def test_what_it_and_its_scores_are_made_from_is_recorded(folder):
     assert read_sealed(place.cells_record("A1"), fix="")["made_from"]["model"] == model
 
 
-def test_without_it_in_the_config_the_report_is_without_it(folder, tiny_run):
+def test_removing_a_further_corpus_from_the_config_removes_it_from_the_report(folder, tiny_run):
     assert again(tiny_run) == []
     assert json.loads(folder.evidence.read_text())["beyond"] == []
     assert "Beyond the corpus" not in folder.report_html.read_text()
 
 
-def test_files_that_were_moved_away_are_not_needed_again(folder, tiny_run, changes, tmp_path):
+def test_files_of_a_scored_further_corpus_may_be_moved_away(folder, tiny_run, changes, tmp_path):
     (tmp_path / "other.csv").rename(tmp_path / "elsewhere.csv")
     assert again(tiny_run, changes=changes) == []
     executor = CountingExecutor()
@@ -190,7 +190,7 @@ def test_files_that_were_moved_away_are_not_needed_again(folder, tiny_run, chang
     assert again(tiny_run, changes=changes) == []
 
 
-def test_a_forced_trial_is_scored_again_though_the_record_of_its_scores_is_damaged(folder, tiny_run, changes):
+def test_a_forced_trial_is_scored_again_even_if_its_score_record_is_damaged(folder, tiny_run, changes):
     """The same holds for scores on the run's own documents."""
     flip(folder.further("other").cells_record("A1"))
     with pytest.raises(DamagedError, match=r"cells/A1\.json"):
@@ -199,7 +199,7 @@ def test_a_forced_trial_is_scored_again_though_the_record_of_its_scores_is_damag
     assert again(tiny_run, changes=changes) == []
 
 
-def test_a_damaged_file_is_named_with_what_mends_it(folder, tiny_run, changes):
+def test_a_damaged_score_file_is_reported_with_the_command_that_repairs_it(folder, tiny_run, changes):
     place = folder.further("other")
     flip(place.cells("A1"))
     with pytest.raises(DamagedError, match=r"other/evaluation/cells/A1\.parquet is damaged .* --force evaluate"):
@@ -214,7 +214,7 @@ def test_a_damaged_file_is_named_with_what_mends_it(folder, tiny_run, changes):
     assert again(tiny_run, changes=changes, forced=["other"]) == ["mask 0", *(f"score {name}" for name in MODELS)]
 
 
-def test_a_kill_between_the_models_scores_goes_on_where_it_was(done_run, tiny_run, asked, tmp_path):
+def test_scoring_killed_between_models_resumes(done_run, tiny_run, asked, tmp_path):
     class CutOff(CountingExecutor):
         def score(self, tasks, listener):
             super().score(tasks[:2], listener)
@@ -247,7 +247,7 @@ def test_a_kill_between_the_models_scores_goes_on_where_it_was(done_run, tiny_ru
     ],
     ids=["file", "level", "unknown", "other level", "column"],
 )
-def test_what_cannot_be_read_is_refused_before_anything_is_trained(tiny_run, tmp_path, rows, settings, message):
+def test_an_unreadable_further_corpus_is_refused_before_training(tiny_run, tmp_path, rows, settings, message):
     if rows is not None:
         (tmp_path / "other.csv").write_text("\n".join(rows))
     executor = CountingExecutor()
@@ -258,7 +258,7 @@ def test_what_cannot_be_read_is_refused_before_anything_is_trained(tiny_run, tmp
     assert not run.folder.config.exists()
 
 
-def test_a_corpus_of_nothing_but_known_texts_is_refused(folder, tiny_run, tmp_path):
+def test_a_further_corpus_of_only_known_texts_is_refused(folder, tiny_run, tmp_path):
     documents = pd.read_parquet(folder.documents)
     known = documents[documents["split"] == "valid"][["writing_id", "level", "text"]]
     known.to_csv(tmp_path / "same.csv", index=False)
@@ -280,12 +280,12 @@ def test_a_corpus_of_nothing_but_known_texts_is_refused(folder, tiny_run, tmp_pa
         ({"k": {}}, r"corpora\.k\.path: is missing"),
     ],
 )
-def test_wrong_settings_are_named(tiny_run, corpora, message):
+def test_invalid_further_corpus_settings_are_reported(tiny_run, corpora, message):
     with pytest.raises(ConfigError, match=message):
         tiny_run({"corpora": corpora, "seeds": 2})
 
 
-def test_status_and_plan_count_it(folder, changes):
+def test_status_and_plan_count_the_further_corpus(folder, changes):
     config = parse_config({**TINY, **changes})
     lines = describe_corpora(folder, config.corpora, TINY["trials"])
     assert lines == ["corpus other: 40 documents, scored by 5 of 5 models"]
@@ -313,7 +313,7 @@ def test_status_and_plan_count_it(folder, changes):
     assert 20 < data_size(config, folder).further < 60
 
 
-def test_every_file_of_it_is_in_a_record(folder):
+def test_every_file_of_a_further_corpus_is_recorded(folder):
     states = {file.path: file.state for file in check_files(folder) if file.path.startswith("corpora/")}
     assert states["corpora/other/corpus/documents.parquet"] == "ok"
     assert {*states.values()} == {"ok"}
@@ -321,7 +321,7 @@ def test_every_file_of_it_is_in_a_record(folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_on_ellipse_every_number_of_a_further_corpus_is_that_of_its_losses(tmp_path):
+def test_numbers_of_a_further_ellipse_corpus_follow_from_its_losses(tmp_path):
     """Trained on essays on other prompts, scored on those about technology, with known texts planted among them."""
     path = SHARED / "data" / "ellipse.csv"
     if not path.exists():

@@ -83,7 +83,7 @@ def steps_of(trainings):
     return {name[-2:]: step for name, step in trainings.steps.items()}
 
 
-def test_poor_samples_are_stopped_and_the_best_of_each_round_comes_to_its_end(run):
+def test_successive_halving_stops_poor_samples_and_finishes_the_best_of_each_round(run):
     """Four samples reach 10 steps, two reach 20 and one 40; then likewise for the last two of six."""
     state = open_state(run, cpus=4)
     trainings = Trainings(run, state)
@@ -99,7 +99,7 @@ def test_poor_samples_are_stopped_and_the_best_of_each_round_comes_to_its_end(ru
     assert (run.trial("A1").model / "model.txt").read_text() == "A1/samples/05"
 
 
-def test_a_stopped_sample_s_record_says_why(run):
+def test_the_record_of_a_stopped_sample_gives_the_reason(run):
     """It did not fail; others did better."""
     state = open_state(run, cpus=4)
     Trainings(run, state).go()
@@ -109,7 +109,7 @@ def test_a_stopped_sample_s_record_says_why(run):
 
 
 @pytest.mark.parametrize(("cpus", "order"), [(1, min), (2, max), (8, max)])
-def test_how_many_train_at_once_decides_nothing(run, cpus, order):
+def test_the_number_of_concurrent_trainings_does_not_change_which_samples_stop(run, cpus, order):
     """Asynchronous ASHA would stop different samples for every number of workers."""
     state = open_state(run, cpus=cpus)
     trainings = Trainings(run, state, order=order)
@@ -117,7 +117,7 @@ def test_how_many_train_at_once_decides_nothing(run, cpus, order):
     assert steps_of(trainings) == {"00": 10, "01": 40, "02": 20, "03": 10, "04": 10, "05": 40}
 
 
-def test_an_interrupted_search_goes_on_and_trains_no_part_twice(run):
+def test_an_interrupted_search_resumes_without_repeating_any_part(run):
     """The state at a rung is on disk; a sample killed on its way to the second rung resumes from its checkpoint."""
     state = open_state(run, cpus=1)
     first = Trainings(run, state, until="A1/samples/02")
@@ -131,7 +131,7 @@ def test_an_interrupted_search_goes_on_and_trains_no_part_twice(run):
     assert read_record(run.trial("A1")).result["search"]["sample"] == 5
 
 
-def test_while_samples_wait_for_their_round_other_trials_use_the_cores(run):
+def test_other_trials_use_the_cores_while_samples_wait_for_their_round(run):
     """A paused sample holds no resources."""
     task = make_task(run, "A1", search=SEARCH, steps=40, evaluate_every=10)
     other = make_task(run, "B1")

@@ -22,7 +22,7 @@ def prints_with(**training):
 @pytest.mark.parametrize(
     "training", [{"micro_batch": 2}, {"packing": "on"}, {"packing": "off"}, {"keep": 5}, {"checkpoint_every": 7}]
 )
-def test_how_a_step_is_laid_out_and_what_is_kept_makes_no_other_training(training):
+def test_batch_layout_and_kept_checkpoints_do_not_change_the_fingerprint(training):
     """Finished models stay valid when the run continues on a machine with another memory or disk."""
     assert prints_with(**training) == prints_with()
 
@@ -30,13 +30,13 @@ def test_how_a_step_is_laid_out_and_what_is_kept_makes_no_other_training(trainin
 @pytest.mark.parametrize(
     "training", [{"batch_size": 9}, {"accumulation": 2}, {"precision": "bf16"}, {"window_batches": 3}, {"steps": 7}]
 )
-def test_what_a_step_learns_from_makes_another_training(training):
+def test_settings_that_change_what_a_step_learns_change_the_fingerprint(training):
     """The change affects every trial that uses the setting."""
     before, after = prints_with(), prints_with(**training)
     assert all(before[trial] != after[trial] for trial in TRIALS)
 
 
-def test_other_weights_in_the_start_s_folder_make_other_trainings_and_scores(tmp_path):
+def test_replaced_start_weights_change_the_fingerprints_of_trials_and_scores(tmp_path):
     """The same weights in another folder give the same identity, because paths are not part of it."""
 
     def identities_from(folder):
@@ -54,7 +54,7 @@ def test_other_weights_in_the_start_s_folder_make_other_trainings_and_scores(tmp
 
 
 @pytest.mark.parametrize("version", ["EXAMPLES_VERSION", "SCORES_VERSION"])
-def test_a_classifier_is_fitted_again_once_perplexities_are_computed_in_another_way(monkeypatch, version):
+def test_a_new_perplexity_version_makes_classifiers_stale(monkeypatch, version):
     """It records whose perplexities it reads, and is refused for others, even if the numbers happen to be equal."""
     config = parse_config({"data": {"levels": ["A1", "B1"]}, "classification": {"folds": 5}, "trials": TRIALS})
     before = classify_identity(config, ["data"], ["all"])

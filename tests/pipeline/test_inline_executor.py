@@ -34,7 +34,7 @@ def failing(monkeypatch, errors):
     monkeypatch.setattr(loop, "train", train_or_fail)
 
 
-def test_a_loss_that_is_not_finite_gets_one_more_try_and_an_error_none(prepared, monkeypatch):
+def test_a_non_finite_loss_is_retried_once_and_other_errors_never(prepared, monkeypatch):
     """The second attempt at `all` succeeds, that at `A1` fails; `C1` is not retried at all."""
     not_finite = [NonFiniteLossError("the loss is not finite at step 3 (documents 4, 7)", 3, (4, 7)) for _ in range(3)]
     failing(monkeypatch, {"all": not_finite[:1], "A1": not_finite[1:], "C1": [TrainingError("no examples")]})
@@ -58,7 +58,7 @@ def test_a_loss_that_is_not_finite_gets_one_more_try_and_an_error_none(prepared,
     )
 
 
-def test_a_failed_trial_blocks_its_children_and_the_others_are_trained(prepared, monkeypatch):
+def test_a_failed_trial_blocks_its_children_and_other_trials_are_trained(prepared, monkeypatch):
     """The messages and evaluations are those that a sweep on a cluster prints."""
     failing(monkeypatch, {"all": [TrainingError("no examples")]})
     unfinished = prepared.do("train")
@@ -73,7 +73,7 @@ def test_a_failed_trial_blocks_its_children_and_the_others_are_trained(prepared,
     assert "C1: done, 4 steps, best at 4" in lines
 
 
-def test_with_fail_fast_nothing_is_trained_after_the_first_failure(prepared, monkeypatch):
+def test_fail_fast_trains_nothing_after_the_first_failure(prepared, monkeypatch):
     """The general model is trained first and stays done; the same command without the failure does the rest."""
     failing(monkeypatch, {"A1": [TrainingError("no examples")]})
     prepared.executor = InlineExecutor(fail_fast=True)
@@ -85,7 +85,7 @@ def test_with_fail_fast_nothing_is_trained_after_the_first_failure(prepared, mon
     }
 
 
-def test_texts_are_scored_by_one_thread_whatever_a_trial_has(monkeypatch, tmp_path):
+def test_texts_are_scored_by_one_thread_regardless_of_trial_cpus(monkeypatch, tmp_path):
     """As in Ray's actors: sums of floats depend on the number of threads, and both ways must give the same bits."""
     threads = []
     monkeypatch.setattr(text_parts, "score_part", lambda **_: threads.append(torch.get_num_threads()))
@@ -99,7 +99,7 @@ def test_texts_are_scored_by_one_thread_whatever_a_trial_has(monkeypatch, tmp_pa
     assert threads == [1]
 
 
-def test_a_search_runs_without_ray_and_halves_its_rounds(tiny_run):
+def test_a_search_with_halving_runs_without_ray(tiny_run):
     """Four samples are judged at step 2, and two of them continue to the end."""
     search = {
         "samples": 4,

@@ -44,7 +44,7 @@ def folder(asked_storage, tmp_path):
     return RunFolder(tmp_path / "runs" / "tiny")
 
 
-def test_asking_for_them_scores_nothing_again(asked_storage):
+def test_adding_interpolation_scores_no_existing_model_again(asked_storage):
     """The matrix keeps its bytes."""
     folder, work, before = asked_storage
     assert work == [f"score {name}" for name in NEW]
@@ -53,11 +53,11 @@ def test_asking_for_them_scores_nothing_again(asked_storage):
     assert {path.name for path in folder.figures.glob("between-*")} == {"between-0.svg", "between-0.pdf"}
 
 
-def test_a_second_command_does_nothing(folder, tiny_run):
+def test_a_second_command_scores_no_interpolation_again(folder, tiny_run):
     assert again(tiny_run, changes=ASKED) == []
 
 
-def test_the_ends_are_the_models_of_the_matrix(asked_storage):
+def test_interpolation_endpoints_equal_the_models_of_the_matrix(asked_storage):
     """Their perplexities agree to the last digit."""
     folder, _, _ = asked_storage
     evidence = json.loads(folder.evidence.read_text())
@@ -71,7 +71,7 @@ def test_the_ends_are_the_models_of_the_matrix(asked_storage):
     assert {*splits[pd.read_parquet(folder.interpolated_losses)["document"]]} == {"valid", "test"}
 
 
-def test_a_bundle_with_them_is_verified_and_a_changed_loss_is_found(folder, tmp_path):
+def test_a_bundle_with_interpolation_verifies_and_a_changed_loss_is_detected(folder, tmp_path):
     write_bundle(folder, tmp_path / "evidence.zip")
     assert verify_bundle(tmp_path / "evidence.zip").is_verified
     table = pd.read_parquet(folder.interpolated_losses)
@@ -87,13 +87,13 @@ def test_a_bundle_with_them_is_verified_and_a_changed_loss_is_found(folder, tmp_
         write_bundle(folder, tmp_path / "other.zip")
 
 
-def test_a_fine_tune_trained_again_is_scored_again_with_what_lies_before_it(folder, tiny_run, tiny_trials):
+def test_a_retrained_fine_tune_is_scored_again_with_its_interpolations(folder, tiny_run, tiny_trials):
     changed = {**ASKED, "trials": {**tiny_trials, "all-C1": {**tiny_trials["all-C1"], "learning_rate": 2e-3}}}
     work = again(tiny_run, changes=changed, forced=["all-C1"])
     assert work == ["train all-C1", "score all-C1", "score all-C1", "score all-C1@0.25", "score all-C1@0.75"]
 
 
-def test_another_weight_is_scored_alone_and_none_removes_the_tables(folder, tiny_run):
+def test_adding_a_weight_scores_only_it_and_removing_all_deletes_the_tables(folder, tiny_run):
     more = {"evaluation": {**ASKED["evaluation"], "interpolation": [0.25, 0.5]}}
     assert again(tiny_run, changes=more) == ["score all-C1@0.5"]
     assert again(tiny_run) == []
@@ -102,7 +102,7 @@ def test_another_weight_is_scored_alone_and_none_removes_the_tables(folder, tiny
     assert json.loads(folder.evidence.read_text())["interpolation"] is None
 
 
-def test_scoring_that_was_cut_off_goes_on_where_it_was(done_run, tiny_run):
+def test_interrupted_interpolation_scoring_resumes(done_run, tiny_run):
     """Each model is recorded separately."""
 
     class CutOff(CountingExecutor):
@@ -115,13 +115,13 @@ def test_scoring_that_was_cut_off_goes_on_where_it_was(done_run, tiny_run):
     assert again(tiny_run, changes=ASKED) == [f"score {name}" for name in NEW[4:]]
 
 
-def test_a_damaged_table_is_named(folder, tiny_run):
+def test_a_damaged_interpolation_table_is_reported(folder, tiny_run):
     flip(folder.cells("all-C1@0.25"))
     with pytest.raises(DamagedError, match=r"all-C1@0\.25\.parquet is damaged .* --force evaluate"):
         tiny_run(ASKED).do()
 
 
-def test_there_must_be_a_fine_tuned_model(tiny_run, tiny_trials):
+def test_interpolation_requires_a_fine_tuned_model(tiny_run, tiny_trials):
     alone = {**ASKED, "trials": {name: tiny_trials[name] for name in ("A1", "C1", "all")}}
     with pytest.raises(ConfigError, match=r"evaluation\.interpolation: needs a trial on one level that starts from"):
         tiny_run(alone)

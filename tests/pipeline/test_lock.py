@@ -37,7 +37,7 @@ def holder(tmp_path):
         process.kill()
 
 
-def test_a_second_run_is_refused_and_told_who_has_the_folder(tmp_path, holder):
+def test_a_second_run_is_refused_with_the_holder_of_the_lock(tmp_path, holder):
     """Two runs in one folder would write over each other."""
     folder = RunFolder(tmp_path)
     assert is_locked(folder)
@@ -45,7 +45,7 @@ def test_a_second_run_is_refused_and_told_who_has_the_folder(tmp_path, holder):
         pass
 
 
-def test_a_killed_process_leaves_no_lock(tmp_path, holder):
+def test_a_killed_process_releases_the_lock(tmp_path, holder):
     """The kernel releases it, whatever the file says."""
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
@@ -67,21 +67,21 @@ def look(tmp_path):
         yield lambda: fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def test_a_run_that_starts_while_status_looks_waits_for_the_look_to_end(tmp_path, look, monkeypatch):
+def test_a_run_waits_for_a_brief_status_check_to_release_the_lock(tmp_path, look, monkeypatch):
     """With `status` in a tight loop, one start in twenty was refused."""
     monkeypatch.setattr(time, "sleep", lambda seconds: look())
     with locked(RunFolder(tmp_path)):
         assert is_locked(RunFolder(tmp_path))
 
 
-def test_a_look_that_never_ends_refuses_a_run(tmp_path, look, monkeypatch):
+def test_a_run_is_refused_if_a_status_check_never_releases_the_lock(tmp_path, look, monkeypatch):
     """Nothing waits forever."""
     monkeypatch.setattr(lock, "_LOOKS_S", 0.0)
     with pytest.raises(LockedError, match="is working in this run"), locked(RunFolder(tmp_path)):
         pass
 
 
-def test_who_has_the_folder_is_told_by_the_time_it_began(tmp_path, holder):
+def test_the_holder_is_shown_with_its_start_time(tmp_path, holder):
     """A duration measured by a clock that was set back would be negative."""
     with (
         pytest.raises(LockedError, match=r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d is working"),
@@ -91,7 +91,7 @@ def test_who_has_the_folder_is_told_by_the_time_it_began(tmp_path, holder):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"host": "h", "pid": "x", "since": 1}', "\x00"])
-def test_a_lock_file_of_another_shape_names_nobody(tmp_path, holder, text):
+def test_a_malformed_lock_file_names_no_holder(tmp_path, holder, text):
     """The text is only informative; the lock itself is the kernel's."""
     folder = RunFolder(tmp_path)
     folder.lock.write_text(text)

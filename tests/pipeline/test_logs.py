@@ -17,7 +17,7 @@ def run(tmp_path):
     return folder
 
 
-def test_the_last_lines_are_whole_lines(run):
+def test_only_complete_last_lines_are_shown(run):
     """A line that is still being written is left for the next read."""
     lines, offset = read_end(run.trial("A1").log, 2)
     assert lines == ["line 9998 ü", "line 9999 ü"]
@@ -33,7 +33,7 @@ def test_a_short_log_is_shown_whole(run):
     assert read_end(run.trial("A1").log, 50) == ([], 0)
 
 
-def test_following_ends_with_the_run_and_misses_nothing(run):
+def test_following_a_log_ends_with_the_run_without_losing_lines(run):
     """Neither a partially written line, nor what came just before the end, is lost."""
     log = run.trial("A1").log
     lock = locked(run)
@@ -48,7 +48,7 @@ def test_following_ends_with_the_run_and_misses_nothing(run):
     assert list(follow(log, offset, run, sleep=later)) == ["half a line", "the last"]
 
 
-def test_a_log_that_is_not_there_is_explained(run):
+def test_a_missing_log_is_explained(run):
     """There is no such trial, no log yet, or a log for each sample of a search."""
     trials = ["A1", "B1", "C1"]
     with pytest.raises(ConfigError, match="'A9': no such trial; known are A1, B1, C1"):

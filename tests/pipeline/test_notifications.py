@@ -35,7 +35,7 @@ def server():
         running.shutdown()
 
 
-def test_a_webhook_gets_the_message_as_json(server):
+def test_a_webhook_receives_the_message_as_json(server):
     """It includes the message as one line, which chat programs show as it is."""
     url, posts = server
     assert notify(NotifyConfig(webhook=f"{url}/hook"), MESSAGE) == []
@@ -46,7 +46,7 @@ def test_a_webhook_gets_the_message_as_json(server):
     assert body["text"].startswith("pilot: failed, 9 of 11 trials are done. $(touch owned)")
 
 
-def test_a_command_gets_the_message_as_it_is_and_no_shell_reads_it(tmp_path, monkeypatch):
+def test_a_notification_command_gets_the_message_without_a_shell(tmp_path, monkeypatch):
     """Names and reasons come from files; a quote in them must not run anything."""
     monkeypatch.chdir(tmp_path)
     script = "import json, os, sys; json.dump([sys.argv[1:], os.environ['RAYSWEEP_REASON']], open('told', 'w'))"
@@ -57,7 +57,7 @@ def test_a_command_gets_the_message_as_it_is_and_no_shell_reads_it(tmp_path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["told"]
 
 
-def test_only_what_was_asked_for_is_told(server):
+def test_only_configured_events_are_notified(server):
     """With `on: [budget]`, other states send nothing."""
     url, posts = server
     assert notify(NotifyConfig(webhook=url, on=("budget", "done")), MESSAGE) == []
@@ -75,7 +75,7 @@ def test_only_what_was_asked_for_is_told(server):
     ],
     ids=["no program", "it fails", "it hangs", "nobody listens"],
 )
-def test_who_cannot_be_told_is_logged_and_nothing_else_happens(settings, problem, caplog):
+def test_a_failed_notification_is_logged_without_affecting_the_run(settings, problem, caplog):
     """The run is over by then, and its exit code is unaffected."""
     (said,) = notify(NotifyConfig(**settings), MESSAGE)
     assert problem in said
@@ -83,7 +83,7 @@ def test_who_cannot_be_told_is_logged_and_nothing_else_happens(settings, problem
     assert "secret" not in said
 
 
-def test_a_server_that_answers_with_an_error_is_a_problem(server):
+def test_a_webhook_that_answers_with_an_error_is_a_problem(server):
     """A webhook that was removed answers 404, which nobody would notice otherwise."""
     url, _ = server
     (said,) = notify(NotifyConfig(webhook=f"{url}/broken"), MESSAGE)

@@ -23,13 +23,13 @@ def suggest(seed, *, losses=8, loss=lambda settings: abs(math.log10(settings["le
     return drawn
 
 
-def test_the_same_seed_tries_the_same_settings():
+def test_suggestions_depend_only_on_the_seed():
     """Another seed gives other settings: a search can be repeated, and repeated independently."""
     assert suggest(1) == suggest(1)
     assert suggest(1) != suggest(2)
 
 
-def test_settings_stay_in_their_ranges_and_keep_their_kind():
+def test_suggestions_stay_in_their_ranges_and_keep_their_type():
     """Two integer bounds give integers; choices are returned unchanged."""
     for settings in suggest(3):
         assert 1e-5 <= settings["learning_rate"] <= 1e-2
@@ -38,7 +38,7 @@ def test_settings_stay_in_their_ranges_and_keep_their_kind():
         assert settings["schedule"] in ("constant", "linear")
 
 
-def test_later_rounds_look_where_earlier_ones_were_good():
+def test_later_rounds_sample_near_earlier_good_results():
     """The loss is lowest at 1e-3.  Random draws fall within half a decade of it one time in three:
 
     20 of 60, with a standard deviation of 4.  More than 32 is not chance.
@@ -47,7 +47,7 @@ def test_later_rounds_look_where_earlier_ones_were_good():
     assert sum(abs(math.log10(settings["learning_rate"]) + 3) < 0.5 for settings in late) > 32
 
 
-def test_a_failed_sample_teaches_without_a_loss():
+def test_a_failed_sample_is_reported_to_optuna_without_a_loss():
     """Optuna must neither treat it as good nor stop."""
     drawn = suggest(7, loss=lambda settings: None if settings["schedule"] == "linear" else 1.0)
     assert len(drawn) == 8

@@ -14,7 +14,7 @@ from raysweep.errors import ResourceError
 from raysweep.pipeline.own_process import OwnProcess
 
 
-def test_what_the_function_returns_or_raises_comes_back():
+def test_a_separate_process_returns_the_functions_result_or_error():
     """As if it had been called in this process."""
     process = OwnProcess()
     assert process.run(pow, 2, 10, if_killed="") == 1024
@@ -22,7 +22,7 @@ def test_what_the_function_returns_or_raises_comes_back():
         process.run(int, "x", if_killed="")
 
 
-def test_a_function_that_is_stopped_ends_at_once():
+def test_a_stopped_function_ends_at_once():
     """Even if it would run forever; the waiting caller gets an error."""
     process = OwnProcess()
     with ThreadPoolExecutor(1) as thread:
@@ -31,7 +31,7 @@ def test_a_function_that_is_stopped_ends_at_once():
         assert isinstance(running.exception(60), BrokenProcessPool)
 
 
-def test_the_process_does_not_outlive_a_parent_that_is_killed():
+def test_the_process_ends_if_its_parent_is_killed():
     """After kill -9 nobody is left to stop it."""
     code = (
         "import signal; from raysweep.pipeline.own_process import OwnProcess; "
@@ -55,7 +55,7 @@ def test_ctrl_c_does_not_reach_the_process():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "True\n"
 
 
-def test_a_process_that_another_kills_is_told_as_what_it_is():
+def test_a_killed_process_is_reported_with_its_signal():
     """As when the kernel is short of memory."""
     with pytest.raises(ResourceError, match="too large"):
         OwnProcess().run(os._exit, 9, if_killed="too large")

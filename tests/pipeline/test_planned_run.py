@@ -11,7 +11,7 @@ from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
 
 
-def test_a_run_writes_down_what_it_is_expected_to_take(tiny_run):
+def test_a_run_records_its_forecast_before_it_begins(tiny_run):
     """Before it begins, so that planned and actual times can be compared at its end."""
     run = tiny_run()
     run.do("prepare")
@@ -31,7 +31,7 @@ def test_a_run_writes_down_what_it_is_expected_to_take(tiny_run):
     assert again.folder.plan.stat().st_mtime_ns == before
 
 
-def test_a_plan_above_the_budget_is_refused_with_its_figures(tiny_run):
+def test_a_forecast_above_the_budget_is_refused_with_its_figures(tiny_run):
     """Nothing is started, and the message gives the alternatives."""
     run = tiny_run({"budget": {"wall_hours": 1e-6}})
     with pytest.raises(ConfigError, match=r"budget\.wall_hours: found 1e-06; the plan expects 0\.\d+ hours.*start_any"):
@@ -39,7 +39,7 @@ def test_a_plan_above_the_budget_is_refused_with_its_figures(tiny_run):
     assert not run.folder.splits.exists()
 
 
-def test_at_the_cap_trainings_stop_and_only_a_raised_budget_goes_on(tiny_run, finished_storage):
+def test_trainings_stop_at_the_budget_cap_and_resume_with_a_raised_budget(tiny_run, finished_storage):
     """A checkpoint is saved, finished work is kept, and the final weights equal those of an uninterrupted run."""
     first = tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}})
     first.executor = InlineExecutor(budget=Leaps(first, looks=4))

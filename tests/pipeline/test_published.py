@@ -29,7 +29,7 @@ def write_corpus(path):
         writer.writerows(rows)
 
 
-def test_what_a_run_publishes_holds_no_word_of_a_learner_and_verifies(tiny_run, tmp_path):
+def test_published_files_contain_no_learner_text_and_verify(tiny_run, tmp_path):
     """Every stage has written its files, and texts were even requested for the local page."""
     write_corpus(tmp_path / "texts.csv")
     columns = {**SAMPLE_COLUMNS.model_dump(), "date": SAMPLE_COLUMNS.learner, "score": SAMPLE_COLUMNS.prompt}

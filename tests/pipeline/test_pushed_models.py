@@ -110,7 +110,7 @@ def push(finished_storage):
     return run
 
 
-def test_a_model_goes_to_the_hub_with_its_card_and_nothing_else(hub, push, finished_storage):
+def test_only_the_model_and_its_card_are_pushed_to_the_hub(hub, push, finished_storage):
     """Byte for byte what transformers loads, private; a second push sends nothing; the token is never printed."""
     result = push()
     assert result.exit_code == 0, result.exception
@@ -128,7 +128,7 @@ def test_a_model_goes_to_the_hub_with_its_card_and_nothing_else(hub, push, finis
     assert TOKEN not in result.output + again.output
 
 
-def test_the_card_says_how_good_the_model_is_and_what_it_is_not_for(push, finished_storage):
+def test_the_card_states_the_models_scores_and_its_limits(push, finished_storage):
     """The numbers are those of matrix.csv; the code loads the repository; --dry-run does not contact the hub."""
     shown = push("--dry-run").stdout
     assert "model.safetensors: " in shown
@@ -146,7 +146,7 @@ def test_the_card_says_how_good_the_model_is_and_what_it_is_not_for(push, finish
     assert shown.count(NOT_FOR) == 1
 
 
-def test_a_card_of_before_says_what_the_model_is_not_for_too():
+def test_older_cards_state_the_limits_too_and_a_rewritten_card_is_refused():
     """A card that somebody rewrote is refused."""
     own = '---\nx: y\n---\n\n## Scores on validation examples\n\nfolder = "."  # where this file lies\n'
     options = {"repository": "ana/c1", "licence": "other", "evaluation": "## E\n", "is_synthetic": False}
@@ -158,7 +158,7 @@ def test_a_card_of_before_says_what_the_model_is_not_for_too():
         hub_card("# my model", **options)
 
 
-def test_a_public_repository_is_not_written_to_unasked(hub, push):
+def test_pushing_to_a_public_repository_requires_public(hub, push):
     """Nor to a private one as if it were public; a new one is public on request."""
     hub.private["ana/c1"] = False
     result = push()
@@ -169,7 +169,7 @@ def test_a_public_repository_is_not_written_to_unasked(hub, push):
     assert "and private; leave out --public" in str(push("--public").exception)
 
 
-def test_a_hub_that_refuses_is_told(hub, push, monkeypatch):
+def test_hub_errors_are_reported(hub, push, monkeypatch):
     """The same holds for a hub that is unreachable, and for a missing token, before any request."""
     hub.refuses = True
     result = push()
@@ -192,14 +192,14 @@ def test_a_hub_that_refuses_is_told(hub, push, monkeypatch):
         ("ana/c1", "Our own\nlicence", "--licence: found"),
     ],
 )
-def test_names_that_the_hub_does_not_have_are_refused(finished_storage, tiny_run, repository, licence, message):
+def test_invalid_repository_names_and_licences_are_refused(finished_storage, tiny_run, repository, licence, message):
     """They are refused before anything of the model is read."""
     run = tiny_run()
     with pytest.raises(ConfigError, match=message):
         prepare_model(run.folder, run.config, "C1", repository, licence)
 
 
-def test_models_that_do_not_follow_from_the_run_are_refused(done_run, tiny_run):
+def test_models_that_do_not_match_the_runs_records_are_not_pushed(done_run, tiny_run):
     """Unknown or untrained models, models changed on disk, or with scores of another model."""
 
     def check(model):

@@ -51,7 +51,7 @@ def with_learning_rate(tiny_trials):
     return change
 
 
-def test_a_run_ends_in_a_report_with_every_model_in_it(done_run):
+def test_a_run_produces_a_report_with_every_model(done_run):
     """From nothing to the page that answers the question."""
     folder = done_run.folder
     page = folder.report_html.read_text(encoding="utf-8")
@@ -72,7 +72,7 @@ def test_running_twice_does_nothing_the_second_time(done_run, tiny_run):
     assert contents(done_run.folder) == before
 
 
-def test_a_changed_learning_rate_stops_and_names_it(done_run, tiny_run, with_learning_rate):
+def test_a_changed_learning_rate_stops_the_run_and_is_named(done_run, tiny_run, with_learning_rate):
     """A finished training is not overwritten without being asked."""
     with pytest.raises(ChangedError) as caught:
         tiny_run(with_learning_rate("A1", 2e-3)).do()
@@ -101,12 +101,12 @@ def test_a_changed_trial_is_refused_before_anything_is_written(done_run, tiny_ru
     assert contents(done_run.folder) == before
 
 
-def test_the_record_says_where_the_command_was_given(done_run):
+def test_the_record_contains_the_working_directory_of_the_command(done_run):
     """The paths of its config and data may be relative to that folder."""
     assert read_run(done_run.folder).working_folder == str(Path.cwd())
 
 
-def test_a_stage_that_cannot_begin_writes_nothing(tiny_run):
+def test_a_stage_whose_input_is_missing_writes_nothing(tiny_run):
     """`raysweep train` before `raysweep mask` leaves no config behind."""
     run = tiny_run()
     with pytest.raises(ConfigError, match="stage 'train' needs 'mask', which is not done"):
@@ -114,7 +114,7 @@ def test_a_stage_that_cannot_begin_writes_nothing(tiny_run):
     assert not run.folder.config.exists()
 
 
-def test_forcing_the_examples_makes_every_shard_again(done_run, tiny_run):
+def test_forcing_the_mask_stage_rebuilds_every_shard(done_run, tiny_run):
     """It is made again although the settings are the same; the result has the same bytes."""
     shards = [path for path in sorted(done_run.folder.examples.glob("shard-*")) if path.suffix != ".json"]
     before = [path.read_bytes() for path in shards]
@@ -123,7 +123,7 @@ def test_forcing_the_examples_makes_every_shard_again(done_run, tiny_run):
     assert [path.read_bytes() for path in shards] == before
 
 
-def test_forcing_a_changed_trial_redoes_it_its_cells_and_the_report_alone(done_run, tiny_run, with_learning_rate):
+def test_forcing_a_changed_trial_redoes_only_it_its_cells_and_the_report(done_run, tiny_run, with_learning_rate):
     """A level's own model has no children, and nothing else changes."""
     assert again(tiny_run, changes=with_learning_rate("A1", 2e-3), forced=["A1"]) == ["train A1", "score A1"]
 
@@ -134,7 +134,7 @@ def test_forcing_a_parent_redoes_its_children(done_run, tiny_run, with_learning_
     assert work == ["train all", "train all-C1", "score all", "score all-C1"]
 
 
-def test_forcing_the_same_settings_gives_the_same_weights(done_run, tiny_run):
+def test_forcing_with_the_same_settings_gives_the_same_weights(done_run, tiny_run):
     """Same seed, same result, to the bit on a CPU."""
     weights = done_run.folder.trial("C1").model / "model.safetensors"
     before = weights.read_bytes()
@@ -142,7 +142,7 @@ def test_forcing_the_same_settings_gives_the_same_weights(done_run, tiny_run):
     assert weights.read_bytes() == before
 
 
-def test_changed_data_stops_until_it_is_forced_and_then_all_is_redone(done_run, tiny_run):
+def test_changed_data_stops_the_run_until_forced_and_then_everything_is_redone(done_run, tiny_run):
     """Everything downstream was made from the old corpus."""
     other = {"seed": 1}
     with pytest.raises(ChangedError, match=r"stage 'prepare': .*seed: 0 → 1"):
@@ -152,13 +152,13 @@ def test_changed_data_stops_until_it_is_forced_and_then_all_is_redone(done_run, 
     assert sum(each.startswith("train") for each in work) == 4
 
 
-def test_more_resamples_redo_the_report_alone(done_run, tiny_run):
+def test_more_resamples_redo_only_the_report(done_run, tiny_run):
     """The statistics are made from saved scores."""
     assert again(tiny_run, changes={"report": {"resamples": 200}}) == []
     assert json.loads(done_run.folder.record.read_text())["stages"]["report"]["identity"]["report"]["resamples"] == 200
 
 
-def test_a_failed_trial_blocks_its_children_and_the_rest_is_reported(tiny_run, with_learning_rate):
+def test_a_failed_trial_blocks_its_children_and_the_others_are_reported(tiny_run, with_learning_rate):
     """One bad model costs its own fine-tunes, not the matrix."""
     run = tiny_run(with_learning_rate("all", 1e30))
     unfinished = run.do()
@@ -172,19 +172,19 @@ def test_a_failed_trial_blocks_its_children_and_the_rest_is_reported(tiny_run, w
     assert record.state is State.DONE
 
 
-def test_a_missing_csv_is_named(tiny_run):
+def test_a_missing_csv_is_reported_by_path(tiny_run):
     """The most common mistake of all."""
     with pytest.raises(InputError, match=r"data\.path: found 'nowhere\.csv', no such file"):
         tiny_run({"data": {"csv": "nowhere.csv"}, "trials": {"A1": {"levels": ["A1"]}}}).do("prepare")
 
 
-def test_forcing_what_does_not_exist_is_refused(tiny_run):
+def test_forcing_an_unknown_name_is_refused(tiny_run):
     """A typing error must not look like success."""
     with pytest.raises(ConfigError, match="--force B7: no such stage or trial"):
         tiny_run(forced=["B7"])
 
 
-def test_masking_that_was_killed_makes_only_the_missing_shards(tiny_run):
+def test_resumed_masking_makes_only_the_missing_shards(tiny_run):
     """Shards are written by rename, each with its record; existing ones are kept."""
     run = tiny_run()
     run.do("prepare")
@@ -210,7 +210,7 @@ class RefusingExecutor(CountingExecutor):
         raise ResourceError("the cluster has 0 GPUs")
 
 
-def test_a_cluster_that_cannot_do_the_work_is_refused_before_anything_is_made(tiny_run):
+def test_a_cluster_that_cannot_run_the_work_is_refused_before_preparing(tiny_run):
     """Preparing a large corpus takes minutes, during which a node would cost money."""
     run = tiny_run(executor=RefusingExecutor())
     with pytest.raises(ResourceError, match="0 GPUs"):
@@ -218,13 +218,13 @@ def test_a_cluster_that_cannot_do_the_work_is_refused_before_anything_is_made(ti
     assert not run.folder.documents.exists()
 
 
-def test_a_run_that_is_done_needs_no_cluster(done_run, tiny_run):
+def test_a_finished_run_needs_no_cluster(done_run, tiny_run):
     """Nor does its report need one."""
     assert again(tiny_run) == []
     assert tiny_run(executor=RefusingExecutor()).do() == []
 
 
-def test_a_step_that_is_longer_than_a_stop_waits_is_told_before(done_run):
+def test_a_warning_is_given_if_a_step_takes_longer_than_the_stop_timeout(done_run):
     """Ctrl-C would lose the work since the last checkpoint, without the user knowing why."""
     from dataclasses import replace
 

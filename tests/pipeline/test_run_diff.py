@@ -39,7 +39,7 @@ def differences(folder, first, second):
     return {(each.kind, each.field): (each.first, each.second) for each in found}
 
 
-def test_two_runs_differ_in_settings_trials_and_answer(pilot):
+def test_diff_shows_differing_settings_trials_and_answers_of_two_runs(pilot):
     """Values that are equal, and the times of the runs, are not shown."""
     assert differences(pilot, "pilot", "other") == {
         ("setting", "trials.A1.steps"): (10, 20),
@@ -54,7 +54,7 @@ def test_two_runs_differ_in_settings_trials_and_answer(pilot):
     }
 
 
-def test_two_trials_may_be_of_one_run_or_of_two(pilot):
+def test_diff_compares_two_trials_of_one_run_or_of_two(pilot):
     """They are named by trial of the current run, or as RUN/TRIAL."""
     assert differences(pilot, "A1", "B1") == {("setting", "seed"): (0, 1)}
     assert differences(pilot, "A1", "other/A1") == {
@@ -63,19 +63,19 @@ def test_two_trials_may_be_of_one_run_or_of_two(pilot):
     }
 
 
-def test_a_run_and_a_trial_do_not_compare(pilot):
+def test_comparing_a_run_with_a_trial_is_refused(pilot):
     """The message says which is which."""
     with pytest.raises(ConfigError, match="'pilot' is a run and 'A1' a trial"):
         differences(pilot, "pilot", "A1")
 
 
-def test_a_name_that_is_neither_is_refused(pilot):
+def test_an_unknown_run_or_trial_name_is_refused(pilot):
     """The message says what was looked for, and where."""
     with pytest.raises(ConfigError, match=r"'C9': found neither a run of this name in .*; give a run, a trial"):
         differences(pilot, "C9", "A1")
 
 
-def test_the_run_of_a_trial_that_is_not_there_is_named(pilot):
+def test_the_run_of_a_missing_trial_is_named(pilot):
     """The message named the run of the profile, also for a trial of another run."""
     for name, told in (
         ("other/C9", "nor a trial 'C9' of the run 'other' with a record, nor a folder"),

@@ -53,7 +53,7 @@ def bf16():
     return PrecisionTest(precision="bf16", speedup=2.0)
 
 
-def test_a_run_keeps_what_it_chose_and_all_trials_use_it(untrained, tiny_run, choices):
+def test_a_run_records_its_precision_and_all_trials_use_it(untrained, tiny_run, choices):
     """It is recorded in settings, fingerprint and result; a second run, on any machine, neither tests nor trains."""
     choices.append(bf16())
     untrained.do("train")
@@ -72,7 +72,7 @@ def test_a_run_keeps_what_it_chose_and_all_trials_use_it(untrained, tiny_run, ch
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_run_refuses_a_precision_that_its_machine_does_not_have(untrained, tiny_run):
+def test_a_run_and_its_plan_refuse_a_precision_missing_on_the_machine(untrained, tiny_run):
     """So does a plan, which makes the same check; earlier stages do not train, and are not refused."""
     by_onednn = {"training": {**TINY["training"], "precision": "fp32_onednn"}, "resources": {"gpus_per_trial": "auto"}}
     run = tiny_run(by_onednn)
@@ -82,7 +82,7 @@ def test_a_run_refuses_a_precision_that_its_machine_does_not_have(untrained, tin
             refuse(["train"])
 
 
-def test_a_run_whose_trainings_began_without_a_choice_stays_in_float32(untrained, tiny_run, choices):
+def test_a_run_started_without_a_precision_choice_stays_in_float32(untrained, tiny_run, choices):
     """It began on a machine with nothing to choose; continuing elsewhere must not mix two types in one comparison."""
     choices.append(None)
     untrained.do("train")
@@ -116,7 +116,7 @@ def precisions(run):
     return {name: record.result["precision"] for name, record in records.items() if record is not None}
 
 
-def test_a_run_that_began_on_a_gpu_stays_in_bf16_on_a_cpu(untrained, tiny_run, choices, bf16_devices):
+def test_a_run_started_in_bf16_on_a_gpu_stays_in_bf16_on_a_cpu(untrained, tiny_run, choices, bf16_devices):
     """The precision recorded by its trainings decides, not the device; fingerprints are unchanged; and it says so."""
     choices.append(None)
     bf16_devices(range(4))
@@ -129,7 +129,7 @@ def test_a_run_that_began_on_a_gpu_stays_in_bf16_on_a_cpu(untrained, tiny_run, c
     assert any("precision: bf16, as this run began" in line for line in later.listener.lines)
 
 
-def test_trainings_of_one_run_in_two_precisions_stop_it(untrained, tiny_run, choices, bf16_devices):
+def test_trainings_of_one_run_in_two_precisions_are_refused(untrained, tiny_run, choices, bf16_devices):
     """At once, and again in the next command; the trial to force is named, and is then trained like the others."""
     choices.append(None)
     bf16_devices({1})  # A1 is the second that begins
@@ -153,7 +153,7 @@ def test_trainings_of_one_run_in_two_precisions_stop_it(untrained, tiny_run, cho
         ("training.json", ["damaged"], None),
     ],
 )
-def test_results_and_checkpoints_say_what_was_trained(tmp_path, file, values, expected):
+def test_results_and_checkpoints_record_the_precision(tmp_path, file, values, expected):
     """Those of a search's samples count too; earlier versions recorded the device, and used float32 on a CPU."""
     folder, trials = RunFolder(tmp_path), expand_trials(parse_config(TINY))
     path = folder.trial("A1").root / file
@@ -166,7 +166,9 @@ def test_results_and_checkpoints_say_what_was_trained(tmp_path, file, values, ex
 
 
 @pytest.mark.parametrize(("kept", "is_said"), [("fp32", True), ("bf16", False)])
-def test_a_kept_choice_is_said_where_the_machine_would_choose_otherwise(done_run, tmp_path, monkeypatch, kept, is_said):
+def test_a_recorded_precision_that_differs_from_the_machines_choice_is_reported(
+    done_run, tmp_path, monkeypatch, kept, is_said
+):
     """A choice of float32 made on a laptop must not silently follow the run to a GPU."""
     (tmp_path / "gpus" / "0").mkdir(parents=True)
     (tmp_path / "gpus" / "0" / "information").write_text("Model: NVIDIA A100-SXM4-40GB\n")
@@ -179,7 +181,7 @@ def test_a_kept_choice_is_said_where_the_machine_would_choose_otherwise(done_run
     assert all("'auto' would be bf16" in line for line in said)
 
 
-def test_the_plan_of_a_first_run_has_the_rates_of_its_choice(untrained, choices, tmp_path, monkeypatch):
+def test_the_plan_of_a_new_run_uses_the_rates_of_its_precision(untrained, choices, tmp_path, monkeypatch):
     """A calibration for 'auto' does not apply to a run that chose bfloat16 afterwards."""
     monkeypatch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path / "calibration.json"))
     rates = replace(assumed_rates("cpu", parameters=10**6, layers=2), source="measured")

@@ -53,7 +53,7 @@ def open_claims(monkeypatch):
     return answers
 
 
-def test_a_settled_run_trains_two_seeds_and_says_what_it_saved(settled, tiny_run, tmp_path):
+def test_a_settled_run_trains_two_seeds_and_reports_the_saving(settled, tiny_run, tmp_path):
     """Configured after a run of one seed, whose models are kept; status, ledger, page and bundle show it."""
     run, work = settled
     folder = run.folder
@@ -74,7 +74,7 @@ def test_a_settled_run_trains_two_seeds_and_says_what_it_saved(settled, tiny_run
     assert verify_bundle(tmp_path / "evidence.zip").is_verified
 
 
-def test_an_open_claim_trains_seed_after_seed_until_it_is_settled(done_run, tiny_run, open_claims):
+def test_an_open_claim_trains_one_seed_after_another_until_settled(done_run, tiny_run, open_claims):
     """H1 on A1 is open at two seeds and nothing at three; a run that was interrupted in between continues."""
     open_claims[2] = [("H1", "A1")]
 
@@ -96,7 +96,7 @@ def test_an_open_claim_trains_seed_after_seed_until_it_is_settled(done_run, tiny
     assert json.loads(done_run.folder.looks.read_text())["not_needed"][0] == "A1-seed3"
 
 
-def test_a_training_that_fails_ends_the_rounds(done_run, tiny_run, open_claims, monkeypatch):
+def test_a_failed_training_ends_the_rounds_until_the_next_command(done_run, tiny_run, open_claims, monkeypatch):
     """The claim waits for it; the next command retries, and then continues.  Forced work is repeated only once."""
     from raysweep.training import loop
 
@@ -117,7 +117,7 @@ def test_a_training_that_fails_ends_the_rounds(done_run, tiny_run, open_claims, 
     assert trained(again(tiny_run, changes=SEQUENTIAL)) == ["A1-seed2", "A1-seed3", "all-seed3"]
 
 
-def test_fixed_seeds_forget_the_looks(settled, tiny_run, tmp_path):
+def test_switching_to_fixed_seeds_drops_the_sequential_looks(settled, tiny_run, tmp_path):
     """Two fixed seeds are those that the rounds trained; the report is made again, without the looks."""
     shutil.copytree(settled[0].folder.root.parent, tmp_path / "runs")
     run = tiny_run({"seeds": 2})

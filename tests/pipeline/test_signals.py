@@ -9,7 +9,7 @@ from raysweep.pipeline.signals import GRACE_S, Interruption
 from raysweep.scheduling.records import State, read_record
 
 
-def test_the_first_signal_asks_and_the_second_ends():
+def test_the_first_signal_requests_a_stop_and_the_second_terminates():
     """A user who presses twice does not want to wait for checkpoints."""
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -18,7 +18,7 @@ def test_the_first_signal_asks_and_the_second_ends():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_handlers_that_were_there_come_back():
+def test_the_previous_signal_handlers_are_restored():
     """Outside the trainings, a signal has its previous effect."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with Interruption():
@@ -26,7 +26,7 @@ def test_the_handlers_that_were_there_come_back():
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_trainings_have_their_time_and_no_more():
+def test_trainings_are_given_a_limited_time_to_stop():
     """A training that hangs does not keep the command from ending."""
     now = [0.0]
     interruption = Interruption(clock=lambda: now[0])
@@ -44,7 +44,7 @@ def test_trainings_have_their_time_and_no_more():
     [(signal.SIGINT, "interrupted (Ctrl-C)"), (signal.SIGTERM, "interrupted (SIGTERM)")],
     ids=["Ctrl-C", "SIGTERM"],
 )
-def test_an_interrupted_inline_run_goes_on_and_gives_the_same_model(tiny_run, monkeypatch, number, reason):
+def test_an_interrupted_inline_run_resumes_and_gives_the_same_model(tiny_run, monkeypatch, number, reason):
     """No step is lost or done twice: the model is that of an uninterrupted run."""
     from raysweep.training import loop
 

@@ -38,14 +38,14 @@ def names(decided):
     return [each.name for each in decided]
 
 
-def test_what_is_done_with_the_same_identity_is_skipped():
+def test_a_finished_target_with_the_same_fingerprint_is_skipped():
     """Running twice does nothing the second time."""
     decisions = decide(targets(), may_change=False)
     assert decisions.todo == ()
     assert names(decisions.skip) == ["B2", "all", "all-B2"]
 
 
-def test_a_target_whose_input_was_made_again_is_made_again_without_asking():
+def test_a_target_whose_input_was_remade_is_remade():
     """The user changed no setting, but the examples are different ones now."""
     decisions = decide(
         targets(B2=target("B2", made_from_then={"examples": "1"}, made_from_now={"examples": "2"})), may_change=False
@@ -55,14 +55,14 @@ def test_a_target_whose_input_was_made_again_is_made_again_without_asking():
     assert decisions.reasons == {"B2": "its examples changed since it was made"}
 
 
-def test_what_was_begun_but_is_not_done_is_tried_again_from_where_it_is():
+def test_an_unfinished_target_is_resumed():
     """After a crash, a fixed bug or an interruption the same command continues from the checkpoints."""
     decisions = decide(targets(B2=target("B2", is_done=False)), may_change=False)
     assert names(decisions.todo) == ["B2"]
     assert decisions.fresh == set()
 
 
-def test_a_changed_identity_stops_and_names_the_fields():
+def test_a_changed_fingerprint_stops_the_run_and_names_the_fields():
     """Hours of training are not thrown away because of a typing error."""
     changed = targets(all_B2=target("all-B2", made_from={"steps": 20, "parent": "p1"}))
     with pytest.raises(ChangedError) as caught:
@@ -73,20 +73,20 @@ def test_a_changed_identity_stops_and_names_the_fields():
     )
 
 
-def test_a_change_of_what_is_begun_stops_too():
+def test_a_changed_fingerprint_of_an_unfinished_target_stops_the_run():
     """Its checkpoints are hours of work as well."""
     with pytest.raises(ChangedError, match="trial 'B2'"):
         decide(targets(B2=target("B2", is_done=False, made_from={"steps": 1})), may_change=False)
 
 
-def test_a_changed_target_that_cost_little_is_made_again_with_what_rests_on_it():
+def test_a_changed_cheap_target_is_remade_with_its_dependants():
     """Scores and report are made again without asking."""
     decisions = decide(targets(all=target("all", made_from={"steps": 300})))
     assert names(decisions.todo) == ["all", "all-B2"]
     assert decisions.fresh == {"all", "all-B2"}
 
 
-def test_a_child_that_changed_only_with_its_parent_is_not_named_beside_it():
+def test_a_child_changed_only_through_its_parent_is_not_listed_separately():
     """One change gives one line; forcing the parent redoes the child."""
     changed = targets(
         all=target("all", made_from={"steps": 300}), all_B2=target("all-B2", made_from={"steps": 40, "parent": "p0"})
@@ -96,7 +96,7 @@ def test_a_child_that_changed_only_with_its_parent_is_not_named_beside_it():
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["trial 'all'"]
 
 
-def test_a_forced_target_is_made_again_with_what_rests_on_it():
+def test_a_forced_target_is_remade_with_its_dependants():
     """A fine-tune of another model is a different fine-tune; its siblings are kept."""
     decisions = decide(targets(all=target("all", made_from={"steps": 300})), forced=["all"], may_change=False)
     assert names(decisions.todo) == ["all", "all-B2"]
@@ -104,7 +104,7 @@ def test_a_forced_target_is_made_again_with_what_rests_on_it():
     assert names(decisions.skip) == ["B2"]
 
 
-def test_what_is_done_is_made_again_when_what_it_rests_on_was_lost():
+def test_a_finished_target_is_remade_if_its_input_was_lost():
     """A lost record costs work, but never leaves a model that started from a parent other than the one in place."""
     decisions = decide(targets(all=target("all", is_recorded=False)), may_change=False)
     assert names(decisions.todo) == ["all", "all-B2"]
@@ -120,7 +120,7 @@ STATES = {
 
 
 @pytest.mark.parametrize("forced", [set(), {"all"}, {"B2"}, {"all-B2"}])
-def test_every_combination_of_states_keeps_the_rules(forced):
+def test_every_combination_of_states_satisfies_the_invariants(forced):
     """Each target is in one list; only done ones are skipped, and never if what they rest on is made."""
     for states in itertools.product(STATES, repeat=3):
         each = [target(name, **STATES[state]) for name, state in zip(IDENTITIES, states, strict=True)]

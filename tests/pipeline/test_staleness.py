@@ -51,7 +51,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_flipped_bit_is_named_with_the_command_that_mends_it(folder, tiny_run, name):
+def test_a_flipped_bit_is_reported_with_the_command_that_repairs_it(folder, tiny_run, name):
     """Nothing is done before that, since no stage reads the file."""
     flip(folder.root / name)
     executor = CountingExecutor()
@@ -65,7 +65,7 @@ def test_a_flipped_bit_is_named_with_the_command_that_mends_it(folder, tiny_run,
 
 
 @pytest.mark.parametrize(("name", "force"), [("trials/A1/trial.json", "A1"), ("evaluation/cells/A1.json", "evaluate")])
-def test_a_damaged_record_is_named_and_its_command_mends_it(folder, tiny_run, name, force):
+def test_a_damaged_record_is_reported_with_a_command_that_repairs_it(folder, tiny_run, name, force):
     """A record notices damage to itself; with --force it need not be readable."""
     flip(folder.root / name)
     with pytest.raises(DamagedError, match=f"--force {force}"):
@@ -75,7 +75,7 @@ def test_a_damaged_record_is_named_and_its_command_mends_it(folder, tiny_run, na
 
 
 @pytest.mark.parametrize("name", ["corpus/documents.parquet", "examples/shard-00000.examples", "trials/C1/model"])
-def test_a_deleted_file_of_a_costly_target_is_named(folder, tiny_run, name):
+def test_a_deleted_file_of_an_expensive_target_is_reported(folder, tiny_run, name):
     """It is not silently skipped with exit code 0."""
     path = folder.root / name
     (path / "config.json" if path.is_dir() else path).unlink()
@@ -87,7 +87,7 @@ def test_a_deleted_file_of_a_costly_target_is_named(folder, tiny_run, name):
     ("name", "work"),
     [("evaluation/cells/A1.parquet", ["score A1"]), ("evaluation/matrix.csv", []), ("report/report.html", [])],
 )
-def test_deleted_scores_and_reports_are_made_again(folder, tiny_run, name, work):
+def test_deleted_scores_and_reports_are_remade(folder, tiny_run, name, work):
     """They are made again without asking, as if their settings had changed."""
     before = (folder.root / name).read_bytes()
     (folder.root / name).unlink()
@@ -118,7 +118,7 @@ def test_an_edited_plan_is_named_and_one_of_an_earlier_version_left_out(folder, 
     assert read_json(folder.evidence)["costs"]["plan"] is None
 
 
-def test_a_damaged_model_is_not_scored_and_no_report_is_made(folder, tiny_run):
+def test_a_damaged_model_is_neither_scored_nor_reported(folder, tiny_run):
     """A stage that runs alone checks everything that it rests on."""
     flip(folder.trial("A1").model / "model.safetensors")
     for stage in ("evaluate", "report"):
@@ -126,14 +126,14 @@ def test_a_damaged_model_is_not_scored_and_no_report_is_made(folder, tiny_run):
             tiny_run(forced=[stage]).do(stage)
 
 
-def test_scoring_again_writes_the_report_again(folder, tiny_run):
+def test_scoring_again_rewrites_the_report(folder, tiny_run):
     """The page shows its times."""
     before = when(folder)
     assert {work.split()[0] for work in again(tiny_run, forced=["evaluate"])} == {"score"}
     assert when(folder) > before
 
 
-def test_other_code_writes_the_report_again_and_nothing_else(folder, tiny_run, monkeypatch):
+def test_changed_code_rewrites_only_the_report(folder, tiny_run, monkeypatch):
     """That takes seconds; costly targets are made again only if their version constant says results would differ."""
     before = when(folder)
     monkeypatch.setattr(identities, "digest_code", lambda: "that of an edited section")
@@ -143,7 +143,7 @@ def test_other_code_writes_the_report_again_and_nothing_else(folder, tiny_run, m
     assert when(folder) > before
 
 
-def test_a_trial_trained_again_to_other_weights_is_scored_and_reported_again(folder, tiny_run, monkeypatch):
+def test_a_trial_retrained_to_other_weights_is_scored_and_reported_again(folder, tiny_run, monkeypatch):
     """Even though no setting changed: the start's weights may have."""
     from raysweep.training import loop
 
@@ -159,7 +159,7 @@ def _with_seed(job, seed):
     return replace(job, seed=seed)
 
 
-def test_examples_made_again_from_other_documents_train_everything_again(folder, tiny_run):
+def test_examples_remade_from_other_documents_retrain_everything(folder, tiny_run):
     """`--force prepare` alone leaves examples made from other documents; the next run says so and continues."""
     other = {"data": {**tiny_run().config.data.model_dump(), "split": {"train": 0.6, "valid": 0.2, "test": 0.2}}}
     tiny_run(other, forced=["prepare"]).do("prepare")
@@ -174,12 +174,12 @@ def test_examples_made_again_from_other_documents_train_everything_again(folder,
     assert "A1: its examples changed since it was made, so it is made again" in lines
 
 
-def test_what_comes_out_equal_leaves_what_rests_on_it(folder, tiny_run):
+def test_remade_targets_with_equal_content_keep_their_dependants(folder, tiny_run):
     """Content decides: equal documents and examples, made again, cost no training."""
     assert again(tiny_run, forced=["prepare", "mask"]) == ["mask 0", "mask 1"]
 
 
-def test_a_child_begun_from_another_parent_starts_again(folder, tiny_run):
+def test_a_child_started_from_another_parent_restarts(folder, tiny_run):
     """Its record identifies its parent by content."""
     record = read_record(folder.trial("all-C1"))
     assert record.made_from["parent"] == read_record(folder.trial("all")).model_digest
@@ -188,7 +188,7 @@ def test_a_child_begun_from_another_parent_starts_again(folder, tiny_run):
 
 
 @pytest.mark.parametrize("stages", [["report"], ["evaluate"], []])
-def test_a_report_never_states_settings_that_were_not_trained(folder, tiny_run, stages):
+def test_a_report_with_settings_that_were_not_trained_is_refused(folder, tiny_run, stages):
     """`report --set training.learning_rate=…` is refused, and the folder is unchanged."""
     before = folder.config.read_text()
     changes = {"training": {**tiny_run().config.training.model_dump(), "learning_rate": 0.5}}
@@ -197,7 +197,7 @@ def test_a_report_never_states_settings_that_were_not_trained(folder, tiny_run, 
     assert folder.config.read_text() == before
 
 
-def test_every_file_of_a_finished_run_is_as_recorded_until_one_is_not(folder):
+def test_check_run_reports_changed_missing_and_unrecorded_files(folder):
     """`raysweep check-run` finds changed, missing and unrecorded files."""
     states = {file.path: file.state for file in check_files(folder)}
     assert set(states.values()) == {"ok", "other"}
@@ -214,7 +214,7 @@ def test_every_file_of_a_finished_run_is_as_recorded_until_one_is_not(folder):
     }
 
 
-def test_trial_folders_that_changed_places_are_named(folder):
+def test_swapped_trial_folders_are_reported(folder):
     """Every file has its digest, but `run` would refuse the trials: each folder holds the other's model."""
     first, second = folder.trial("A1").root, folder.trial("C1").root
     first.rename(folder.trials / "aside")
@@ -227,7 +227,7 @@ def test_trial_folders_that_changed_places_are_named(folder):
     }
 
 
-def test_a_record_of_the_same_trial_in_another_run_is_named(folder):
+def test_a_trial_record_copied_from_another_run_is_reported(folder):
     """A trial's folder was copied from a run with other settings."""
     record = read_record(folder.trial("A1"))
     write_record(folder.trial("A1"), replace(record, identity={**record.identity, "steps": 5}))
@@ -237,7 +237,7 @@ def test_a_record_of_the_same_trial_in_another_run_is_named(folder):
 
 
 @pytest.mark.parametrize("name", ["trials/A1/model/model.safetensors", "evaluation/matrix.csv"])
-def test_no_bundle_rests_on_a_damaged_file(folder, tmp_path, name):
+def test_a_run_with_a_damaged_file_is_not_bundled(folder, tmp_path, name):
     """Neither a model nor its scores are in a bundle, but its report rests on them."""
     flip(folder.root / name)
     out = tmp_path / "evidence.zip"
@@ -248,7 +248,7 @@ def test_no_bundle_rests_on_a_damaged_file(folder, tmp_path, name):
     assert not out.exists()
 
 
-def test_a_run_that_does_not_exist_cannot_be_checked(tmp_path):
+def test_checking_a_run_that_does_not_exist_is_refused(tmp_path):
     """A typing error must not look like a sound run."""
     with pytest.raises(InputError, match="there is no such run"):
         check_files(RunFolder(tmp_path / "pilto"))
@@ -269,7 +269,7 @@ def test_every_parquet_file_has_page_checksums(folder):
 
 
 @pytest.mark.slow
-def test_forcing_everything_equals_a_fresh_run_to_the_byte(done_run, tiny_run, tmp_path):
+def test_forcing_everything_equals_a_fresh_run_byte_for_byte(done_run, tiny_run, tmp_path):
     """Covers models, losses and tables; records and the report contain times."""
     kept = {path: path.read_bytes() for path in _results(done_run.folder)}
     assert again(tiny_run, forced=["prepare", "mask", "train", "evaluate", "report", *done_run.trials])
@@ -283,7 +283,7 @@ def _results(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*FILES, "trials/A1/trial.json", "run.json"])
-def test_two_hundred_flipped_bits_of_every_kind_of_file_are_named(folder, tiny_run, name):
+def test_two_hundred_bit_flips_of_every_kind_of_file_are_reported(folder, tiny_run, name):
     """Whichever bit is flipped."""
     path, flips = folder.root / name, random.Random(name)
     whole = path.read_bytes()
@@ -313,7 +313,7 @@ OTHER = {
 UNKNOWN = ["notes.txt", "corpus/copy.csv", "trials/all/model.bak", "events.out.tfevents.1", "report/tables/mine.csv"]
 
 
-def test_what_no_record_lists_is_told_by_its_name(folder):
+def test_unrecorded_files_are_listed_by_name(folder):
     """Nothing in an ordinary run is unknown; a file that the user put there is."""
     for path in [*OTHER, *UNKNOWN]:
         (folder.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -323,7 +323,7 @@ def test_what_no_record_lists_is_told_by_its_name(folder):
     assert [path for path, file in files.items() if file.state == "unknown"] == sorted(UNKNOWN)
 
 
-def test_nothing_of_a_new_run_is_called_made_again(tiny_run):
+def test_nothing_of_a_new_run_is_reported_as_remade(tiny_run):
     """ILM's text files are made on request, also later, and deleted when no longer requested."""
     run = tiny_run()
     run.do("prepare")

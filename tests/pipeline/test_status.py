@@ -22,14 +22,14 @@ def write_steps(folder, first, last):
         file.write("".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "st')
 
 
-def test_a_trial_that_was_never_started_is_pending(tiny_run):
+def test_a_trial_that_never_started_is_pending(tiny_run):
     """Before anything has run, every trial has its row."""
     run = tiny_run()
     rows = StatusReader(run.folder, run.trials).read()
     assert [(row.trial, row.state, row.step) for row in rows] == [(name, State.PENDING, 0) for name in run.trials]
 
 
-def test_a_running_trial_shows_its_step_speed_and_time_left(tiny_run):
+def test_a_running_trial_shows_step_speed_and_time_left(tiny_run):
     """Two of four steps in ten seconds leave ten seconds more; a partially written line is not read."""
     run = tiny_run()
     folder = run.folder.trial("A1")
@@ -41,7 +41,7 @@ def test_a_running_trial_shows_its_step_speed_and_time_left(tiny_run):
     assert (row.tokens_per_second, row.seconds_left, row.busy_seconds) == (20.0, 10.0, 10.0)
 
 
-def test_a_resumed_trial_is_timed_from_the_first_step_seen(tiny_run):
+def test_the_speed_of_a_resumed_trial_counts_only_steps_of_this_attempt(tiny_run):
     """The steps of the preceding attempt do not count for this one."""
     run = tiny_run()
     folder = run.folder.trial("A1")
@@ -67,7 +67,7 @@ def test_a_damaged_record_that_is_forced_is_not_started_yet(tiny_run):
     assert StatusReader(run.folder, run.trials, forced=["A1"]).read()[0].state is State.PENDING
 
 
-def test_a_running_trial_whose_process_is_gone_is_shown_as_stopped(tiny_run):
+def test_a_running_trial_without_a_process_is_shown_as_stopped(tiny_run):
     """After kill -9 nobody is left to record it."""
     run = tiny_run()
     begin(run.folder.trial("A1"), trial="A1", fingerprint="f", identity={}, now=100.0)
@@ -76,7 +76,7 @@ def test_a_running_trial_whose_process_is_gone_is_shown_as_stopped(tiny_run):
     assert row.reason == "its process is gone; run again to continue"
 
 
-def test_a_run_whose_process_is_gone_is_called_stale_with_its_name(tiny_run):
+def test_a_run_without_its_process_is_shown_as_stale_with_the_process_name(tiny_run):
     """From any terminal after a crash: which process it was, and what to do."""
     run = tiny_run()
     assert describe_process(run.folder, run.trials) == ""
@@ -89,7 +89,7 @@ def test_a_run_whose_process_is_gone_is_called_stale_with_its_name(tiny_run):
     )
 
 
-def test_the_time_is_told_by_what_it_went_into(tiny_run):
+def test_status_shows_time_by_category_over_all_attempts(tiny_run):
     """Over all attempts, with the failures by kind."""
     run = tiny_run()
     assert describe_ledger(run.folder, run.trials) == ""
@@ -103,7 +103,7 @@ def test_the_time_is_told_by_what_it_went_into(tiny_run):
     )
 
 
-def test_what_has_ended_is_read_once_and_again_when_its_record_is_replaced(tiny_run):
+def test_finished_trials_are_read_once_and_again_when_their_record_changes(tiny_run):
     """A view of a thousand trials is drawn every second."""
     run = tiny_run()
     folder = run.folder.trial("A1")

@@ -122,7 +122,7 @@ def carry_out(state, rng, trainings, *, lost=0.0):
     fail_fast=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_every_sweep_ends_with_final_records_and_keeps_its_promises(
+def test_every_simulated_sweep_ends_with_final_records_and_respects_limits(
     graph, cpus, gpus, share, max_failures, fail_fast, seed
 ):
     """Parents are done before their children start, only as many run as fit, and every record says how it ended."""
@@ -159,7 +159,7 @@ def test_every_sweep_ends_with_final_records_and_keeps_its_promises(
 
 @quick
 @given(graph=graphs(), cpus=st.integers(2, 8), seed=st.integers(0, 1000))
-def test_one_at_a_time_without_ray_and_many_at_once_give_the_same_records(graph, cpus, seed):
+def test_inline_and_concurrent_execution_give_the_same_records(graph, cpus, seed):
     """The way in which a sweep is executed does not affect states, reasons, attempts, settings tried and models."""
     found = []
     for is_inline in (True, False):

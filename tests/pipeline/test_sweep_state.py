@@ -87,7 +87,7 @@ def run_samples(state, run, *, order=min, failing=()):
     return started
 
 
-def test_no_more_trials_run_than_there_are_cores(run):
+def test_no_more_trials_run_than_cores_are_available(run):
     """Two cores, one each; the general model goes first because a fine-tune waits for it."""
     state = open_state(
         [make_task(run, "A1"), make_task(run, "B1"), make_task(run, "all"), make_task(run, "x", parent="all")]
@@ -97,7 +97,7 @@ def test_no_more_trials_run_than_there_are_cores(run):
     assert released(state) == ["B1"]
 
 
-def test_a_record_is_in_place_before_its_child_is_released(run):
+def test_the_parents_record_is_written_before_its_child_is_released(run):
     """A child that starts must find its parent done, whoever checks."""
     state = open_state([make_task(run, "all"), make_task(run, "all-A1", parent="all")])
     released(state)
@@ -107,7 +107,7 @@ def test_a_record_is_in_place_before_its_child_is_released(run):
     assert released(state) == ["all-A1"]
 
 
-def test_a_driver_that_never_started_is_a_failure_with_its_reason(run):
+def test_a_driver_that_never_started_is_recorded_as_a_failure_with_its_reason(run):
     """Tune reports its loss without ever having reported a start."""
     state = open_state([make_task(run, "A1")])
     assert state.release().name == "A1"
@@ -119,7 +119,7 @@ def test_a_driver_that_never_started_is_a_failure_with_its_reason(run):
 
 
 @pytest.mark.parametrize("first", [done(), Failed(message="out of memory"), Stopped(reason="budget", steps=2)])
-def test_a_training_that_is_ended_again_keeps_its_record(run, first):
+def test_ending_a_finished_training_again_keeps_its_record(run, first):
     """Tune ends it again if the terminal is gone; that once counted an attempt that never ran, and lost the result."""
     state = open_state([make_task(run, "A1"), make_task(run, "x", parent="A1")])
     released(state)
@@ -137,7 +137,7 @@ def test_a_training_that_is_ended_again_keeps_its_record(run, first):
     assert read_record(run.trial("A1")) == before
 
 
-def test_what_runs_when_the_sweep_stops_is_recorded_as_stopped(run):
+def test_trainings_running_when_the_sweep_stops_are_recorded_as_stopped(run):
     """Waiting trials have no record, since they were never begun."""
     state = open_state([make_task(run, "A1"), make_task(run, "B1")], cpus=1)
     released(state)
@@ -156,7 +156,7 @@ def test_a_search_draws_its_samples_in_rounds(run):
     assert suggestions.known == [{}] * SEARCH_ROUND + [dict(enumerate(LOSSES[:SEARCH_ROUND]))] * 2
 
 
-def test_what_a_search_tries_does_not_depend_on_how_many_trials_run_at_once(run, tmp_path):
+def test_sampled_settings_do_not_depend_on_concurrency(run, tmp_path):
     """With one core or eight, and with ends in order or reversed, the same settings are drawn from the same results."""
     knowledge = []
     for cpus, order in ((1, min), (8, max), (3, max)):
@@ -168,7 +168,7 @@ def test_what_a_search_tries_does_not_depend_on_how_many_trials_run_at_once(run,
     assert knowledge[0] == knowledge[1] == knowledge[2]
 
 
-def test_the_best_sample_is_the_trial_s_model_and_its_result(run):
+def test_the_best_sample_becomes_the_trials_model_and_result(run):
     """Sample 4 has the lowest loss; a child may start only after it was chosen."""
     tasks = [make_task(run, "A1", search=SEARCH), make_task(run, "A1-B1", parent="A1")]
     state = open_state(tasks, suggestions=Dictated())
@@ -194,7 +194,7 @@ def run_samples_then(state, run):
     return others
 
 
-def test_samples_that_fail_cost_only_themselves(run):
+def test_failed_samples_do_not_fail_the_search(run):
     """The best of the others is chosen, and Optuna learns that the failed ones were bad."""
     suggestions = Dictated()
     state = open_state([make_task(run, "A1", search=SEARCH)], suggestions=suggestions)
@@ -205,7 +205,7 @@ def test_samples_that_fail_cost_only_themselves(run):
     assert [each["loss"] for each in record.result["search"]["tried"]] == [3.0, 2.0, None, 2.5, None, 4.0]
 
 
-def test_a_search_fails_if_all_its_samples_do(run):
+def test_a_search_fails_if_all_its_samples_fail(run):
     """The first sample's reason is reported; the children are blocked."""
     tasks = [make_task(run, "A1", search=SEARCH), make_task(run, "A1-B1", parent="A1")]
     state = open_state(tasks, suggestions=Dictated())
@@ -217,7 +217,7 @@ def test_a_search_fails_if_all_its_samples_do(run):
     assert state.is_over
 
 
-def test_settings_that_no_training_may_have_fail_their_sample_alone(run):
+def test_invalid_sampled_settings_fail_only_their_sample(run):
     """A range in the config may include values that the schema does not allow."""
     suggestions = Dictated(rates=[1e-3, -1.0, 1e-3, 1e-3, 1e-3, 1e-3])
     state = open_state([make_task(run, "A1", search=SEARCH)], suggestions=suggestions)
@@ -227,7 +227,7 @@ def test_settings_that_no_training_may_have_fail_their_sample_alone(run):
     assert read_record(run.trial("A1")).state is State.DONE
 
 
-def test_finished_samples_of_an_interrupted_search_are_not_trained_again(run):
+def test_finished_samples_of_an_interrupted_search_are_reused(run):
     """The same rounds are drawn again, and results with the same settings are used at once."""
     task = make_task(run, "A1", search=SEARCH)
     state = open_state([task], cpus=1, suggestions=Dictated())
@@ -245,7 +245,7 @@ def test_finished_samples_of_an_interrupted_search_are_not_trained_again(run):
     assert read_record(run.trial("A1")).result["search"]["sample"] == 4
 
 
-def test_a_sample_with_other_settings_is_trained_anew(run):
+def test_a_sample_with_changed_settings_is_retrained(run):
     """A changed range draws other settings, about which the old sample's result says nothing."""
     task = make_task(run, "A1", search=SEARCH)
     run_samples(open_state([task], suggestions=Dictated()), run)
@@ -253,7 +253,7 @@ def test_a_sample_with_other_settings_is_trained_anew(run):
     assert run_samples(open_state([task], suggestions=other), run) == ["A1/samples/00"]
 
 
-def test_a_halt_asks_what_runs_to_stop_and_starts_nothing_more(run):
+def test_a_halt_requests_running_trainings_to_stop_and_starts_no_more(run):
     """At a budget's cap, each training saves a checkpoint, its record says why, and the next run continues."""
     state = open_state([make_task(run, "all"), make_task(run, "A1"), make_task(run, "all-A1", parent="all")], cpus=2)
     assert released(state) == ["all", "A1"]
@@ -269,7 +269,7 @@ def test_a_halt_asks_what_runs_to_stop_and_starts_nothing_more(run):
     assert read_record(run.trial("all-A1")) is None
 
 
-def test_a_training_that_starts_late_is_asked_to_stop_too(run):
+def test_a_training_that_starts_after_the_halt_is_also_asked_to_stop(run):
     """It was released before the halt, but its driver was slow to start."""
     state = open_state([make_task(run, "A1")])
     assert state.release().name == "A1"
@@ -282,7 +282,7 @@ def failed(kind, message="it broke"):
     return Failed(message=message, failure=Failure(kind))
 
 
-def test_a_lost_worker_goes_on_and_each_loss_is_counted_and_said(run):
+def test_a_lost_worker_is_retried_and_counted_and_logged(run):
     """Bounded by resources.max_failures; the record keeps the count by kind."""
     state = open_state([make_task(run, "A1")], retries=Retries(1))
     released(state)
@@ -298,7 +298,7 @@ def test_a_lost_worker_goes_on_and_each_loss_is_counted_and_said(run):
     assert state.is_over
 
 
-def test_a_training_that_ran_out_of_memory_beside_others_is_tried_alone(run):
+def test_a_training_that_ran_out_of_memory_beside_others_is_retried_alone(run):
     """It waits for the others to end, and nothing overtakes it or starts beside it."""
     state = open_state([make_task(run, name) for name in ("A1", "A2", "B1", "B2")], cpus=2)
     assert released(state) == ["A1", "A2"]
@@ -311,7 +311,7 @@ def test_a_training_that_ran_out_of_memory_beside_others_is_tried_alone(run):
     assert released(state) == ["B1", "B2"]
 
 
-def test_a_training_that_shared_a_gpu_gets_one_for_itself(run):
+def test_a_training_that_ran_out_of_memory_on_a_shared_gpu_is_retried_on_its_own_gpu(run):
     """Others continue on the other GPUs."""
     state = open_state([make_task(run, name) for name in ("A1", "A2", "B1", "B2")], cpus=9, gpus=2, share=0.5)
     assert released(state) == ["A1", "A2", "B1", "B2"]
@@ -322,7 +322,7 @@ def test_a_training_that_shared_a_gpu_gets_one_for_itself(run):
     assert (state.request_of("A1").gpus, state.request_of("B1").gpus) == (1.0, 0.5)
 
 
-def test_a_loss_that_is_not_finite_gets_one_more_try(run):
+def test_a_non_finite_loss_is_retried_once(run):
     """From the last checkpoint, which is sound; the message names the batch both times."""
     state = open_state([make_task(run, "A1"), make_task(run, "x", parent="A1")])
     released(state)
@@ -336,7 +336,7 @@ def test_a_loss_that_is_not_finite_gets_one_more_try(run):
     assert read_record(run.trial("x")).state is State.BLOCKED
 
 
-def test_with_fail_fast_the_first_failure_stops_the_others_at_a_checkpoint(run):
+def test_fail_fast_stops_other_trainings_at_a_checkpoint(run):
     """Without it, one bad model costs only its own fine-tunes."""
     state = open_state([make_task(run, name) for name in ("A1", "A2", "B1")], fail_fast=True)
     assert released(state) == ["A1", "A2"]
@@ -348,7 +348,7 @@ def test_with_fail_fast_the_first_failure_stops_the_others_at_a_checkpoint(run):
     assert read_record(run.trial("A2")).state is State.STOPPED
 
 
-def test_what_was_to_go_on_when_the_sweep_halted_is_recorded_as_stopped(run):
+def test_a_retry_pending_when_the_sweep_halts_is_recorded_as_stopped(run):
     """A lost worker is not replaced any more, and nothing runs forever."""
     state = open_state([make_task(run, "A1")], retries=Retries(1))
     released(state)
@@ -360,7 +360,7 @@ def test_what_was_to_go_on_when_the_sweep_halted_is_recorded_as_stopped(run):
     assert read_record(run.trial("A1")).state is State.STOPPED
 
 
-def test_a_training_whose_nodes_are_taken_away_again_and_again_waits_longer_each_time(run):
+def test_repeatedly_preempted_trainings_are_retried_with_increasing_delay(run):
     """Without a limit, since it is not the training's fault.  Meanwhile others run, and the sweep is not over."""
     now = [1000.0]
     state = open_state([make_task(run, "A1")], retries=Retries(0, clock=lambda: now[0]))

@@ -43,7 +43,7 @@ def settings_of(corpus):
     return make
 
 
-def test_levels_with_too_few_texts_are_refused_before_anything_trains(tiny_run, settings_of):
+def test_levels_with_too_few_texts_are_refused_before_training(tiny_run, settings_of):
     """The message gives the numbers and both alternatives, instead of every trial on these levels failing."""
     executor = CountingExecutor()
     run = tiny_run(settings_of(["A1", "B1", "C1", "C2"]), executor=executor)
@@ -58,20 +58,20 @@ def test_levels_with_too_few_texts_are_refused_before_anything_trains(tiny_run, 
         assert executor.work == []
 
 
-def test_prepare_alone_says_so_and_stops_nothing(tiny_run, settings_of):
+def test_prepare_alone_only_warns_about_levels_with_too_few_texts(tiny_run, settings_of):
     """The corpus may be inspected."""
     run = tiny_run(settings_of(["A1", "B1", "C1"], leave_out=["C2"]))
     assert run.do("prepare")
     assert "prepare: note: level B1: 0 texts; train and valid need one each" in run.listener.lines
 
 
-def test_one_level_left_is_no_comparison(tiny_run, settings_of):
+def test_skip_empty_is_not_advised_if_one_level_would_remain(tiny_run, settings_of):
     """Then nothing can be left out."""
     with pytest.raises(ThinLevelsError, match="at least two need texts: add texts, or name the corpus"):
         tiny_run(settings_of(["A1", "B1"], leave_out=["C1", "C2"])).do()
 
 
-def test_the_line_to_change_works(tiny_run, settings_of):
+def test_the_advised_setting_for_levels_with_too_few_texts_works(tiny_run, settings_of):
     """The advice is followed literally, without --force, since nothing rests on the corpus yet."""
     with pytest.raises(ThinLevelsError):
         tiny_run(settings_of(["A1", "B1", "C1", "C2"])).do()
@@ -81,7 +81,7 @@ def test_the_line_to_change_works(tiny_run, settings_of):
     assert any(line.startswith("prepare: its settings changed (data.leave_out: absent") for line in run.listener.lines)
 
 
-def test_texts_left_out_are_no_bad_rows(tiny_run, settings_of, corpus):
+def test_texts_of_left_out_levels_are_not_bad_rows(tiny_run, settings_of, corpus):
     """Half of the corpus may be of other levels; its other rows must still be sound."""
     write_texts(corpus, {"A1": 40, "C1": 40, "C2": 100, "typo": 1})
     run = tiny_run(settings_of(["A1", "C1"], leave_out=["C2", "typo"]))
@@ -103,7 +103,7 @@ def command(tmp_path, monkeypatch, settings_of):
     return lambda *words: CliRunner().invoke(app, list(words), catch_exceptions=True)
 
 
-def test_skip_empty_leaves_them_out_in_one_go(command, tmp_path):
+def test_skip_empty_leaves_levels_out_in_one_command(command, tmp_path):
     """The second time there is nothing to do."""
     done = command("run", "--inline", "--skip-empty")
     assert done.exit_code == 0, (done.output, done.exception)
@@ -120,7 +120,7 @@ def test_skip_empty_leaves_them_out_in_one_go(command, tmp_path):
     assert "C2" not in shown
 
 
-def test_skip_empty_is_refused_where_one_level_would_remain(command, corpus):
+def test_skip_empty_is_refused_if_one_level_would_remain(command, corpus):
     """Nothing could be compared."""
     write_texts(corpus, {"A1": 40, "C2": 1})
     error = command("run", "--inline", "--skip-empty").exception
@@ -128,7 +128,7 @@ def test_skip_empty_is_refused_where_one_level_would_remain(command, corpus):
     assert "--skip-empty: A1 would remain without B1, C1, C2; levels are compared" in str(error)
 
 
-def test_a_level_that_is_left_out_is_no_level(tiny_run, settings_of):
+def test_a_left_out_level_may_not_also_be_a_level(tiny_run, settings_of):
     """It appears in only one of the two lists."""
     with pytest.raises(ConfigError, match="leave_out: 'A1' is one of the levels; remove it there or here"):
         tiny_run(settings_of(["A1", "C1"], leave_out=["A1"]))

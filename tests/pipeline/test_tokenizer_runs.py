@@ -53,7 +53,7 @@ def folder(tmp_path):
     return write_sentencepiece(tmp_path / "sentencepiece")
 
 
-def test_every_model_of_a_run_shares_the_tokenizer_of_its_examples(finished):
+def test_every_model_of_a_run_uses_the_tokenizer_of_its_examples(finished):
     """Store, models, exports and scores have the same ids, and a second run does nothing."""
     run = run_with(finished, tokenizer="corpus")
     size = ExampleStore.open(run.folder.examples).vocabulary.size
@@ -74,7 +74,7 @@ def test_every_model_of_a_run_shares_the_tokenizer_of_its_examples(finished):
     assert answers["nats"].sum() / answers["tokens"].sum() == pytest.approx(math.log(size), rel=0.02)
 
 
-def test_models_of_a_corpus_s_tokenizer_fill_and_score(finished):
+def test_models_with_a_corpus_tokenizer_fill_and_score_texts(finished):
     """With the run's own tokens: bytes are those of the text without its first token, however it is tokenised."""
     run = raysweep.load(finished / "tiny")
     for name in ("start", "all-C1"):
@@ -86,7 +86,7 @@ def test_models_of_a_corpus_s_tokenizer_fill_and_score(finished):
     assert filling.text.startswith("I like ")
 
 
-def test_the_forecast_knows_the_size_of_the_vocabulary(finished, folder, tmp_path):
+def test_the_forecast_uses_the_vocabulary_size(finished, folder, tmp_path):
     """A model with 2,000 tokens is a twentieth of one with GPT-2's; before the corpus is read the size is estimated."""
     run = run_with(finished, tokenizer="corpus")
     size = ExampleStore.open(run.folder.examples).vocabulary.size
@@ -102,7 +102,7 @@ def test_the_forecast_knows_the_size_of_the_vocabulary(finished, folder, tmp_pat
     assert model_shape(start.config, start.folder).vocabulary == size
 
 
-def test_the_forecast_takes_the_size_of_the_tokenizer_that_the_config_asks_for(finished, folder, tmp_path):
+def test_the_forecast_uses_the_vocabulary_size_of_the_configured_tokenizer(finished, folder, tmp_path):
     """The tokenizer stored with the examples may be another; texts are counted in bytes of the training data."""
     of_folder = run_with(finished, tokenizer=str(folder))
     assert model_shape(of_folder.config, of_folder.folder).vocabulary == read_tokenizer(folder, "x")[0].size
@@ -121,7 +121,7 @@ def test_the_forecast_takes_the_size_of_the_tokenizer_that_the_config_asks_for(f
     assert _text_bytes(run.config, run.folder) == 120 * 440
 
 
-def test_another_end_of_text_makes_trials_stale(finished):
+def test_changing_the_end_of_text_token_makes_trials_stale(finished):
     """It occurs only in the tokenizer's config, which the trials' identity did not cover."""
     stages = read_run(run_with(finished, tokenizer="corpus").folder).stages
     files, path = stages["mask"].outputs, "examples/tokenizer/tokenizer_config.json"
@@ -130,7 +130,7 @@ def test_another_end_of_text_makes_trials_stale(finished):
     assert identities.tokenizer_made_from({"mask": changed}) != identities.tokenizer_made_from(stages)
 
 
-def test_scores_of_the_start_under_another_vocabulary_are_not_up_to_date(finished, tmp_path, monkeypatch):
+def test_scores_of_the_start_with_another_vocabulary_are_stale(finished, tmp_path, monkeypatch):
     """Settings and seed of a start from scratch stay the same when its tokenizer is made again."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished, tmp_path / "runs")
@@ -151,7 +151,7 @@ def test_scores_of_the_start_under_another_vocabulary_are_not_up_to_date(finishe
     assert "out.csv is there already, made from other texts, models or settings" in str(refused)
 
 
-def test_scores_of_a_further_corpus_s_texts_rest_on_its_tokenizer(tmp_path):
+def test_scores_of_a_further_corpus_depend_on_the_runs_tokenizer(tmp_path):
     """Its documents and shards may be identical under other merges, if none of its words is split differently."""
     place = RunFolder(tmp_path).further("other")
     place.further_record.parent.mkdir(parents=True)
@@ -170,7 +170,7 @@ def test_scores_of_a_further_corpus_s_texts_rest_on_its_tokenizer(tmp_path):
     assert before == identities.further_scores_made_from(outputs, None)["corpus"]
 
 
-def test_examples_of_another_vocabulary_are_not_kept(finished, tmp_path):
+def test_examples_with_another_vocabulary_are_remade(finished, tmp_path):
     """A killed mask stage may be continued with another version of `tokenizers`, which trains other merges."""
     shutil.copytree(finished, tmp_path / "runs")
     run = run_with(tmp_path / "runs", tokenizer="corpus")
@@ -189,7 +189,7 @@ def test_examples_of_another_vocabulary_are_not_kept(finished, tmp_path):
     assert read_tokenizer(run.folder.examples / "tokenizer", "x")[0].digest == vocabulary.digest
 
 
-def test_another_tokenizer_makes_everything_stale(finished, folder, tmp_path):
+def test_changing_the_tokenizer_makes_everything_stale(finished, folder, tmp_path):
     """The setting is named and nothing is done; with --force, every model is trained again with the new tokens."""
     shutil.copytree(finished, tmp_path / "runs")
     for other, found in ({}, "absent"), ({"tokenizer": str(folder)}, read_tokenizer(folder, "x")[0].digest):
@@ -209,7 +209,7 @@ def test_another_tokenizer_makes_everything_stale(finished, folder, tmp_path):
         ExampleStore.open(run.folder.examples)
 
 
-def test_a_further_corpus_is_masked_with_the_run_s_tokenizer(finished, tmp_path):
+def test_a_further_corpus_is_tokenised_with_the_runs_tokenizer(finished, tmp_path):
     """Never with its own, whose ids would mean other tokens to the models; a new tokenizer makes it stale."""
     shutil.copytree(finished, tmp_path / "runs")
     write_sample(tmp_path / "other.csv", rows=40, seed=9, level_shares={"A1": 1, "C1": 1}, levels=("A1", "C1"))
@@ -225,7 +225,7 @@ def test_a_further_corpus_is_masked_with_the_run_s_tokenizer(finished, tmp_path)
     assert made_from["tokenizer"] == combine_digests(outputs, r"examples/tokenizer/")
 
 
-def test_a_start_keeps_its_own_tokenizer_and_no_other_will_do(finished, folder, tmp_path):
+def test_a_pretrained_start_requires_its_own_tokenizer(finished, folder, tmp_path):
     """Its ids belong to its tokens: `start` uses them, and any other setting is refused with the fix."""
     model = run_with(finished).folder.trial("all").model
     run = run_with(tmp_path, start=str(model), tokenizer="start")
@@ -248,7 +248,7 @@ def test_a_start_keeps_its_own_tokenizer_and_no_other_will_do(finished, folder, 
         run_with(tmp_path / "other", start=str(bare), tokenizer=str(folder)).do()
 
 
-def test_a_text_that_the_tokenizer_loses_stops_the_run_before_masking(tmp_path):
+def test_a_text_that_the_tokenizer_cannot_encode_stops_the_run_before_masking(tmp_path):
     """The message shows the document's words; nothing is trained on altered text."""
     lossy = write_sentencepiece(tmp_path / "lossy", normalizer={"type": "Lowercase"})
     run = run_with(tmp_path, tokenizer=str(lossy))

@@ -69,7 +69,7 @@ def tracker(monkeypatch):
     return Remembering
 
 
-def test_a_tracker_gets_every_training_with_its_curves_settings_and_test_scores(tracker, tracked_run):
+def test_a_tracker_receives_curves_settings_and_test_scores_of_every_training(tracker, tracked_run):
     """They are read from the run folder, under TensorBoard's names; trainings done before are included."""
     run = tracked_run()
     assert run.do() == []
@@ -89,7 +89,7 @@ def test_a_tracker_gets_every_training_with_its_curves_settings_and_test_scores(
     assert tracker.got["closed"]
 
 
-def test_what_a_tracker_has_is_not_sent_again(tracker, tracked_run, monkeypatch):
+def test_nothing_is_sent_to_a_tracker_twice(tracker, tracked_run, monkeypatch):
     """The second command sends nothing, and does not even create the tracker."""
     assert tracked_run().do() == []
     monkeypatch.setattr(Remembering, "fails", "not to be made")
@@ -98,7 +98,7 @@ def test_what_a_tracker_has_is_not_sent_again(tracker, tracked_run, monkeypatch)
     assert not [line for line in again.listener.lines if line.startswith("track:")]
 
 
-def test_a_tracker_that_fails_costs_no_training_and_is_sent_the_rest_later(tracker, tracked_run, monkeypatch):
+def test_a_failing_tracker_stops_no_training_and_receives_the_rest_later(tracker, tracked_run, monkeypatch):
     """The run ends as it would without it; the failure is one line, without the password in an address."""
     monkeypatch.setattr(Remembering, "fails", f"{'x' * 260} https://me:{'hunter2' * 20}@server is gone\nand more")
     run = tracked_run()
@@ -113,7 +113,7 @@ def test_a_tracker_that_fails_costs_no_training_and_is_sent_the_rest_later(track
 
 
 @pytest.mark.slow
-def test_a_resumed_or_extended_training_stays_the_same_and_one_trained_again_does_not(tracker, tiny_run, tmp_path):
+def test_a_resumed_or_extended_training_keeps_its_tracker_id_and_a_retrained_one_does_not(tracker, tiny_run, tmp_path):
     """Its id depends on its first start: a tracker continues the same run, and no step arrives twice."""
     keeping = {**TRACKED, "training": {**TINY["training"], "keep": "resume"}}
     assert tiny_run(keeping).do() == []
@@ -127,7 +127,7 @@ def test_a_resumed_or_extended_training_stays_the_same_and_one_trained_again_doe
     assert len(tracker.got[tracker.got["A1"].id]) == 8
 
 
-def test_the_last_step_of_a_running_training_waits_for_its_evaluation(done_run):
+def test_the_last_step_of_a_running_training_is_sent_after_its_evaluation(done_run):
     """A step's evaluation is written after the step; sent too early, it would be lost."""
     trials = expand_trials(done_run.config)
     trial, place, record = next(iter(find_trainings(done_run.folder, trials)))
@@ -147,7 +147,7 @@ def test_scores_of_an_earlier_model_are_not_sent(tracker, tracked_run):
     assert tracker.got["C1"].scores != {}
 
 
-def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_made(tiny_run, monkeypatch):
+def test_a_tracker_that_is_not_installed_is_refused_before_the_run(tiny_run, monkeypatch):
     """The message gives the place, the value and the command that installs it; a folder `wandb` does not count."""
     found = importlib.util.find_spec("json")
     specs = {"mlflow": None, "wandb": importlib.machinery.ModuleSpec("wandb", None)}
@@ -164,13 +164,13 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_made(tiny
     refuse_missing_trackers(["json"])
 
 
-def test_an_unknown_tracker_is_a_mistake_of_the_config():
+def test_an_unknown_tracker_is_refused_with_the_known_names():
     """The message lists the known names."""
     with pytest.raises(ConfigError, match=r"track.*found 'mlfow'; must be 'mlflow' or 'wandb'"):
         parse_config({**TINY, "track": ["mlfow"]})
 
 
-def test_tensorboard_has_the_settings_and_the_test_scores(done_run):
+def test_tensorboard_shows_hyperparameters_and_test_scores(done_run):
     """Its HParams tab shows each training's settings; new scores replace the earlier ones."""
     root = done_run.folder.trial("A1").root
     matrix = pd.read_csv(done_run.folder.matrix, index_col="model")
@@ -193,7 +193,7 @@ def test_tensorboard_has_the_settings_and_the_test_scores(done_run):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # what their libraries warn of is theirs
-def test_mlflow_and_wandb_take_a_run(tiny_run, tmp_path, monkeypatch):
+def test_mlflow_and_wandb_accept_a_run(tiny_run, tmp_path, monkeypatch):
     """The real libraries, with local stores; a failed training continues in the same run, with each step once."""
     mlflow_client = pytest.importorskip("mlflow.tracking")
     wandb_records = pytest.importorskip("wandb.proto.wandb_internal_pb2")

@@ -73,7 +73,7 @@ def test_trainings_stop_when_a_cap_is_reached(budget, reason):
     assert reached_cap(BudgetConfig(**budget), spent, currency="EUR") == reason
 
 
-def test_a_budget_watch_counts_what_runs_and_goes_on_where_the_last_run_left_off(tmp_path):
+def test_the_budget_watch_adds_to_the_spending_of_earlier_runs(tmp_path):
     """By a fake clock, two GPUs run for half an hour, none for an hour, and then a second run uses the same folder."""
     folder = RunFolder(tmp_path)
     budget = BudgetConfig(gpu_hours=1.2)
@@ -88,7 +88,7 @@ def test_a_budget_watch_counts_what_runs_and_goes_on_where_the_last_run_left_off
     assert again.record_usage(99_000.0 + 720.0, gpus=1.0, cores=0.0).startswith("budget: 1.20 of 1.2 GPU-hours")
 
 
-def test_a_kill_loses_seconds_of_the_account(tmp_path):
+def test_a_kill_loses_only_seconds_of_recorded_spending(tmp_path):
     """Spending is written to disk while trainings run."""
     folder = RunFolder(tmp_path)
     watch = BudgetWatch(folder, BudgetConfig(), PRICES, device="cpu")
@@ -97,7 +97,7 @@ def test_a_kill_loses_seconds_of_the_account(tmp_path):
     assert Spent.read(folder).wall_hours * 3600 >= 2 * KEEP_EVERY_S
 
 
-def test_a_gpu_s_price_goes_by_its_kind(tmp_path):
+def test_the_gpu_price_depends_on_the_gpu_type(tmp_path):
     """A100s have a price of their own; other GPUs have the general one."""
     prices = PricesConfig(gpu_hour=1.0, gpu_types={"A100": 3.0}, core_hour=0.1)
     amounts = {}

@@ -33,7 +33,7 @@ def cache(tmp_path, monkeypatch):
     return path
 
 
-def test_a_calibration_times_the_real_training_alone_and_in_company(tmp_path, monkeypatch):
+def test_a_calibration_times_the_real_training_alone_and_concurrently(tmp_path, monkeypatch):
     """The results make the plan's times measured ones, for this machine, model and data."""
     monkeypatch.setattr(calibration, "PHASE_S", 1.0)
     config = parse_config(VALUES)
@@ -64,7 +64,7 @@ def some_rates():
     [{"masking": {"max_tokens": 64}}, {"training": {"batch_size": 8}}, {"model": {"size": "small"}}],
     ids=["other lengths", "other batches", "another model"],
 )
-def test_what_was_measured_of_other_work_is_not_used(changes):
+def test_measurements_of_other_settings_are_not_used(changes):
     """A step with another batch or model takes another time."""
     config = parse_config(VALUES)
     rates = some_rates()
@@ -76,7 +76,7 @@ def test_what_was_measured_of_other_work_is_not_used(changes):
     assert calibration_cache.read_rates(config, replace(TWO_CORES, cores=4)) is None
 
 
-def test_what_ray_took_last_time_goes_before_what_is_assumed(tmp_path):
+def test_measured_ray_overhead_replaces_the_assumed_one(tmp_path):
     """Every run on the machine improves the next plan."""
     config = parse_config(VALUES)
     calibration_cache.keep_overheads(find_device(config), Overheads(trial_start_s=1.25))
@@ -84,7 +84,7 @@ def test_what_ray_took_last_time_goes_before_what_is_assumed(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"rates": {}}'])
-def test_a_damaged_cache_is_as_good_as_none(cache, text):
+def test_a_damaged_calibration_cache_is_ignored(cache, text):
     """Measuring again costs a minute, whereas a plan that crashes costs an evening."""
     cache.parent.mkdir()
     cache.write_text(text)
@@ -95,13 +95,13 @@ def test_a_damaged_cache_is_as_good_as_none(cache, text):
 
 
 @pytest.mark.parametrize(("together", "slow_down"), [(1, 1.0), (2, 1.5), (3, 2.0), (4, 2.5), (8, 5.0)])
-def test_company_that_was_not_measured_lies_on_the_line_between(together, slow_down):
+def test_unmeasured_concurrency_is_interpolated(together, slow_down):
     """Beyond the measured numbers, the trainings share the device equally."""
     rates = replace(some_rates(), slow_down={1: 1.0, 2: 1.5, 4: 2.5})
     assert rates.slow_down_of(together) == pytest.approx(slow_down)
 
 
-def test_a_plan_for_an_unknown_gpu_is_made_all_the_same(tmp_path):
+def test_a_plan_for_an_unknown_gpu_uses_assumed_rates(tmp_path):
     """It uses the assumptions for a common GPU, and says so."""
     config = parse_config({**VALUES, "resources": {"accelerator_type": "Voodoo"}})
     seen = forecast_run(config, expand_trials(config), RunFolder(tmp_path), gpus=2)
@@ -109,7 +109,7 @@ def test_a_plan_for_an_unknown_gpu_is_made_all_the_same(tmp_path):
     assert seen.makespan.makespan_s > 0
 
 
-def test_a_gpu_that_too_many_trainings_do_not_fit_on_is_measured_with_fewer(tmp_path, monkeypatch):
+def test_a_gpu_on_which_trainings_run_out_of_memory_is_measured_with_fewer(tmp_path, monkeypatch):
     """Running out of memory with four is a result and not a failure; with one, nothing else can be tried."""
     tried = []
 
@@ -128,7 +128,7 @@ def test_a_gpu_that_too_many_trainings_do_not_fit_on_is_measured_with_fewer(tmp_
     assert tried == [[1, 2, 4], [1, 2], [1]]
 
 
-def test_a_calibration_takes_a_vocabulary_as_large_as_the_run_s(tmp_path):
+def test_a_calibration_uses_the_runs_vocabulary_size(tmp_path):
     """Sixty texts per level have too few words for it, so the tokenizer is trained on all texts that are read."""
     levels = {"data": {**VALUES["data"], "sample": {"rows": 9000, "level_shares": {"A1": 1, "C1": 1}}}}
     config = parse_config({**VALUES, **levels, "model": {"tokenizer": "corpus"}})

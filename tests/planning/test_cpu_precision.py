@@ -54,7 +54,7 @@ def tested(monkeypatch, tmp_path):
         ("", False),
     ],
 )
-def test_the_processor_says_what_it_has(tmp_path, flags, expected):
+def test_cpu_features_are_read_from_cpuinfo(tmp_path, flags, expected):
     """Only a whole word counts as a flag; ARM has other names for flags, and is not considered."""
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
     assert has_bf16(tmp_path / "cpuinfo") == expected
@@ -64,7 +64,7 @@ def test_the_processor_says_what_it_has(tmp_path, flags, expected):
 @pytest.mark.parametrize(
     ("speedup", "expected"), [(LEAST_SPEEDUP - 0.01, "fp32"), (LEAST_SPEEDUP, "bf16"), (2.5, "bf16")]
 )
-def test_bf16_is_taken_where_it_clearly_pays(tested, speedup, expected):
+def test_bf16_is_chosen_only_for_a_clear_speedup(tested, speedup, expected):
     """The test uses the model's width, its vocabulary and half the positions of a full batch."""
     found = tested(speedup)
     assert (found.precision, found.speedup) == (expected, speedup)
@@ -80,19 +80,19 @@ def test_bf16_is_taken_where_it_clearly_pays(tested, speedup, expected):
         {"resources": {"address": "10.0.0.1:6379"}},
     ],
 )
-def test_nothing_is_tested_where_there_is_no_choice(tested, changes):
+def test_precision_is_not_benchmarked_if_there_is_no_choice(tested, changes):
     """Cases: narrow models, a type set by the user, and a cluster, whose nodes may differ."""
     assert tested("must not be called", **changes) is None
     assert not tested.calls
 
 
-def test_a_test_that_fails_says_which_setting_does_without(tested):
+def test_a_failed_precision_benchmark_names_the_setting_that_avoids_it(tested):
     """The message quotes the error's last line."""
     with pytest.raises(ResourceError, match=r"of bfloat16 on this CPU failed \(boom\); set it to fp32 or bf16"):
         tested("Traceback\nboom")
 
 
-def test_the_choice_stands_for_auto_alone():
+def test_the_chosen_precision_applies_only_to_auto():
     """A trial with a precision of its own keeps it; without a choice, nothing changes."""
     config = parse_config({"trials": TRIALS})
     chosen = with_precision(config, "bf16")
@@ -101,7 +101,7 @@ def test_the_choice_stands_for_auto_alone():
     assert with_precision(config, None) is config
 
 
-def test_the_products_are_timed_in_both_types(capsys):
+def test_the_benchmark_times_both_precisions(capsys):
     """The process prints a ratio of times, which is about one on any machine."""
     bf16_speed.main(["8", "16", "4", "0"])
     assert 0.01 < float(capsys.readouterr().out) < 100
@@ -121,7 +121,7 @@ def test_the_products_are_timed_in_both_types(capsys):
         (None, {}, "avx512_bf16", None),
     ],
 )
-def test_what_auto_means_is_known_where_no_test_is_needed(monkeypatch, tmp_path, gpu, resources, flags, expected):
+def test_auto_is_resolved_without_a_benchmark_where_possible(monkeypatch, tmp_path, gpu, resources, flags, expected):
     """A GPU is known by its name; one not in the table, a cluster's, and a CPU that must be tested stay unknown."""
     (tmp_path / "gpus" / "0").mkdir(parents=True)
     if gpu:
@@ -169,7 +169,7 @@ AVX512 = "avx512f avx512bw avx512dq avx512vl"
         (True, AVX512, {"trial": {"search": search_of("bf16")}}, None),
     ],
 )
-def test_products_by_onednn_are_refused_where_they_cannot_be(monkeypatch, tmp_path, has_gpu, flags, changes, expected):
+def test_fp32_onednn_is_refused_where_it_is_not_supported(monkeypatch, tmp_path, has_gpu, flags, changes, expected):
     """They are refused before any start; trainings check what is unknown: a cluster's nodes, a CPU without flags."""
     (tmp_path / "gpus" / "0").mkdir(parents=True)
     if has_gpu:

@@ -44,12 +44,12 @@ def measured(*, need_gib=1.0, has_gib=16.0, slow_down=None):
         "only one was measured",
     ],
 )
-def test_as_many_are_packed_as_fit_and_pay(rates, together):
+def test_as_many_trials_share_a_gpu_as_fit_and_gain_throughput(rates, together):
     """A tenth of the memory stays free, and there are no more trainings than were measured."""
     assert choose_gpu_sharing(ResourcesConfig(), rates, cores=8, on_gpu=True).together == together
 
 
-def test_nothing_is_packed_on_assumptions():
+def test_trials_do_not_share_a_gpu_without_a_calibration():
     """Running out of memory at night is worse than an idle part of a GPU; the reason says how to measure."""
     found = choose_gpu_sharing(
         ResourcesConfig(), assumed_rates("A100", parameters=10**6, layers=2), cores=8, on_gpu=True
@@ -61,7 +61,7 @@ def test_nothing_is_packed_on_assumptions():
 @pytest.mark.parametrize(
     ("settings", "together"), [({"trials_per_gpu": 3}, 3), ({"trials_per_gpu": 1}, 1), ({"gpus_per_trial": 0.5}, 1)]
 )
-def test_what_the_config_says_goes_before_what_was_measured(settings, together):
+def test_configured_gpu_shares_take_precedence_over_measured_ones(settings, together):
     """`gpus_per_trial` already sets a share."""
     rates = measured(slow_down={1: 1.0, 2: 1.05, 4: 1.3})
     assert choose_gpu_sharing(ResourcesConfig(**settings), rates, cores=8, on_gpu=True).together == together

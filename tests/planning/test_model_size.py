@@ -27,14 +27,14 @@ def config_of(**model):
         ("someone/a-model", "gpt2"),
     ],
 )
-def test_a_hub_model_s_size_is_read_off_its_name(name, size):
+def test_the_size_of_a_hub_model_is_inferred_from_its_name(name, size):
     """The network is not used; the longest known name in it counts."""
     assert size_of_hub_model(name) == size
     assert model_shape(config_of(start=name)) == model_shape(config_of(size=size))
 
 
 @pytest.mark.parametrize("size", ["micro", "small"])
-def test_the_count_of_parameters_is_the_model_s_own(size):
+def test_the_estimated_parameter_count_equals_that_of_the_model(size):
     """They agree within half a per cent, the share of biases and norms."""
     shape = model_shape(config_of(size=size))
     sizes = {"n_layer": shape.layers, "n_embd": shape.width, "n_head": SIZES[size][2], "n_positions": shape.positions}
@@ -42,12 +42,12 @@ def test_the_count_of_parameters_is_the_model_s_own(size):
     assert shape.parameters == pytest.approx(sum(each.numel() for each in built.parameters()), rel=0.005)
 
 
-def test_a_folder_says_its_own_size(tmp_path):
+def test_the_size_of_a_model_folder_is_read_from_its_config(tmp_path):
     """The size is in the file that Hugging Face writes."""
     shape = model_shape(config_of(start=str(write_start(tmp_path, n_layer=3, n_embd=6))))
     assert (shape.layers, shape.width) == (3, 6)
 
 
-def test_every_size_of_the_schema_has_a_shape():
+def test_every_size_in_the_schema_has_a_shape():
     """A name without one would cause a KeyError."""
     assert set(get_args(ModelSize)) == set(SIZES)

@@ -27,20 +27,20 @@ def need(effect=0.05, seeds=1, levels=1, **changes):
     return plan_level(spread(**changes), effect=effect, seeds=seeds, confidence=0.95, levels=levels)
 
 
-def test_the_need_is_that_of_a_t_test_worked_out_elsewhere():
+def test_the_sample_size_equals_the_published_value_for_a_t_test():
     """One sample, d = 0.25, two-sided 5 %, power 80 %: G*Power's tables say 128."""
     found = need()
     assert found.learners == pytest.approx(128, abs=2)
     assert found.documents == 3 * found.learners
 
 
-def test_half_the_effect_takes_four_times_the_learners():
+def test_half_the_effect_needs_four_times_the_learners():
     """A third of the spread takes a ninth of them."""
     assert need(effect=0.025).learners == pytest.approx(4 * need().learners, rel=0.03)
     assert need(effect=0.025, learner_spread=0.1).learners == need().learners
 
 
-def test_more_levels_more_prompts_and_fewer_seeds_take_more_learners():
+def test_more_levels_more_prompts_and_fewer_seeds_need_more_learners():
     """Each makes a claim harder to decide; one seed does not show how trainings differ."""
     assert need(levels=5).learners > need().learners
     assert need(prompt_error=0.01).learners > need().learners
@@ -49,14 +49,14 @@ def test_more_levels_more_prompts_and_fewer_seeds_take_more_learners():
     assert by_seeds[0] > by_seeds[1] > by_seeds[3]
 
 
-def test_seeds_average_what_single_trainings_find_hard_of_a_learner():
+def test_averaging_over_seeds_reduces_the_learner_by_training_variance():
     """With one training it weighs as much as the learners themselves, with five a fifth of that."""
     one, five = (need(seeds=n, training_spread=0.2, seed_spread=None).learners for n in (1, 5))
     assert one == pytest.approx(2 * need().learners, rel=0.03)
     assert five == pytest.approx(1.2 * need().learners, rel=0.03)
 
 
-def test_no_number_of_learners_makes_up_for_trainings_that_differ():
+def test_more_learners_do_not_compensate_for_variance_between_trainings():
     """Three trainings that differ by as much as the effect decide nothing."""
     assert need(seeds=3, seed_spread=0.06).learners is None
     assert need(seeds=3, seed_spread=None).learners == need().learners
@@ -110,7 +110,7 @@ def test_experiments_of_the_planned_size_find_the_effect():
 
 
 @pytest.mark.slow
-def test_the_planned_power_in_many_experiments():
+def test_the_planned_power_is_reached_in_many_experiments():
     """Use `-s` to print the figures. Trainings differ more with few learners, so seeds gain more."""
     alone = np.quantile(power_at_the_planned_size(log(1.07), pilots=40, checks=40), [0.25, 0.5, 0.75])
     five = power_at_the_planned_size(log(1.15), pilots=30, checks=15, trainings=5, seed_spread=0.02)

@@ -33,7 +33,7 @@ def big(tmp_path):
     return config, expand_trials(config), RunFolder(tmp_path / "big")
 
 
-def test_the_bytes_that_a_trial_writes_are_those_of_its_checkpoints_and_models(tmp_path):
+def test_the_forecast_bytes_of_a_trial_equal_its_checkpoints_and_models(tmp_path):
     """Steps 30, 60, 90 and 100 are saved with two moments of AdamW; 40, 80 and 100 may each be a better model."""
     search = {"samples": 2, "space": {"learning_rate": {"low": 1e-5, "high": 1e-4}}}
     training = {"steps": 100, "checkpoint_every": 30, "evaluate_every": 40, "warmup_steps": 0, "search": search}
@@ -46,7 +46,7 @@ def test_the_bytes_that_a_trial_writes_are_those_of_its_checkpoints_and_models(t
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
-def test_more_gpus_take_less_time_and_never_less_than_the_bound(big, gpus):
+def test_more_gpus_take_less_time_and_never_less_than_the_lower_bound(big, gpus):
     """The bound is max(longest chain, work / GPUs); this graph's makespan is within 5 % of it."""
     config, trials, folder = big
     span = forecast_run(config, trials, folder, gpus=gpus).makespan
@@ -54,7 +54,7 @@ def test_more_gpus_take_less_time_and_never_less_than_the_bound(big, gpus):
     assert span.critical_path_s <= span.lower_bound_s
 
 
-def test_a_price_is_that_of_the_gpus_for_as_long_as_they_are_held(big):
+def test_a_price_counts_gpus_for_as_long_as_they_are_held(big):
     """A rented GPU costs the same when idle; the share of the trainings is given separately."""
     config, trials, folder = big
     seen = forecast_run(config, trials, folder, gpus=8)
@@ -64,7 +64,7 @@ def test_a_price_is_that_of_the_gpus_for_as_long_as_they_are_held(big):
     assert plan["source"] == "assumed"
 
 
-def test_packing_is_settled_before_ray_is_asked(big, monkeypatch, tmp_path):
+def test_gpu_sharing_is_decided_before_ray_starts(big, monkeypatch, tmp_path):
     """`trials_per_gpu: auto` becomes a number by this machine's GPU calibration, or 1 without one."""
     driver = tmp_path / "gpus" / "0000:01:00.0"
     driver.mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_packing_is_settled_before_ray_is_asked(big, monkeypatch, tmp_path):
     assert settle_trials_per_gpu(config).trials_per_gpu == 1
 
 
-def test_a_plan_for_more_gpus_than_there_are_is_made_as_if_they_were_there(big):
+def test_a_plan_for_more_gpus_than_exist_assumes_them(big):
     """Only the run refuses it when it starts."""
     config, *_ = big
     values = config.model_dump(mode="json", by_alias=True)
@@ -86,7 +86,7 @@ def test_a_plan_for_more_gpus_than_there_are_is_made_as_if_they_were_there(big):
     assert span.makespan_s >= span.lower_bound_s
 
 
-def test_a_machine_that_only_drives_a_cluster_foretells_gpus_not_its_own_cores(big, tmp_path):
+def test_a_cluster_driver_forecasts_gpus_and_not_its_own_cores(big, tmp_path):
     """Its wall time is at least the longest chain; the number of GPUs that will come is unknown here."""
     config, *_ = big
     values = {**config.model_dump(mode="json", by_alias=True), "resources": {"address": "auto"}}
@@ -112,7 +112,9 @@ def test_a_machine_that_only_drives_a_cluster_foretells_gpus_not_its_own_cores(b
         ({"address": "10.0.0.1:6379"}, None, (30.0, 35.0)),
     ],
 )
-def test_a_trainings_start_is_foretold_as_the_run_will_start_it(monkeypatch, tmp_path, resources, own_gpus, expected):
+def test_the_forecast_start_time_depends_on_how_the_training_starts(
+    monkeypatch, tmp_path, resources, own_gpus, expected
+):
     """An own process takes longer on a GPU than a shared one; seconds are for later starts and the first one."""
     driver = tmp_path / "gpus" / "0000:01:00.0"
     driver.mkdir(parents=True)
@@ -129,7 +131,7 @@ def test_a_trainings_start_is_foretold_as_the_run_will_start_it(monkeypatch, tmp
 
 
 @pytest.mark.parametrize("searched", [{"low": 100, "high": 4000}, {"choices": [4000, 100]}])
-def test_searched_steps_are_forecast_as_the_most_that_a_sample_may_have(tmp_path, searched):
+def test_a_search_over_steps_is_forecast_with_the_maximum(tmp_path, searched):
     """The forecast was that of the trial's own steps, which no sample has."""
 
     def forecast(steps, space):

@@ -108,7 +108,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("name", HIDDEN)
-def test_nothing_can_be_hidden_in_the_zip(zipped, tmp_path, name):
+def test_bytes_hidden_in_the_zip_are_detected(zipped, tmp_path, name):
     """A zip has room for bytes that some readers interpret differently or ignore; no hash would reveal them."""
     path = tmp_path / "evidence.zip"
     path.write_bytes(HIDDEN[name](zipped))
@@ -121,14 +121,14 @@ def test_nothing_can_be_hidden_in_the_zip(zipped, tmp_path, name):
     "name",
     ["between two files, with offsets that fit", "a comment", "a comment of a file", "after a file's compressed data"],
 )
-def test_other_readers_are_fooled_by_it(zipped, honest, name):
+def test_pythons_zip_reader_accepts_the_zips_with_hidden_bytes(zipped, honest, name):
     """This shows that the cases above are real: Python's own reader finds these zips complete and equal."""
     with zipfile.ZipFile(io.BytesIO(HIDDEN[name](zipped))) as archive:
         assert archive.testzip() is None
         assert {entry: archive.read(entry) for entry in archive.namelist()} == honest
 
 
-def test_names_beyond_ascii_and_large_files_come_back(tmp_path):
+def test_non_ascii_names_and_large_files_are_read_back(tmp_path):
     """The run's name is in the paths; a file may inflate to far more than is read at a time."""
     big = b"0" * 3_000_000 + zlib.compress(bytes(range(256)) * 40)
     files = {"manifest.json": b"{}", "trials/Größe/x": b"", "big": big}
@@ -141,7 +141,7 @@ def test_names_beyond_ascii_and_large_files_come_back(tmp_path):
     assert contents == files
 
 
-def test_a_bundle_that_could_not_be_read_is_not_written(tmp_path, monkeypatch):
+def test_an_unreadable_bundle_is_not_written(tmp_path, monkeypatch):
     """The author should learn of it rather than the readers."""
     monkeypatch.setattr(archive_module, "MAX_BYTES", 10)
     with pytest.raises(InputError, match=r"1 files of 11 bytes; a bundle holds"):

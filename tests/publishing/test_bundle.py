@@ -56,7 +56,7 @@ def zipped(marked, tmp_path_factory):
     return path
 
 
-def test_settings_that_were_not_trained_do_not_verify(tmp_path):
+def test_a_bundle_with_untrained_settings_does_not_verify(tmp_path):
     """Even if the page follows from its evidence, it may state another learning rate than the trials' records."""
     folder, config, _ = make_run(tmp_path, make_config())
     values = config.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -68,7 +68,7 @@ def test_settings_that_were_not_trained_do_not_verify(tmp_path):
         write_bundle(folder, tmp_path / "evidence.zip")
 
 
-def test_no_word_of_a_learner_is_published(zipped):
+def test_no_learner_text_id_or_prompt_is_published(zipped):
     """A marker in every text, id, learner and prompt occurs in no file of the zip, compressed or not."""
     with zipfile.ZipFile(zipped) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
@@ -81,7 +81,7 @@ def test_no_word_of_a_learner_is_published(zipped):
     assert b"zanzibar" not in zipped.read_bytes()
 
 
-def test_learners_and_prompts_are_numbers_that_keep_who_wrote_what(marked, zipped):
+def test_learners_and_prompts_are_replaced_by_numbers(marked, zipped):
     """Resampling needs to know which documents share a writer, but no names."""
     before = pq.read_table(marked.documents)
     with zipfile.ZipFile(zipped) as archive, archive.open("corpus/documents.parquet") as file:
@@ -93,7 +93,7 @@ def test_learners_and_prompts_are_numbers_that_keep_who_wrote_what(marked, zippe
     assert set(after["characters"].to_pylist()) == {len(TEXT)}
 
 
-def test_the_losses_are_there_to_the_last_bit(marked, zipped, tmp_path):
+def test_losses_are_published_bitwise(marked, zipped, tmp_path):
     """Everything else is recomputed from them."""
     with zipfile.ZipFile(zipped) as archive:
         archive.extract("evaluation/losses.parquet", tmp_path)
@@ -109,7 +109,7 @@ def test_the_same_run_gives_the_same_zip(marked, zipped, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == zipped.read_bytes()
 
 
-def test_a_bundle_of_a_run_whose_report_shows_texts_has_none(tmp_path):
+def test_a_bundle_contains_no_samples_even_if_the_report_shows_them(tmp_path):
     """The samples are not published: the zip's page is made without them, and verifies."""
     folder = report_marked(tmp_path, show_texts=True)
     folder.report_html.write_text(folder.report_html.read_text() + f"<p>{TEXT}</p>")
@@ -119,7 +119,7 @@ def test_a_bundle_of_a_run_whose_report_shows_texts_has_none(tmp_path):
     assert verify_bundle(tmp_path / "evidence.zip").is_verified
 
 
-def test_a_text_that_strays_into_a_file_of_the_bundle_stops_it(tmp_path):
+def test_a_learner_text_in_any_published_file_stops_bundling(tmp_path):
     """This second guard covers whatever later stages may write: eight consecutive words are refused."""
     folder = report_marked(tmp_path)
     leakage = json.loads(folder.leakage.read_text())
@@ -133,7 +133,7 @@ def test_a_text_that_strays_into_a_file_of_the_bundle_stops_it(tmp_path):
     assert not (tmp_path / "evidence.zip").exists()
 
 
-def test_a_text_of_a_further_corpus_that_strays_into_the_bundle_stops_it(tmp_path):
+def test_a_text_of_a_further_corpus_in_any_published_file_stops_bundling(tmp_path):
     """Its learners are protected in the same way as those of the run's own corpus."""
     text = "Nobody else in our village had ever seen a purple elephant dance before breakfast."
     config = make_config(report={"resamples": 100}, corpora={"other": {"path": "other.csv"}})
@@ -159,7 +159,7 @@ def test_a_report_older_than_its_run_is_not_bundled(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["losses", "documents"])
-def test_a_table_that_is_cut_short_is_named_as_damaged(marked, tmp_path, name):
+def test_a_truncated_table_is_reported_as_damaged(marked, tmp_path, name):
     """It is a fault of the disk, and not of raysweep, and nothing is published."""
     folder = type(marked)(shutil.copytree(marked.root, tmp_path / "run"))
     table = getattr(folder, name)
@@ -170,14 +170,14 @@ def test_a_table_that_is_cut_short_is_named_as_damaged(marked, tmp_path, name):
     assert not (tmp_path / "evidence.zip").exists()
 
 
-def test_a_run_without_a_report_is_told_to_write_one(make_run, tmp_path):
+def test_a_run_without_a_report_is_refused_with_the_command_that_writes_it(make_run, tmp_path):
     """There is nothing to bundle yet."""
     folder, _, _ = make_run()
     with pytest.raises(InputError, match="not there; do `raysweep run --name pilot"):
         write_bundle(folder, tmp_path / "evidence.zip")
 
 
-def test_bundling_and_verifying_need_neither_torch_nor_ray_nor_a_corpus(zipped):
+def test_bundling_and_verifying_import_neither_torch_nor_ray(zipped):
     """A reader of the paper has only a laptop and the zip."""
     code = f"""
 import sys

@@ -147,7 +147,7 @@ def seeds(sampled, count):
 
 
 @pytest.mark.parametrize("seed", seeds(SAMPLED, ALL))
-def test_no_damage_crashes_verify_and_none_passes(honest, tmp_path, seed):
+def test_damaged_files_never_crash_verify_and_never_pass(honest, tmp_path, seed):
     """In two of three cases the hashes match the damage, so that the damaged file is really read."""
     draw = random.Random(seed)
     files = change_files(honest, draw)
@@ -159,7 +159,7 @@ def test_no_damage_crashes_verify_and_none_passes(honest, tmp_path, seed):
 
 
 @pytest.mark.parametrize("seed", seeds(SAMPLED_ZIPS, ALL_ZIPS))
-def test_no_damage_of_the_zip_crashes_verify(honest, tmp_path, seed):
+def test_a_damaged_zip_never_crashes_verify(honest, tmp_path, seed):
     """Bytes of the zip itself are flipped, cut, duplicated or inserted.
 
     Only damage that changes no file may pass: compressed data ends within a byte, whose remaining bits are unused.
@@ -188,7 +188,7 @@ NUMBER = re.compile(rb"\d+\.\d+")
 
 
 @pytest.mark.parametrize("kind", ["csv", "tex", "md", "html", "json"])
-def test_the_last_digit_of_any_number_counts(honest, tmp_path, kind):
+def test_a_change_of_the_last_digit_of_any_number_is_detected(honest, tmp_path, kind):
     """A few numbers in every kind of file change by one, with matching hashes and other software named."""
     draw = random.Random(kind)
     names = [

@@ -60,14 +60,14 @@ def secrets_in(name, content):
     return [(name, secret) for secret in SECRETS if secret.encode() in content]
 
 
-def test_no_secret_is_in_the_report(secretive):
+def test_the_report_contains_no_secrets(secretive):
     """The page, Markdown, evidence and tables are made to be passed on."""
     files = [path for path in secretive.report.rglob("*") if path.is_file()]
     assert len(files) > 10
     assert [found for path in files for found in secrets_in(path.name, path.read_bytes())] == []
 
 
-def test_no_secret_is_in_the_bundle_and_it_verifies(secretive, tmp_path):
+def test_the_bundle_contains_no_secrets_and_verifies(secretive, tmp_path):
     """The bundle's copies of run.json, config.yaml and trial.json hold only listed keys, and the report follows."""
     write_bundle(secretive, tmp_path / "evidence.zip")
     with zipfile.ZipFile(tmp_path / "evidence.zip") as archive:
@@ -76,7 +76,7 @@ def test_no_secret_is_in_the_bundle_and_it_verifies(secretive, tmp_path):
     assert verify_bundle(tmp_path / "evidence.zip").is_verified
 
 
-def test_a_setting_that_is_not_listed_is_not_published():
+def test_a_setting_that_is_not_on_the_allow_list_is_not_published():
     """A new section is private until someone lists it."""
     published = published_config(make_config(**SETTINGS))
     assert set(published) == {
@@ -88,7 +88,7 @@ def test_a_setting_that_is_not_listed_is_not_published():
     assert "address" not in published["resources"]
 
 
-def test_the_published_command_repeats_the_run_with_names_of_files():
+def test_the_published_command_reproduces_the_run():
     """Anyone with the same files can paste it into a shell."""
     words = shlex.split(published_command(COMMAND))
     assert words[:4] == ["python", "-m", "raysweep", "run"]

@@ -83,7 +83,7 @@ def files_of(path):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_a_bundle_is_no_folder(signed, tmp_path, monkeypatch, capsys):
+def test_bundling_to_an_existing_folder_is_refused(signed, tmp_path, monkeypatch, capsys):
     """The zip was made, and could then not take the folder's place: an error with a traceback."""
     run = ("--name", "pilot", "--storage", signed.parent)
     assert command(monkeypatch, "bundle", *run, "--out", tmp_path)[0] == 2
@@ -92,7 +92,7 @@ def test_a_bundle_is_no_folder(signed, tmp_path, monkeypatch, capsys):
     )
 
 
-def test_a_signed_bundle_verifies_with_its_key_and_no_other(signed, keys, other_key, monkeypatch, capsys):
+def test_a_signed_bundle_verifies_only_with_its_key(signed, keys, other_key, monkeypatch, capsys):
     """The exit code is 0 with the right key or without a key, and 1 with another key."""
     fingerprint = read_public_key(keys[1]).fingerprint
     assert command(monkeypatch, "verify", signed, "--key", keys[1])[0] == 0
@@ -131,14 +131,14 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_what_a_signature_covers_cannot_be_changed(signed, tmp_path, monkeypatch, capsys, name):
+def test_changes_to_signed_contents_are_detected(signed, tmp_path, monkeypatch, capsys, name):
     """The manifest holds every file's hash and `made_with`; a bad signature is an error even if no key is given."""
     path = pack(tmp_path / "evidence.zip", FORGERIES[name](files_of(signed)))
     assert command(monkeypatch, "verify", path)[0] == 1
     assert "manifest.json.sig: stated a signature, " in capsys.readouterr().err
 
 
-def test_a_bundle_without_a_signature_does_not_pass_for_a_signed_one(signed, keys, tmp_path, monkeypatch, capsys):
+def test_a_bundle_without_its_signature_is_refused_if_a_key_is_given(signed, keys, tmp_path, monkeypatch, capsys):
     """Removing the signature is the simplest forgery."""
     files = {name: content for name, content in files_of(signed).items() if name != "manifest.json.sig"}
     path = pack(tmp_path / "evidence.zip", files)
@@ -149,7 +149,7 @@ def test_a_bundle_without_a_signature_does_not_pass_for_a_signed_one(signed, key
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")
-def test_openssh_checks_a_bundle_as_its_readme_says(signed, keys, tmp_path):
+def test_openssh_verifies_a_bundle_with_the_commands_of_its_readme(signed, keys, tmp_path):
     """Readers do not need raysweep for that; the commands are those of README.txt in the zip."""
     with zipfile.ZipFile(signed) as archive:
         archive.extractall(tmp_path)
@@ -166,7 +166,7 @@ def test_openssh_checks_a_bundle_as_its_readme_says(signed, keys, tmp_path):
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not installed")
 @pytest.mark.parametrize("namespace", ["raysweep-bundle", "git"])
-def test_a_signature_of_openssh_counts_if_made_for_a_bundle(keys, tmp_path, namespace):
+def test_a_signature_made_by_openssh_is_valid_only_in_the_bundle_namespace(keys, tmp_path, namespace):
     """Authors may sign on a machine without raysweep; a signature made for a commit is not valid for a bundle."""
     keys[0].chmod(0o600)
     (tmp_path / "manifest.json").write_bytes(b"{}\n")
@@ -182,7 +182,7 @@ def test_a_signature_of_openssh_counts_if_made_for_a_bundle(keys, tmp_path, name
             check_signature(b"{}\n", armoured)
 
 
-def test_every_flipped_bit_of_a_signature_is_told(tmp_path):
+def test_every_flipped_bit_of_a_signature_is_detected(tmp_path):
     """Bits are flipped in the text and in the bytes; the only exception raised is ValueError."""
     key, _ = write_key(tmp_path / "key")
     armoured = sign(b"content", key, no_passphrase)
@@ -195,7 +195,7 @@ def test_every_flipped_bit_of_a_signature_is_told(tmp_path):
             check_signature(b"content", armoured[:place])
 
 
-def test_a_key_with_a_passphrase_asks_for_it(tmp_path):
+def test_an_encrypted_key_asks_for_its_passphrase(tmp_path):
     """The right passphrase signs, another is reported."""
     key, public = write_key(tmp_path / "key", passphrase=b"correct horse")
     assert check_signature(b"x", sign(b"x", key, lambda: "correct horse")) == read_public_key(public)
@@ -203,7 +203,7 @@ def test_a_key_with_a_passphrase_asks_for_it(tmp_path):
         sign(b"x", key, lambda: "battery staple")
 
 
-def test_what_is_no_key_is_told_with_how_to_make_one(tmp_path, keys, monkeypatch, capsys, signed):
+def test_a_file_that_is_not_a_key_is_refused_with_how_to_make_one(tmp_path, keys, monkeypatch, capsys, signed):
     """Cases: a folder, a missing file, noise, another type of key, and public and private key interchanged."""
     other, other_public = write_key(tmp_path / "ecdsa", ec.generate_private_key(ec.SECP256R1()))
     (tmp_path / "noise").write_bytes(b"\xff" * 300)

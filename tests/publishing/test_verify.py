@@ -112,7 +112,7 @@ TAMPERINGS = {
         ),
     ],
 )
-def test_every_tampering_is_caught(honest, tmp_path, name, hashes):
+def test_every_kind_of_tampering_is_detected(honest, tmp_path, name, hashes):
     """The manifest is unchanged in one case; in the other, all its hashes match the forged files."""
     files = TAMPERINGS[name](honest)
     assert files != honest
@@ -123,7 +123,7 @@ def test_every_tampering_is_caught(honest, tmp_path, name, hashes):
     assert shorten(found.differences, 5)
 
 
-def test_an_honest_bundle_verifies(honest, tmp_path):
+def test_an_unmodified_bundle_verifies(honest, tmp_path):
     """It verifies however it was packed; otherwise the tests above would prove nothing."""
     found = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(honest)))
     assert found.differences == ()
@@ -132,14 +132,14 @@ def test_an_honest_bundle_verifies(honest, tmp_path):
     assert found.recomputed.files > 20
 
 
-def test_a_changed_hash_is_caught(honest, tmp_path):
+def test_a_changed_hash_is_detected(honest, tmp_path):
     """The manifest itself may be what was changed."""
     changed = json_of("manifest.json", lambda v: v["files"].update({"report/report.md": "0" * 64}))(honest)
     (one,) = verify_bundle(pack(tmp_path / "evidence.zip", changed)).differences
     assert one.place == "report/report.md"
 
 
-def test_what_differs_is_told_exactly(honest, tmp_path):
+def test_a_difference_is_reported_with_place_stated_and_computed_value(honest, tmp_path):
     """The message has the file, the place in it, the stated value and the computed one."""
     files = TAMPERINGS["a digit of a CSV table"](honest)
     (one,) = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files))).differences
@@ -158,7 +158,7 @@ def test_what_differs_is_told_exactly(honest, tmp_path):
     assert [one.place for one in found] == ["report/evidence.json: findings[0].value"]
 
 
-def test_a_forgery_from_the_evidence_on_is_caught_by_the_losses(honest, tmp_path):
+def test_consistently_forged_evidence_is_detected_by_the_losses(honest, tmp_path):
     """Even a consistent page made from false evidence disagrees with the losses."""
     evidence = json.loads(honest["report/evidence.json"])
     turn_verdict(evidence)
@@ -174,7 +174,7 @@ def test_a_forgery_from_the_evidence_on_is_caught_by_the_losses(honest, tmp_path
     assert any("verdict" in one.place for one in found.differences)
 
 
-def test_no_word_about_the_software_excuses_a_difference(honest, tmp_path):
+def test_claiming_other_software_does_not_excuse_a_difference(honest, tmp_path):
     """`made_with` is only a claim: naming another numpy or raysweep never turns exit code 1 into 0 or 2."""
 
     def other_software(manifest):
@@ -189,7 +189,7 @@ def test_no_word_about_the_software_excuses_a_difference(honest, tmp_path):
     assert verify_bundle(pack(tmp_path / "honest.zip", files)).is_verified
 
 
-def test_a_digit_between_two_may_be_either_and_its_documents_follow_it(honest, tmp_path, monkeypatch):
+def test_either_digit_is_accepted_at_a_rounding_boundary(honest, tmp_path, monkeypatch):
     """Other machines differ in the last bits of a sum; where they decide the ninth digit, both digits are right."""
     monkeypatch.setattr(rounding, "ACCURACY", 1e-9)  # so that these few hundred values include such a one
     evidence = json.loads(honest["report/evidence.json"])
@@ -216,7 +216,7 @@ def test_a_digit_between_two_may_be_either_and_its_documents_follow_it(honest, t
     assert told
 
 
-def test_another_version_of_raysweep_is_named_and_does_not_change_the_answer(honest, tmp_path):
+def test_another_raysweep_version_is_reported_without_changing_the_result(honest, tmp_path):
     """It may compute differently for good reasons; but the version is only a claim, so it is not verified here."""
 
     def other_version(manifest):
@@ -232,7 +232,7 @@ def test_another_version_of_raysweep_is_named_and_does_not_change_the_answer(hon
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil", "report/../../evil", "a\\b", "C:evil", "./x", "a//b", ""])
-def test_a_path_out_of_the_bundle_is_refused(honest, tmp_path, name):
+def test_a_path_outside_the_bundle_is_refused(honest, tmp_path, name):
     """A zip may name any path on the disk; nothing is unpacked."""
     entry = zipfile.ZipInfo("x")
     entry.filename = name
@@ -247,7 +247,7 @@ def test_a_path_out_of_the_bundle_is_refused(honest, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["report/report.html", "report/REPORT.html"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_that_is_used_twice_is_refused(honest, tmp_path, name):
+def test_a_duplicate_name_is_refused(honest, tmp_path, name):
     """Unzipping could take one and the verifier the other; case-insensitive disks are considered, too."""
     with zipfile.ZipFile(pack(tmp_path / "evidence.zip", honest), "a") as archive:
         archive.writestr(name, b"another page")
@@ -255,7 +255,7 @@ def test_a_name_that_is_used_twice_is_refused(honest, tmp_path, name):
         verify_bundle(tmp_path / "evidence.zip")
 
 
-def test_a_link_is_refused(honest, tmp_path):
+def test_a_symbolic_link_is_refused(honest, tmp_path):
     """A link could make the verifier read a file of its own disk."""
     entry = zipfile.ZipInfo("report/link")
     entry.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -265,7 +265,7 @@ def test_a_link_is_refused(honest, tmp_path):
         verify_bundle(tmp_path / "evidence.zip")
 
 
-def test_a_bomb_is_refused(honest, tmp_path, monkeypatch):
+def test_a_zip_bomb_is_refused(honest, tmp_path, monkeypatch):
     """It is refused by the size it states, and by the size it really unpacks to."""
     monkeypatch.setattr(archive_module, "MAX_BYTES", 2_000_000)
     path = tmp_path / "evidence.zip"
@@ -287,7 +287,7 @@ def test_a_bomb_is_refused(honest, tmp_path, monkeypatch):
     [b"", b"no zip at all", b"PK\x05\x06" + b"\0" * 18],
     ids=["empty", "no zip", "a zip without files"],
 )
-def test_what_is_no_bundle_is_called_so(tmp_path, content):
+def test_a_file_that_is_not_a_bundle_is_refused(tmp_path, content):
     """It ends with one line and exit code 2, never a traceback."""
     (tmp_path / "evidence.zip").write_bytes(content)
     with pytest.raises(InputError, match=r"evidence\.zip"):
@@ -298,14 +298,14 @@ def test_what_is_no_bundle_is_called_so(tmp_path, content):
     "manifest",
     [b"{}", b"[]", b"{", b"\xff", b'{"files": [], "made_with": {}, "format": 1, "run": "x"}', b"[" * 100_000],
 )
-def test_a_manifest_that_cannot_be_read_is_refused(honest, tmp_path, manifest):
+def test_an_unreadable_manifest_is_refused(honest, tmp_path, manifest):
     """Its content does not matter."""
     with pytest.raises(InputError, match=r"manifest\.json"):
         verify_bundle(pack(tmp_path / "evidence.zip", {**honest, "manifest.json": manifest}))
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".."])
-def test_a_runs_name_is_no_path(honest, tmp_path, name):
+def test_a_run_name_that_is_a_path_is_refused(honest, tmp_path, name):
     """The manifest names the folder into which the bundle is unpacked."""
     files = json_of("manifest.json", lambda v: v.update(run=name))(honest)
     with pytest.raises(RaysweepError) as raised:
@@ -313,7 +313,7 @@ def test_a_runs_name_is_no_path(honest, tmp_path, name):
     assert raised.value.exit_code == 2
 
 
-def test_a_torn_download_is_caught(honest, tmp_path):
+def test_a_truncated_or_corrupted_download_is_detected(honest, tmp_path):
     """It is cut anywhere, or has a flipped byte."""
     whole = pack(tmp_path / "whole.zip", honest).read_bytes()
     cut = tmp_path / "cut.zip"
@@ -334,7 +334,7 @@ def run_verify(path, monkeypatch, capsys):
     return left.value.code or 0, *capsys.readouterr()
 
 
-def test_the_command_says_by_its_exit_code_what_it_found(honest, tmp_path, monkeypatch, capsys):
+def test_the_exit_code_of_verify_gives_the_result(honest, tmp_path, monkeypatch, capsys):
     """0: verified; 1: the results do not follow from the losses; 2: the bundle could not be checked."""
     code, out, err = run_verify(pack(tmp_path / "evidence.zip", honest), monkeypatch, capsys)
     assert (code, err) == (0, "")

@@ -21,7 +21,7 @@ def forest(*rows):
     return Figure("forest", interval_plot("f", "A title", "d", rows, [Reference(value=1.0, label="equal")], "÷"), "c")
 
 
-def test_every_figure_is_there_as_svg_and_as_pdf_with_a_link_beside_it(reported):
+def test_every_figure_is_saved_as_svg_and_pdf_and_linked(reported):
     """Every figure of the page has its files, and every file belongs to a figure."""
     folder, evidence = reported
     figures = [figure for section in report_sections(parse(evidence)) for figure in section.figures]
@@ -46,7 +46,7 @@ def test_an_svg_file_needs_no_style_sheet(reported):
         assert all(line.get("stroke", "").startswith("#") for line in root.iter(f"{SVG}line"))
 
 
-def test_the_more_exact_rule_of_the_style_sheet_wins():
+def test_the_more_specific_style_rule_applies():
     """As on the page, a confirmed mark is green and a label bold."""
     row = Interval(label="B1", text="", value=1.2, low=1.1, high=1.3, style="confirmed", is_summary=True)
     root = ElementTree.fromstring(figure_svg(forest(row)))
@@ -56,7 +56,7 @@ def test_the_more_exact_rule_of_the_style_sheet_wins():
     assert label.get("font-weight") == "bold"
 
 
-def test_a_file_says_what_its_lines_mean_where_the_page_says_it_once():
+def test_a_figure_file_has_its_own_legend():
     """The legend is below the plot, for the lines that occur in it; the page's plot does not change."""
     lines = [Series(label="all", points=[[1, 3.0], [2, 2.5]], style="general")]
     key = (("general", "general model"), ("transfer", "fine-tuned model"))
@@ -69,7 +69,7 @@ def test_a_file_says_what_its_lines_mean_where_the_page_says_it_once():
     assert "general model" in PdfReader(io.BytesIO(figure_pdf(Figure("c", plot, "c", key)))).pages[0].extract_text()
 
 
-def test_a_pdf_has_one_page_of_the_figures_size_and_its_words():
+def test_a_pdf_has_one_page_of_the_figures_size_with_its_words():
     """Symbols that the font lacks are left out, but the word beside them is kept."""
     row = Interval(label="B1", text="1.200 [1.100, 1.300] ✔ confirmed", value=1.2, low=1.1, high=1.3)
     reader = PdfReader(io.BytesIO(figure_pdf(forest(row))))
@@ -81,7 +81,7 @@ def test_a_pdf_has_one_page_of_the_figures_size_and_its_words():
     assert reader.metadata.title == "A title"
 
 
-def test_letters_that_the_font_lacks_do_not_stop_the_report():
+def test_characters_missing_from_the_pdf_font_become_question_marks():
     """The letters of a level called 'Ω級' become question marks in the PDF, but not in the SVG."""
     figure = forest(Interval(label="級", text="", value=1.0))
     assert "級" in figure_svg(figure)
@@ -102,14 +102,14 @@ def figure_of(shape):
         ('<text x="0" y="0">a<tspan>b</tspan></text>', "<text> holds <tspan>"),
     ],
 )
-def test_what_no_plot_has_is_not_left_out_in_silence(shape, named):
+def test_an_unknown_svg_shape_is_refused_by_the_pdf_renderer(shape, named):
     """raysweep only has to draw its own plots, so an unknown shape is a mistake."""
     with pytest.raises(ValueError, match=named):
         figure_pdf(figure_of(shape))
 
 
 @pytest.mark.parametrize(("width", "drawn"), [("1", "0.5"), ("4", "2"), ("40", "2")])
-def test_a_bar_narrower_than_its_corners_is_drawn_as_in_svg(width, drawn):
+def test_the_corner_radius_is_at_most_half_the_bar_width(width, drawn):
     """The radius is at most half the width, as the standard says; the bytes equal those for the smaller radius."""
     narrow, exact = (
         figure_pdf(figure_of(f'<rect x="9" y="9" width="{width}" height="14" rx="{radius}"/>')) for radius in (2, drawn)

@@ -40,7 +40,7 @@ def test_an_entry_is_one_row_with_the_range_of_its_seeds(folder):
     assert by_entry["C1"]["loss"] == by_entry["C1"]["loss_low"] == "2.5"
 
 
-def test_every_training_is_in_the_csv_file_that_the_page_links_to(folder):
+def test_the_linked_csv_lists_every_training(folder):
     """A folded table that is too long to read is replaced by a link."""
     assert len(rows(folder, "trainings")) == 3 * SEEDS
     html = folder.report_html.read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def test_every_training_is_in_the_csv_file_that_the_page_links_to(folder):
     Page(html)
 
 
-def test_the_line_under_the_title_counts_entries_and_their_seeds(folder):
+def test_the_subtitle_counts_entries_and_their_seeds(folder):
     """Readers see fourteen or more trainings as four models."""
     html = folder.report_html.read_text(encoding="utf-8")
     assert f"4 models with up to {SEEDS} seeds each" in html
@@ -68,7 +68,7 @@ def test_a_figure_has_one_line_or_bar_for_all_seeds(folder):
     assert f"A1, mean of {SEEDS - 1} seeds" in models
 
 
-def test_a_mean_score_of_generated_answers_has_its_lowest_and_highest_seed(folder):
+def test_a_mean_generation_score_has_the_range_of_its_seeds(folder):
     """The words are right of seed 0 and of the last seed; a measure that no seed has is empty."""
     row = next(row for row in rows(folder, "generation") if row["model"].startswith("C1"))
     ends = (float(row["top1_accuracy_lowest_seed"]), float(row["top1_accuracy_highest_seed"]))

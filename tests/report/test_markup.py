@@ -36,7 +36,7 @@ def test_the_page_is_valid_html(text):
     assert JustHTML(text.replace("</section>", "</div>", 1), collect_errors=True).errors
 
 
-def test_every_reference_leads_somewhere_and_every_id_is_used_once(text):
+def test_every_reference_resolves_and_every_id_is_unique(text):
     """These are links, labels and descriptions, which screen readers use."""
     ids = re.findall(r'\sid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
@@ -47,7 +47,7 @@ def test_every_reference_leads_somewhere_and_every_id_is_used_once(text):
                 assert reference.removeprefix("#") in ids or reference.startswith("figures/"), f"{name}={value}"
 
 
-def test_the_page_has_landmarks_a_title_and_a_language(text):
+def test_the_page_has_landmarks_title_and_language(text):
     """There are one main, a header, a footer and a named navigation; every section and scrolling region has a name."""
     for tag in ("main", "header", "footer", "nav"):
         assert len(re.findall(rf"<{tag}[\s>]", text)) == 1
@@ -61,14 +61,14 @@ def test_the_page_has_landmarks_a_title_and_a_language(text):
     assert all('tabindex="0"' in tag for tag in re.findall(r'<div class="(?:scroll|plotted)"[^>]*>', text))
 
 
-def test_the_first_key_press_skips_to_the_answer(text):
+def test_the_first_link_skips_to_the_answer(text):
     """The first link of the page skips everything before the answer."""
     first = re.search(r"<a [^>]*>", text)
     assert first is not None
     assert 'href="#answer"' in first[0]
 
 
-def test_a_verdict_is_a_word_wherever_it_has_a_colour(text):
+def test_every_coloured_verdict_is_also_a_word(text):
     """Readers who cannot distinguish green from red get the same information."""
     for verdict in ("confirmed", "refuted", "undecided"):
         for inside in re.findall(rf'<(?:td|span|strong) class="(?:verdict )?{verdict}[^"]*">([^<]*)<', text):
@@ -115,7 +115,7 @@ def test_the_contrast_of_black_on_white_is_21():
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-def test_text_has_enough_contrast_in_every_scheme(name):
+def test_text_has_enough_contrast_in_every_colour_scheme(name):
     """The minimum is 4.5 for text (WCAG AA), also on shaded cells of heat maps, and 3 for marks, lines and bars."""
     colours = SCHEMES[name]
     for text in ("ink", "soft", "accent", "ok", "no", "open"):
@@ -129,7 +129,7 @@ def test_text_has_enough_contrast_in_every_scheme(name):
         assert contrast(rgb(colours[mark]), rgb(colours["paper"])) >= 3.0, mark
 
 
-def test_every_colour_is_one_of_the_schemes():
+def test_every_colour_is_declared_in_the_colour_schemes():
     """A colour written into a rule would not change when the page turns dark."""
     rules = re.sub(r"--[\w-]+:[^;]+;", "", CSS)
     assert re.findall(r"#[0-9a-fA-F]{3,8}\b", rules) == []
@@ -155,7 +155,7 @@ def poison(value, free=False):
     return f"{value}{HOSTILE}" if free and isinstance(value, str) and value else value
 
 
-def test_no_text_becomes_markup_in_any_place(evidence):
+def test_no_text_is_interpreted_as_markup(evidence):
     """Languages, failure reasons, notes, versions, commands and settings stay text on the page and in Markdown."""
     poisoned = poison({**evidence, "config": {**evidence["config"], "csv": "texts.csv"}})
     assert len(re.findall("<script>", str(poisoned))) > 40

@@ -92,7 +92,7 @@ def test_the_page_is_well_formed_and_accessible(page_text):
             assert name in page.ids
 
 
-def test_the_page_needs_no_network_and_is_small(page_text):
+def test_the_page_is_small_and_needs_no_network(page_text):
     """It is a single file without scripts, fonts or external images, far below 3 MB."""
     page = Page(page_text)
     assert page.of("script", "link", "iframe", "object", "embed", "img", "base", "form") == []
@@ -102,7 +102,7 @@ def test_the_page_needs_no_network_and_is_small(page_text):
     assert len(page_text.encode()) < 1_000_000
 
 
-def test_texts_of_a_corpus_or_a_log_stay_text(evidence):
+def test_hostile_texts_of_a_corpus_or_log_are_escaped(evidence):
     """Every level, model, language, reason and note is hostile: there is no additional tag, and all texts are shown."""
     hostile = "<script>alert('B1')</script>&amp;\""
     poisoned = json.loads(json.dumps(evidence).replace("B1", json.dumps(hostile)[1:-1]))
@@ -113,7 +113,7 @@ def test_texts_of_a_corpus_or_a_log_stay_text(evidence):
     assert hostile in " ".join(after.text)
 
 
-def test_the_page_says_what_the_evidence_says(evidence):
+def test_the_page_shows_the_headline_verdicts_and_numbers_of_the_evidence(evidence):
     """The headline, every verdict and every number of the matrix occur as text."""
     page = Page(render(evidence))
     text = " ".join(page.text)
@@ -130,14 +130,14 @@ def shown(value):
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def test_synthetic_texts_are_announced_and_real_ones_are_not(evidence):
+def test_only_a_synthetic_corpus_is_announced_as_synthetic(evidence):
     """Readers must not take the demonstration for a finding about learners."""
     assert "proves nothing about learners" in render(evidence)
     real = {**evidence, "corpus": {**evidence["corpus"], "synthetic": False, "notice": None}}
     assert "proves nothing about learners" not in render(real)
 
 
-def test_what_documents_share_without_being_kept_together_is_counted(evidence):
+def test_passages_shared_between_splits_are_counted(evidence):
     """It counts passages, links by common texts and pairs not compared; without the counts there is no table."""
     counts = {
         "test_documents_with_passages_of_train": 12,
@@ -152,14 +152,14 @@ def test_what_documents_share_without_being_kept_together_is_counted(evidence):
     assert "table-passages" not in render(evidence)
 
 
-def test_a_leak_is_an_alarm(evidence):
+def test_a_leak_is_shown_as_an_alarm(evidence):
     """Documents in two splits make all scores worthless; the page says so beside the splits."""
     assert "cannot be trusted" not in render(evidence)
     leaking = {**evidence, "leakage": {**evidence["leakage"], "texts_in_two_splits": 3}}
     assert "cannot be trusted" in render(leaking)
 
 
-def test_absent_records_are_said_to_be_absent(evidence):
+def test_missing_records_are_reported_as_missing(evidence):
     """A run without infilling times, or that lost a summary, still has a page."""
     less = {**evidence, "speed": None, "corpus": None, "leakage": None, "examples": None, "scoring": {}, "curves": []}
     text = " ".join(Page(render(less)).text)
@@ -173,7 +173,7 @@ def test_absent_records_are_said_to_be_absent(evidence):
         assert said in text
 
 
-def test_speed_is_shown_where_it_was_measured(evidence):
+def test_speed_is_shown_per_model_and_batch(evidence):
     """Latency and throughput are given per model and batch."""
     timing = {"latency_p50_s": 0.0123, "latency_p95_s": 0.02, "tokens_per_second": 1234.5}
     speed = {"all": {"device": "cpu", "batches": {"1": timing, "32": timing}}}
@@ -182,13 +182,13 @@ def test_speed_is_shown_where_it_was_measured(evidence):
     assert "1,234" in text
 
 
-def test_the_page_follows_the_readers_colours_and_prints(page_text):
+def test_the_page_follows_the_system_colour_scheme_and_prints(page_text):
     """It is dark if the reader's system is dark, and black on white in print."""
     assert "prefers-color-scheme: dark" in page_text
     assert "@media print" in page_text
 
 
-def test_how_far_the_search_for_leaks_went_is_said(evidence):
+def test_the_limits_of_the_leak_search_are_stated(evidence):
     """Page and Markdown count the pairs that were not compared, and say what cannot be found."""
     leakage = {**evidence["leakage"], "near_pairs_not_compared": 1234, "passage_words": 13}
     leakage |= {"test_documents_with_passages_of_train": 7}

@@ -21,7 +21,7 @@ def run_with_samples(root, **report):
     return folder, config, trials
 
 
-def test_samples_are_shown_only_if_asked_for(tmp_path):
+def test_samples_are_shown_only_on_request(tmp_path):
     """The texts belong to the learners, and a report may be sent anywhere."""
     folder, config, trials = run_with_samples(tmp_path / "quiet")
     write_report(folder, config, trials)
@@ -36,7 +36,7 @@ def test_samples_are_shown_only_if_asked_for(tmp_path):
         assert "zanzibar" not in path.read_text(), path.name
 
 
-def test_a_text_with_a_script_in_it_stays_text(tmp_path):
+def test_a_script_in_a_sample_is_escaped(tmp_path):
     """This holds for the text, the learner's words and a model's answer."""
     folder, config, trials = run_with_samples(tmp_path, show_texts=True)
     write_report(folder, config, trials)
@@ -46,7 +46,7 @@ def test_a_text_with_a_script_in_it_stays_text(tmp_path):
     assert page.count("&lt;script&gt;alert(&#39;text&#39;)") == 2 * (1 + 3)
 
 
-def test_each_blank_shows_the_learners_words_beside_every_kind_of_model(tmp_path):
+def test_each_blank_shows_the_learners_words_beside_the_answers_of_every_kind_of_model(tmp_path):
     """Readers can compare three answers to the same blank."""
     folder, config, trials = run_with_samples(tmp_path, show_texts=True)
     write_report(folder, config, trials)
@@ -57,7 +57,7 @@ def test_each_blank_shows_the_learners_words_beside_every_kind_of_model(tmp_path
     assert cells == ["zanzibar", "all said", "A1 said", "all-A1 said"]
 
 
-def test_a_run_scored_before_samples_were_kept_has_none(tmp_path):
+def test_a_run_without_saved_samples_shows_none(tmp_path):
     """Missing samples are no error."""
     folder, config, trials = make_run(tmp_path, make_config(("A1",), transfer=False, report={"show_texts": True}))
     write_report(folder, config, trials)

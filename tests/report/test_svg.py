@@ -26,7 +26,7 @@ def plot(rows, reference="equal"):
     return str(interval_plot("p", "title", "description", rows, [Reference(value=1.0, label=reference)], "ratio"))
 
 
-def test_equal_ratios_lie_equally_far_from_one():
+def test_ratios_are_drawn_on_a_logarithmic_axis():
     """The axis is logarithmic: half and double are at the same distance from equality."""
     text = plot([Interval(label=str(v), text="", value=v) for v in (0.5, 1.0, 2.0)])
     half, one, double = (float(x) for x in re.findall(r'<circle[^>]* cx="([\d.]+)"', text))
@@ -34,7 +34,7 @@ def test_equal_ratios_lie_equally_far_from_one():
     assert one - half == pytest.approx(double - one, abs=0.21)
 
 
-def test_an_interval_that_leaves_the_plot_ends_in_an_arrow():
+def test_an_interval_beyond_the_plot_ends_in_an_arrow():
     """The end of the plot must not look like the end of the interval."""
     wide = plot([Interval(label="wide", text="", value=1.0, low=0.001, high=1.2)])
     assert wide.count("<polyline") == 1
@@ -42,7 +42,7 @@ def test_an_interval_that_leaves_the_plot_ends_in_an_arrow():
 
 
 @pytest.mark.parametrize("value", [0.01, 9.0, 74.0])
-def test_an_estimate_lies_within_its_axis_however_far_from_one(value):
+def test_estimates_far_from_one_stay_within_the_axis(value):
     """Ratios of 70 occur between distant levels; they used to be drawn over the numbers beside the plot."""
     text = plot([Interval(label="far", text="", value=value, low=0.9 * value, high=1.1 * value)])
     foot = re.search(r'class="axis" x1="([\d.]+)"[^>]* x2="([\d.]+)"', text)
@@ -52,7 +52,7 @@ def test_an_estimate_lies_within_its_axis_however_far_from_one(value):
     assert len(re.findall(r"tick middle", text)) >= 4
 
 
-def test_a_line_of_reference_strikes_through_no_heading():
+def test_the_reference_line_does_not_cross_headings():
     """It stops above each heading, and continues below it to the axis."""
     heading, row = Interval(label="H1", text="", is_heading=True), Interval(label="A1", text="", value=1.1)
     text = plot([heading, row, row, heading, row])
@@ -65,7 +65,7 @@ def test_a_line_of_reference_strikes_through_no_heading():
     assert lines[-1][1] == max(float(y) for y in re.findall(r'class="axis"[^>]* y1="([^"]+)"', text))
 
 
-def test_decided_and_undecided_differ_by_more_than_colour():
+def test_decided_and_undecided_rows_differ_by_more_than_colour():
     """The summary is a diamond, and a level a dot; the verdict is written beside it."""
     text = plot([Interval(label="overall", text="? undecided", value=1.0, low=0.9, high=1.1, is_summary=True)])
     assert "<polygon" in text
@@ -79,7 +79,7 @@ def test_a_row_without_a_value_shows_its_reason():
     assert "<circle" not in text
 
 
-def test_labels_are_text():
+def test_labels_are_escaped():
     """This holds in plots, too."""
     hostile = "<script>x</script>"
     cell = HeatCell(text=hostile, shade=0.5, is_best=True)
@@ -94,7 +94,7 @@ def test_labels_are_text():
 
 
 @pytest.mark.parametrize("points", [[[0, 2.5]], [[10, 2.5], [20, 2.5]], [[1, 1e-9], [2, 1e6]]])
-def test_curves_of_one_point_or_of_no_spread_can_be_drawn(points):
+def test_curves_of_one_point_or_without_spread_can_be_drawn(points):
     """Cases: a training with one evaluation, a constant loss, and a loss that fell far."""
     text = str(curve_panel("c", "t", "d", [Series(label="x", points=points, style="general")]))
     assert "nan" not in text
@@ -110,13 +110,13 @@ def _spans(plot):
 
 
 @pytest.mark.parametrize("steps", [600_000, 1_000_000, 90_000, 40])
-def test_the_last_number_of_an_axis_is_inside_its_panel(steps):
+def test_the_last_axis_number_is_inside_its_panel(steps):
     """Long trainings have long numbers."""
     panel = curve_panel("c", "t", "d", [Series(label="all", points=[[1, 3.0], [steps, 2.0]], style="general")])
     assert [text for text, left, right in _spans(panel) if left < 0 or right > 320] == []
 
 
-def test_labels_of_rows_are_inside_the_plot_and_beside_what_is_drawn():
+def test_row_labels_are_inside_the_plot_and_do_not_overlap():
     """Tested with the longest labels that are not cut."""
     bars = bar_plot("b", "t", "d", [("control-placebo-2-A1-ab", 1.0, "1 h", "general")])
     assert [text for text, left, _ in _spans(bars) if left < 0] == []
@@ -130,14 +130,14 @@ def test_labels_of_rows_are_inside_the_plot_and_beside_what_is_drawn():
     )
 
 
-def test_bars_are_as_long_as_their_numbers():
+def test_bar_lengths_are_proportional_to_their_numbers():
     """Twice the hours are twice the length; a failed trial has no bar."""
     text = str(bar_plot("b", "t", "d", [("a", 2.0, "2 h", "x"), ("b", 4.0, "4 h", "x"), ("c", None, "failed", "x")]))
     short, long = (float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', text))
     assert long == pytest.approx(2 * short)
 
 
-def test_a_panel_of_exposure_shows_each_kind_of_model_at_what_it_saw(evidence):
+def test_an_exposure_panel_shows_each_kind_of_model_at_its_examples_seen(evidence):
     """Further right, more of the level was seen; the axis says so, and each level has a panel."""
     section = training_section(Evidence.model_validate_json(json.dumps(evidence)))
     panels = [figure for figure in section.figures if figure.name.startswith("exposure-")]

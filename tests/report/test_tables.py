@@ -42,7 +42,7 @@ def test_every_markdown_row_has_as_many_cells_as_its_header(evidence):
             row += 1
 
 
-def test_markdown_holds_no_tag_of_a_corpus(evidence):
+def test_html_tags_are_escaped_in_markdown(evidence):
     """GitHub renders HTML; a language called <script> must stay a word."""
     text = render_markdown(evidence)
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL).replace("<br>", "")
@@ -50,7 +50,7 @@ def test_markdown_holds_no_tag_of_a_corpus(evidence):
     assert r"\<script\>" in prose
 
 
-def test_a_table_that_markdown_paper_or_tex_leaves_out_is_named_with_its_csv_file(reported):
+def test_a_truncated_table_links_its_csv_file(reported):
     """Of folded tables, Markdown shows 30 rows, paper none, TeX 400; other tables are complete everywhere."""
 
     def table(name, rows):
@@ -74,7 +74,7 @@ def test_a_table_that_markdown_paper_or_tex_leaves_out_is_named_with_its_csv_fil
     assert "## Folded words\n\nMany" in alone
 
 
-def test_csv_tables_hold_numbers_in_full(reported):
+def test_csv_tables_contain_unrounded_numbers(reported):
     """Numbers that the page rounds are complete for further computation."""
     folder, evidence = reported
     with (folder.tables / "matrix.csv").open(newline="") as file:
@@ -85,7 +85,7 @@ def test_csv_tables_hold_numbers_in_full(reported):
             assert found == pytest.approx([cell["value"], cell["low"], cell["high"]], rel=1e-11)
 
 
-def test_every_csv_is_rectangular(tmp_path):
+def test_every_csv_table_is_rectangular(tmp_path):
     """Every model or level has a row; fields of what was not trained are empty."""
     folder, config, trials = make_run(tmp_path, failed={"B1": 'failed: a "quoted", comma\nand line'})
     write_report(folder, config, trials)
@@ -97,7 +97,7 @@ def test_every_csv_is_rectangular(tmp_path):
         assert len(rows) > 1
 
 
-def test_evidence_that_cannot_be_written_leaves_the_old_report(tmp_path, monkeypatch):
+def test_failing_to_write_evidence_keeps_the_old_report(tmp_path, monkeypatch):
     """evidence.json was once deleted, and figures and tables replaced, before its text was made."""
     run = make_run(tmp_path)
     write_report(*run)
@@ -112,20 +112,20 @@ def test_evidence_that_cannot_be_written_leaves_the_old_report(tmp_path, monkeyp
     assert {path: path.stat().st_mtime_ns for path in run[0].evidence.parent.rglob("*")} == before
 
 
-def test_the_report_is_made_from_exactly_what_evidence_json_holds(tmp_path):
+def test_the_report_is_rendered_from_the_exact_contents_of_evidence_json(tmp_path):
     """The text is not parsed again for that, so both ways must give the same records."""
     values = write_report(*make_run(tmp_path))
     assert Evidence.model_validate_json(as_text(values), strict=True) == as_written(values)
 
 
-def test_a_spreadsheet_runs_no_word_of_a_corpus(evidence):
+def test_csv_cells_of_a_corpus_are_not_run_as_formulas(evidence):
     """A first language called =cmd() must not become a formula; negative numbers stay numbers."""
     row = Interval(label="=cmd()", text="", value=-1.5)
     table = Table("t", "c", [row], words("L1", "label"), estimates("x", "x", str, lambda row: row))
     assert to_csv(table).splitlines() == ["label,x,x_low,x_high", "'=cmd(),-1.5,,"]
 
 
-def test_a_person_is_not_shown_a_column_that_is_empty_in_every_row():
+def test_columns_empty_in_every_row_are_shown_only_in_csv():
     """The CSV file keeps it, so that every run has the same columns."""
     row = Interval(label="A1", text="", value=1.5)
     table = Table("t", "c", [row], words("Level", "label"), words("Note", "text"))
@@ -133,7 +133,7 @@ def test_a_person_is_not_shown_a_column_that_is_empty_in_every_row():
     assert to_csv(table) == "label,text\nA1,\n"
 
 
-def test_tex_tables_are_balanced_and_their_text_is_text(evidence):
+def test_tex_tables_are_balanced_and_escaped(evidence):
     """Every row has as many ampersands as its header; braces match; every special character is escaped."""
     for table in tables_of(evidence).values():
         tex = to_tex(table)
@@ -144,13 +144,13 @@ def test_tex_tables_are_balanced_and_their_text_is_text(evidence):
         assert tex.isascii() or table.name == "first_languages"
 
 
-def test_tex_escapes_what_means_something_to_tex():
+def test_tex_special_characters_are_escaped():
     """This includes characters that the report itself writes: minus signs and no-break spaces."""
     assert escape_tex(r"50 %_a\b {x} $") == r"50 \%\_a\textbackslash{}b \{x\} \$"
     assert escape_tex("\N{MINUS SIGN}1.2\N{NO-BREAK SPACE}%") == r"$-$1.2~\%"
 
 
-def test_the_saved_evidence_alone_makes_the_same_documents(reported):
+def test_the_saved_evidence_alone_reproduces_the_documents(reported):
     """Page, Markdown and tables need only evidence.json, so anyone who has it can make them again."""
     folder, _ = reported
     saved = json.loads(folder.evidence.read_text(encoding="utf-8"))

@@ -48,7 +48,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_second_falls_to_one_part(name):
+def test_each_second_of_an_attempt_has_exactly_one_category(name):
     """Lost steps are wasted; steps in a checkpoint from which a later attempt resumes are not."""
     events, expected = CASES[name]
     assert list(slot_seconds(events).values()) == expected
@@ -56,7 +56,7 @@ def test_each_second_falls_to_one_part(name):
 
 
 @pytest.mark.parametrize("name", ["undisturbed", "its worker was killed", "an error", "no worker ever came"])
-def test_the_parts_add_up_to_the_time_held(name):
+def test_categories_sum_to_the_time_held(name):
     """No time is counted twice or omitted."""
     events, _ = CASES[name]
     assert sum(slot_seconds(events).values()) == events[-1]["at"]
@@ -68,13 +68,13 @@ def test_a_trial_on_half_a_gpu_counts_half():
     assert slot_seconds(half)["useful"] == 40
 
 
-def test_a_killed_attempt_of_an_earlier_version_counts_until_its_last_write():
+def test_a_killed_attempt_of_an_older_version_counts_until_its_last_write():
     """Earlier versions noted the last write as `last_sign`."""
     again = {"what": "begin", "at": 1000, "slots": 1.0, "unit": "gpu", "last_sign": 200}
     assert slot_seconds([begin(0), start(10), again, over(1000)])["wasted"] == 190
 
 
-def test_the_time_until_the_next_run_of_the_command_costs_nothing(tmp_path):
+def test_time_between_a_kill_and_the_next_command_is_not_counted(tmp_path):
     """Between the kill, whose time nobody recorded, and the next command, no GPU was held."""
     folder = TrialFolder(tmp_path / "A1")
     records.begin(folder, trial="A1", fingerprint="x", identity={}, now=folder_time(folder) - 5)
@@ -94,7 +94,7 @@ def folder_time(folder):
     return attempts_file.stat().st_mtime
 
 
-def test_what_a_checkpoint_kept_is_read_from_the_newest(tmp_path):
+def test_kept_steps_are_read_from_the_newest_intact_checkpoint(tmp_path):
     """Only the record is read; a record damaged by a kill does not count."""
     folder = TrialFolder(tmp_path)
     for step, seconds in ((100, 1.0), (200, 2.0)):
@@ -108,7 +108,7 @@ def test_what_a_checkpoint_kept_is_read_from_the_newest(tmp_path):
     assert attempts.kept_seconds(TrialFolder(tmp_path / "none")) == {}
 
 
-def test_the_ledger_of_a_run_sums_up_trials_and_names_searches_apart(tmp_path):
+def test_the_ledger_sums_trials_and_lists_searches_separately(tmp_path):
     """The search's samples belong to its trial's cost."""
     run = RunFolder(tmp_path)
     for folder, useful in ((run.trial("A1"), 3.0), (TrialFolder(run.trial("B1").root / "samples" / "00"), 5.0)):

@@ -42,7 +42,7 @@ from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortag
     ],
     ids=["CPU only", "half a GPU", "no GPU", "too few GPUs", "too few CPUs", "one and a half GPUs", "no such kind"],
 )
-def test_what_can_never_start_is_told_with_counts_and_the_fix(needs, capacity, sentence):
+def test_trials_that_can_never_start_are_reported_with_counts_and_fix(needs, capacity, sentence):
     """The alternative is to wait for ever for a GPU that does not exist."""
     assert find_shortage(needs, capacity) == sentence
 
@@ -71,7 +71,7 @@ def test_every_whole_gpu_has_a_worker_with_its_own_cpus():
     assert not Capacity(cpus=5, gpus=2).fits([ResourceRequest(cpus=3, gpus=2)])
 
 
-def test_a_trial_that_wants_a_kind_of_gpu_waits_for_that_kind():
+def test_a_trial_that_requires_a_gpu_type_waits_for_that_type():
     """Started while only another kind is free, it would wait within Ray, in an order of Ray's own."""
     capacity = Capacity(cpus=8, gpus=3, kinds={"A100": 1, "T4": 2})
     a100, t4 = ResourceRequest(cpus=1, gpus=1, kind="A100"), ResourceRequest(cpus=1, gpus=1, kind="T4")
@@ -94,12 +94,12 @@ def test_a_trial_that_wants_a_kind_of_gpu_waits_for_that_kind():
     ],
     ids=["no GPU", "GPUs", "its own", "half of one", "CPU on a GPU machine", "shared", "none to share", "said twice"],
 )
-def test_a_trial_s_gpus_follow_from_its_own_setting_else_from_the_resources(resources, own, gpus, expected):
+def test_a_trials_gpus_come_from_its_own_setting_or_the_resources(resources, own, gpus, expected):
     """The plan, the sweep and the report use the same rule; the same config runs locally and in the cloud."""
     assert gpus_of_trial(ResourcesConfig(**resources), own, gpus=gpus) == expected
 
 
-def test_time_is_counted_in_gpus_or_in_cores():
+def test_time_is_counted_in_gpus_or_without_gpus_in_cores():
     """Trials that share a GPU add up to it; without a GPU, cores count."""
     assert (ResourceRequest(cpus=2, gpus=0.4).unit, ResourceRequest(cpus=2, gpus=0.4).slots) == ("gpu", 0.5)
     assert (ResourceRequest(cpus=2, gpus=4).unit, ResourceRequest(cpus=2, gpus=4).slots) == ("gpu", 4.0)

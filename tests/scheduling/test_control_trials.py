@@ -21,7 +21,7 @@ def config_of(trials=None, **controls):
     return parse_config({**values, "controls": controls} if controls else values)
 
 
-def test_without_controls_trials_and_fingerprints_are_those_of_before():
+def test_trials_without_controls_keep_their_fingerprints():
     """Users pay only for what they asked for, and no finished training is repeated."""
     plain, off = config_of(), config_of(size_matched=False, step_matched=False, placebo=False)
     assert expand_trials(plain) == expand_trials(off)
@@ -32,7 +32,7 @@ def test_without_controls_trials_and_fingerprints_are_those_of_before():
     assert {name: with_controls[name] for name in prints} == prints
 
 
-def test_every_level_gets_a_control_of_each_kind_asked_for_and_seed():
+def test_every_level_and_seed_gets_each_configured_control():
     """Names are folder names that describe the control."""
     trials = expand_trials(config_of(size_matched=True, step_matched=True, placebo=True, placebo_draws=1))
     names = [name for name in trials if trials[name].control]
@@ -64,7 +64,7 @@ def test_a_placebo_is_drawn_several_times():
     assert groups == {3, 4, 5}
 
 
-def test_controls_of_compute_and_exposure_are_one_general_model_that_sees_as_much_as_all_level_models():
+def test_compute_and_exposure_controls_see_as_many_examples_as_all_level_models():
     """A1 sees 40 × 8 examples and B1 60 × 8, so with batches of 16 a general model takes 50 steps for as many."""
     trials = expand_trials(config_of(compute_matched=True, exposure_matched=True))
     compute, exposure = trials["control-compute"], trials["control-exposure"]
@@ -75,7 +75,7 @@ def test_controls_of_compute_and_exposure_are_one_general_model_that_sees_as_muc
     assert find_roles(trials, ("A1", "B1")).general == ("all",)
 
 
-def test_a_control_copies_the_level_s_settings_and_changes_its_documents_alone():
+def test_a_control_copies_its_levels_settings_except_the_documents():
     """Differences between the two can then only come from the documents."""
     trials = expand_trials(config_of(size_matched=True, step_matched=True, placebo=True))
     own = trials["A1"].settings.model_dump(exclude={"levels", "documents"})
@@ -90,7 +90,7 @@ def test_a_control_copies_the_level_s_settings_and_changes_its_documents_alone()
     assert (placebo.size_of, placebo.disjoint, placebo.seed) == ("A1", True, 3)
 
 
-def test_controls_play_no_role_but_their_own():
+def test_controls_have_no_other_role():
     """`control-steps-A1` sees all levels and starts from scratch, but is not the general model."""
     config = config_of(size_matched=True, step_matched=True, placebo=True)
     roles, without = (find_roles(expand_trials(one), ("A1", "B1")) for one in (config, config_of()))
@@ -99,7 +99,7 @@ def test_controls_play_no_role_but_their_own():
     assert roles.transfer == without.transfer
 
 
-def test_a_trial_on_a_part_of_the_documents_is_neither_general_nor_specialised():
+def test_a_trial_on_a_subset_of_documents_is_neither_general_nor_specialised():
     """It has seen less than all documents of its levels."""
     part = {"levels": ["A1", "B1"], "documents": {"size_of": "A1"}}
     roles = find_roles(expand_trials(config_of({"part": part, **TRIALS})), ("A1", "B1"))
@@ -108,13 +108,13 @@ def test_a_trial_on_a_part_of_the_documents_is_neither_general_nor_specialised()
         config_of({"x": {"levels": ["A1"], "documents": {"size_of": "B1"}}})
 
 
-def test_controls_without_something_to_control_are_refused():
+def test_controls_without_a_model_to_control_are_refused():
     """A gain needs a general model and a level's model."""
     with pytest.raises(ConfigError, match=r"controls\.placebo: needs a trial on all levels and one on a single level"):
         config_of({"A1": {"levels": ["A1"]}}, placebo=True)
 
 
-def test_a_trial_cannot_have_a_control_s_name():
+def test_a_trial_with_a_controls_name_is_refused():
     """Otherwise both would have the same folder."""
     with pytest.raises(ConfigError, match=r"trials\.control-size-A1: the name is raysweep's own"):
         config_of({**TRIALS, "control-size-A1": {"levels": ["A1"]}})
@@ -122,7 +122,7 @@ def test_a_trial_cannot_have_a_control_s_name():
         config_of({**TRIALS, "control-compute": {"levels": ["A1"]}})
 
 
-def test_examples_of_a_level_that_the_trial_does_not_train_on_are_refused():
+def test_examples_of_a_level_outside_the_trials_levels_are_refused():
     """They could never be drawn."""
     with pytest.raises(ConfigError, match=r"examples_per_level: found 'B1'; must be one of the trial's levels \(A1\)"):
         config_of({"x": {"levels": ["A1"], "examples_per_level": {"B1": 5}}})

@@ -29,13 +29,13 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("failure", "count", "shares", "expected"), TABLE)
-def test_every_kind_has_its_remedy_and_its_bound(failure, count, shares, expected):
+def test_every_failure_kind_has_its_remedy_and_retry_limit(failure, count, shares, expected):
     """The cases use `resources.max_failures: 2`."""
     found = decide_after_failure(failure, count, max_failures=2, shares_memory=shares)
     assert (found.again, found.alone) == expected
 
 
-def test_every_kind_but_reclaims_ends_some_time():
+def test_every_failure_kind_except_reclaims_has_a_finite_retry_limit():
     """No failure of the training is retried for ever; nodes that a cloud reclaims are not failures of the training."""
     for failure in set(Failure) - {Failure.PREEMPTED, Failure.PROCESS}:
         assert not decide_after_failure(failure, 1000, max_failures=2, shares_memory=True).again
@@ -71,6 +71,6 @@ def caused(error, cause):
         (KeyError("learning_rate"), Failure.ERROR),
     ],
 )
-def test_errors_are_told_apart(error, kind):
+def test_errors_are_classified_by_class_name_or_cause(error, kind):
     """They are distinguished by class or name, including the errors that caused them."""
     assert failure_of(error) is kind

@@ -54,7 +54,7 @@ def shortest_possible(durations, parents, gpus):
     return best
 
 
-def test_a_chain_of_any_length_has_a_path():
+def test_path_lengths_are_computed_for_chains_of_any_length():
     """It used to be found by recursion, which Python limits to a thousand levels."""
     names = [f"t{number}" for number in range(3000)]
     chain = {name: [before] for before, name in pairwise(names)}
@@ -62,25 +62,25 @@ def test_a_chain_of_any_length_has_a_path():
     assert (lengths["t0"], lengths["t2999"]) == (3000.0, 1.0)
 
 
-def test_a_trial_s_remaining_path_is_its_cost_and_the_longest_chain_after_it():
+def test_a_trials_remaining_path_is_its_cost_plus_the_longest_chain_after_it():
     """It is the remaining time if the trial starts now and there are enough GPUs."""
     costs = {"all": 10.0, "all-A1": 3.0, "all-B1": 5.0, "A1": 12.0, "all-B1-B2": 1.0}
     parents = {"all-A1": ["all"], "all-B1": ["all"], "all-B1-B2": ["all-B1"]}
     assert remaining_path(costs, parents) == {"all": 16.0, "all-A1": 3.0, "all-B1": 6.0, "A1": 12.0, "all-B1-B2": 1.0}
 
 
-def test_a_parent_that_is_done_counts_for_nothing():
+def test_a_finished_parent_does_not_count_in_the_path():
     """A later run has only the rest of the graph."""
     assert remaining_path({"all-A1": 3.0}, {"all-A1": ["all"]}) == {"all-A1": 3.0}
 
 
-def test_the_longest_remaining_path_is_first_and_equal_ones_keep_their_order():
+def test_the_longest_remaining_path_is_first_and_ties_keep_their_order():
     """The order depends only on which trials are ready."""
     start = simulate({"B1": 5.0, "A1": 12.0, "B2": 5.0, "all": 20.0}, {}, gpus=1).start
     assert sorted(start, key=start.__getitem__) == ["all", "A1", "B1", "B2"]
 
 
-def test_a_smaller_trial_overtakes_one_that_does_not_fit():
+def test_a_smaller_trial_starts_before_one_that_does_not_fit():
     """No GPU idles while there is a trial that fits."""
     durations, needs = {"first": 2.0, "large": 9.0, "half": 1.0}, {"first": 0.5, "large": 1.0, "half": 0.5}
     schedule = simulate(durations, {"large": ["first"]}, gpus=1, needs=needs)
@@ -96,7 +96,7 @@ def test_the_planned_sweep_ends_within_5_percent_of_the_lower_bound(gpus):
     assert schedule.makespan <= 1.05 * lower_bound(SWEEP, waits_for(PARENTS), gpus=gpus)
 
 
-def test_on_four_gpus_the_general_model_first_saves_seven_hours_against_smallest_first():
+def test_scheduling_the_general_model_first_on_four_gpus_saves_seven_hours():
     """Smallest first, the order of the seed's table, starts the trial that five others wait for last."""
     smallest_first = dict(sorted(SWEEP.items(), key=lambda item: item[1]))
     ours = simulate(smallest_first, waits_for(PARENTS), gpus=4).makespan
@@ -105,7 +105,7 @@ def test_on_four_gpus_the_general_model_first_saves_seven_hours_against_smallest
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_graphs_stay_within_graham_s_bound(seed):
+def test_random_graphs_stay_within_grahams_bound(seed):
     """A list schedule takes at most (2 - 1/m) times the optimum, and no less than the lower bound."""
     rng = random.Random(seed)
     durations, parents = random_graph(rng, trials=rng.randint(1, 30))
@@ -120,7 +120,7 @@ def test_random_graphs_stay_within_graham_s_bound(seed):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_small_graphs_come_close_to_the_optimum(seed):
+def test_schedules_of_small_graphs_are_close_to_the_optimum(seed):
     """Every order of six trials is tried: never above Graham's 3/2 on two GPUs, and never below the optimum."""
     durations, parents = random_graph(random.Random(seed), trials=6)
     best = shortest_possible(durations, parents, gpus=2)
@@ -128,7 +128,7 @@ def test_small_graphs_come_close_to_the_optimum(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_schedule_keeps_every_promise(seed):
+def test_a_schedule_respects_parents_and_gpu_capacity(seed):
     """No trial starts before its parent's end, and never more GPUs are in use than exist, shares included."""
     rng = random.Random(seed)
     durations, parents = random_graph(rng, trials=15)
@@ -143,6 +143,6 @@ def test_a_schedule_keeps_every_promise(seed):
 
 
 @pytest.mark.parametrize(("gpus", "share"), [(0.0, 0.0), (0.25, 0.25), (0.4, 0.5), (0.7, 1.0), (1 / 3, 1 / 3), (2, 2)])
-def test_a_share_takes_as_much_as_keeps_others_from_fitting(gpus, share):
+def test_a_gpu_share_counts_as_much_as_it_keeps_other_trials_from_using(gpus, share):
     """A GPU holds two trials of 0.4, so each counts as a half; full use of a cluster then adds up to its GPUs."""
     assert share_of_gpus(gpus) == pytest.approx(share)

@@ -45,13 +45,13 @@ def thousand():
     return found
 
 
-def test_a_thousand_graphs_stay_within_graham_s_bound(thousand):
+def test_schedules_of_a_thousand_graphs_stay_within_grahams_bound(thousand):
     """The makespan is at most (2 - 1/m) times even the lower bound, max(longest chain, work / m), by Graham's proof."""
     for ours, _, bound, gpus in thousand:
         assert bound - 1e-9 <= ours <= (2 - 1 / gpus) * bound + 1e-9
 
 
-def test_on_average_they_take_hardly_more_than_the_lower_bound_and_less_than_first_come(thousand):
+def test_the_mean_makespan_is_near_the_lower_bound_and_below_first_come_first_served(thousand):
     """It is within 10 % of a bound for all schedules, and shorter than in the file's order."""
     ours = statistics.mean(each / bound for each, _, bound, _ in thousand)
     first_come = statistics.mean(each / bound for _, each, bound, _ in thousand)
@@ -95,7 +95,7 @@ def shortest(durations, parents, gpus):
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_eight_trials_come_within_a_third_of_the_exact_optimum(seed):
+def test_schedules_of_eight_trials_are_within_a_third_of_the_optimum(seed):
     """Branch and bound finds the shortest schedule; Graham's own bounds would be 3/2 and 5/3."""
     rng = random.Random(1000 + seed)
     gpus = rng.choice([2, 3])
@@ -106,7 +106,7 @@ def test_eight_trials_come_within_a_third_of_the_exact_optimum(seed):
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
-def test_the_planned_sweep_is_optimal_or_nearly_so_and_never_worse_than_first_come(gpus):
+def test_the_planned_sweep_is_near_optimal_and_never_worse_than_first_come_first_served(gpus):
     """Fine-tunes take a tenth; the order is that of the plan's table, where the general model comes last."""
     ours = simulate(PLANNED, waits_for(PARENTS), gpus=gpus).makespan
     first_come = simulate(PLANNED, waits_for(PARENTS), gpus=gpus, order="first come").makespan

@@ -33,52 +33,52 @@ def seeds(*names, of):
     return {name if seed == 0 else f"{name}-seed{seed}" for name in names for seed in of}
 
 
-def test_the_first_two_seeds_of_everything_are_trained_at_once():
+def test_the_first_two_seeds_of_every_trial_are_released_at_once():
     """One seed does not show how trainings vary, so there is nothing to test before the second."""
     assert released(make_config()) == seeds(*ENTRIES, of=(0, 1))
 
 
-def test_where_seeds_are_fixed_everything_is_trained():
+def test_fixed_seeds_are_all_released():
     config = make_config(seeds=3)
     assert released(config) == set(expand_trials(config))
 
 
-def test_an_open_claim_gets_the_next_seed_of_what_it_compares():
+def test_an_open_claim_releases_the_next_seed_of_the_models_it_compares():
     """Other levels, and the fine-tuned models that it does not compare, get none."""
     done = seeds(*ENTRIES, of=(0, 1))
     assert released(make_config(), [H1_ON_A1], done) - done == seeds("A1", "all", of=(2,))
     assert released(make_config(), [], done) == done
 
 
-def test_a_claim_that_falls_behind_trains_what_it_lacks_and_no_further():
+def test_a_claim_with_fewer_seeds_releases_only_the_missing_ones():
     """The general model has one seed more, for another level's claim."""
     done = seeds(*ENTRIES, of=(0, 1)) | seeds("all", "B1", "all-B1", of=(2,))
     assert released(make_config(), [H1_ON_A1], done) - done == seeds("A1", of=(2,))
 
 
-def test_a_failed_seed_is_what_the_claim_waits_for():
+def test_the_next_seed_waits_for_a_failed_one():
     """The next seed does not start before it is done."""
     done = seeds(*ENTRIES, of=(0, 1)) - {"A1-seed1"}
     assert released(make_config(), [EVERYTHING], done) == seeds(*ENTRIES, of=(0, 1))
 
 
-def test_after_the_last_seed_there_is_no_more():
+def test_no_seed_is_released_after_the_last_one():
     done = seeds(*ENTRIES, of=range(4))
     assert released(make_config(), [EVERYTHING], done) == done
 
 
-def test_a_fine_tune_comes_with_its_parent():
+def test_a_fine_tune_is_released_with_its_parent():
     done = seeds(*ENTRIES, of=(0, 1))
     claim = OpenClaim(roles=("transfer", "specialised"), levels=("A1",))
     assert released(make_config(), [claim], done) - done == seeds("A1", "all-A1", "all", of=(2,))
 
 
-def test_entries_with_seeds_of_their_own_are_not_held_back():
+def test_trials_with_seeds_of_their_own_are_released_at_once():
     config = make_config({**ENTRIES, "B1": {"levels": ("B1",), "seeds": (0, 5, 6)}})
     assert {"B1-seed0", "B1-seed5", "B1-seed6"} <= released(config)
 
 
-def test_a_control_gets_the_seeds_of_the_model_that_it_copies():
+def test_a_control_is_released_with_the_model_that_it_copies():
     config = make_config(controls={"size_matched": True, "compute_matched": True})
     first = released(config)
     assert {"control-size-A1-seed1", "control-compute-seed1"} <= first
@@ -87,7 +87,7 @@ def test_a_control_gets_the_seeds_of_the_model_that_it_copies():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_in_which_trainings_end_does_not_matter(seed):
+def test_released_seeds_do_not_depend_on_the_order_of_completion(seed):
     """Released trials depend only on what is done, and no release is ever undone."""
     rng = random.Random(seed)
     config = make_config()

@@ -6,7 +6,7 @@ from raysweep.scheduling.trial_graph import Node, TrialGraph
 from raysweep.storage.run_folder import TrialFolder
 
 
-def test_a_request_reaches_the_training_with_its_reason(tmp_path):
+def test_a_stop_request_reaches_the_training_with_its_reason(tmp_path):
     """The request is a file, which the training finds between two steps."""
     folder, now = TrialFolder(tmp_path / "A1"), [0.0]
     should_stop = StopWatch(folder, clock=lambda: now[0])
@@ -17,7 +17,7 @@ def test_a_request_reaches_the_training_with_its_reason(tmp_path):
     assert should_stop() == "budget: 10 of 10 GPU hours are used"
 
 
-def test_a_new_attempt_starts_without_the_old_request(tmp_path):
+def test_a_new_attempt_ignores_the_old_stop_request(tmp_path):
     """Otherwise the same command could never continue."""
     folder = TrialFolder(tmp_path / "A1")
     forget_stop(folder)
@@ -26,7 +26,7 @@ def test_a_new_attempt_starts_without_the_old_request(tmp_path):
     assert requested_stop(folder) is None
 
 
-def test_after_a_halt_nothing_starts_and_all_is_over_when_what_runs_has_ended():
+def test_after_a_halt_nothing_starts_and_the_sweep_ends_with_the_running_trials():
     """A stopped trial's child is not blocked: a later run continues with both."""
     releases = TrialGraph(
         [Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",)), Node(name="B1", cost=1)]
@@ -40,7 +40,7 @@ def test_after_a_halt_nothing_starts_and_all_is_over_when_what_runs_has_ended():
     assert [releases.state(name) for name in ("all", "all-A1", "B1")] == [State.STOPPED, State.PENDING, State.PENDING]
 
 
-def test_a_sweep_is_over_when_only_children_of_a_stopped_trial_are_left():
+def test_a_sweep_ends_if_only_children_of_a_stopped_trial_remain():
     """Otherwise the sweep would wait for ever."""
     releases = TrialGraph([Node(name="all", cost=2), Node(name="all-A1", cost=1, needs=("all",))])
     releases.start("all")

@@ -18,7 +18,7 @@ from raysweep.scheduling.successive_halving import Halving, rung_steps, share_of
     ],
     ids=["doubling", "tripling after two", "the end is no rung", "no evaluation before the end"],
 )
-def test_rungs_lie_at_evaluations_before_the_end(settings, rungs):
+def test_rungs_are_at_evaluation_steps(settings, rungs):
     """At every multiple of evaluate_every there is a loss to compare."""
     steps, grace, reduction = settings
     asha = AshaConfig(grace_evaluations=grace, reduction=reduction)
@@ -35,7 +35,7 @@ def test_rungs_lie_at_evaluations_before_the_end(settings, rungs):
     ],
     ids=["half", "half, rounded up", "a tie goes to the earlier", "the last one goes on"],
 )
-def test_the_better_ones_go_on(losses, reduction, kept):
+def test_the_best_samples_continue_from_a_rung(losses, reduction, kept):
     """One of `reduction` continues, and at least one."""
     assert survivors(losses, reduction=reduction) == kept
 
@@ -61,7 +61,7 @@ def run_round(losses, order, *, rungs=2, reduction=2, failing=()):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_order_in_which_samples_arrive_decides_nothing(seed):
+def test_the_arrival_order_of_samples_does_not_change_which_ones_stop(seed):
     """With one worker or eight, fast or slow, the same samples are stopped at the same rungs."""
     losses = [random.Random(seed).random() for _ in range(4)]
     found = [run_round(losses, random.Random(other)) for other in range(5)]
@@ -70,12 +70,12 @@ def test_the_order_in_which_samples_arrive_decides_nothing(seed):
     assert found[0][1] == [best]
 
 
-def test_a_sample_that_fails_is_not_waited_for():
+def test_a_rung_does_not_wait_for_a_failed_sample():
     """The other samples of its round are compared among themselves."""
     assert run_round([1.0, 2.0, 3.0, 4.0], random.Random(0), failing={(0, 0)}) == ({3: 0, 2: 1}, [1])
 
 
-def test_a_sample_that_is_done_early_competes_but_does_not_wait():
+def test_a_sample_that_finishes_early_is_compared_but_not_waited_for():
     """Its own patience stopped it; its best loss still counts against the others."""
     halving = Halving([0, 1, 2], reduction=3)
     halving.finish(0, 0.5)
@@ -86,7 +86,7 @@ def test_a_sample_that_is_done_early_competes_but_does_not_wait():
 
 
 @pytest.mark.parametrize(("samples", "grace", "share"), [(4, 1, 0.5), (8, 1, 0.5), (6, 4, 1.0)])
-def test_a_plan_knows_how_many_steps_a_halved_search_takes(samples, grace, share):
+def test_a_plan_counts_the_steps_of_a_halved_search(samples, grace, share):
     """A round of four over 40 steps with rungs at 10 and 20: 4 × 10 + 2 × 10 + 1 × 20 of 160 steps."""
     settings = TrainingConfig(steps=40, evaluate_every=10)
     space = {"learning_rate": {"low": 1e-4, "high": 1e-2}}

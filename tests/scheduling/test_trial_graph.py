@@ -22,12 +22,12 @@ def graph_of_six():
     )
 
 
-def test_children_wait_and_the_longest_path_is_first(graph_of_six):
+def test_children_wait_and_the_longest_path_is_offered_first(graph_of_six):
     """The general model, which others wait for, is offered before longer trials that no other waits for."""
     assert graph_of_six.ready() == ["all", "A1", "B1"]
 
 
-def test_children_of_a_done_trial_are_ready_at_once(graph_of_six):
+def test_children_of_a_finished_trial_are_ready_at_once(graph_of_six):
     """A child does not wait for its parent's siblings."""
     graph_of_six.start("A1")
     graph_of_six.start("all")
@@ -47,7 +47,7 @@ def test_children_of_a_failed_trial_are_blocked_and_others_go_on(graph_of_six):
     assert graph_of_six.ready() == ["A1", "B1"]
 
 
-def test_what_only_comes_after_another_runs_even_if_that_failed():
+def test_an_ordering_dependency_is_satisfied_by_a_failed_trial():
     """A round of a search waits for the round before, but continues even if a sample of it failed."""
     releases = TrialGraph([Node(name="first", cost=1), Node(name="second", cost=1, after=("first",))])
     assert releases.ready() == ["first"]
@@ -56,7 +56,7 @@ def test_what_only_comes_after_another_runs_even_if_that_failed():
     assert releases.ready() == ["second"]
 
 
-def test_a_parent_outside_the_sweep_is_done():
+def test_a_parent_outside_the_sweep_counts_as_finished():
     """A later run is given only the remaining trials."""
     assert TrialGraph([Node(name="all-A1", cost=1, needs=("all",))]).ready() == ["all-A1"]
 
@@ -80,7 +80,7 @@ def naive_ready(graph, nodes):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_what_is_ready_is_kept_up_to_date_change_by_change(seed):
+def test_incremental_readiness_equals_a_full_recomputation(seed):
     """Starts, ends, failures, new attempts and waiting samples are compared with a computation from all states."""
     rng = random.Random(seed)
     names = [f"t{number}" for number in range(12)]
@@ -113,7 +113,7 @@ def test_what_is_ready_is_kept_up_to_date_change_by_change(seed):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_whatever_happens_every_trial_ends_and_none_starts_before_its_parent_is_done(seed):
+def test_every_trial_ends_and_none_starts_before_its_parent_is_done(seed):
     """The graphs, the failures and the order of ends are random."""
     rng = random.Random(seed)
     names = [f"t{number}" for number in range(20)]

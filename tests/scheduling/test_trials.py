@@ -10,13 +10,13 @@ def trials_of(entries):
     return expand_trials(parse_config({"data": {"levels": list(LEVELS)}, "trials": entries}))
 
 
-def test_parents_come_before_children_wherever_they_stand_in_the_file():
+def test_parents_are_listed_before_children():
     """Code that iterates over the trials in order can rely on it."""
     names = list(trials_of({"x": {"from": "all", "levels": ["A1"]}, "all": {"levels": ["A1", "B1"]}}))
     assert names == ["all", "x"]
 
 
-def test_every_seed_is_a_trial_that_starts_from_its_parent_of_the_same_seed():
+def test_every_seed_is_a_trial_that_starts_from_its_parents_same_seed():
     """Seeds are independent repetitions from start to end."""
     trials = trials_of(
         {
@@ -32,7 +32,7 @@ def test_every_seed_is_a_trial_that_starts_from_its_parent_of_the_same_seed():
     }
 
 
-def test_profile_wide_seeds_train_every_trial_and_keep_the_first_ones_names():
+def test_profile_wide_seeds_train_every_trial_and_keep_the_name_of_the_first():
     """A run with one seed keeps its models when two more are added; an entry's own seeds do not change."""
     entries = {
         "A1": {"levels": ["A1"]},
@@ -51,13 +51,13 @@ def test_profile_wide_seeds_train_every_trial_and_keep_the_first_ones_names():
     assert [trial.seed for trial in three.values() if trial.entry == "A1"] == [0, 1, 2]
 
 
-def test_a_child_with_more_seeds_than_its_parent_starts_from_the_parent_s_first():
+def test_a_child_with_more_seeds_than_its_parent_starts_from_the_parents_first_seed():
     """Three fine-tunes of one general model are a valid plan."""
     trials = trials_of({"all": {"levels": ["A1"]}, "x": {"from": "all", "levels": ["A1"], "seeds": [7, 8]}})
     assert trials["x-seed7"].parent == trials["x-seed8"].parent == "all"
 
 
-def test_roles_are_read_off_levels_and_parents():
+def test_roles_are_derived_from_levels_and_parents():
     """The config does not have to say which model is the general one."""
     trials = trials_of(
         {
@@ -74,7 +74,7 @@ def test_roles_are_read_off_levels_and_parents():
     assert roles.transfer == {"A1": ("all-A1",)}
 
 
-def test_what_starts_from_a_forced_trial_is_trained_again():
+def test_descendants_of_a_forced_trial_are_retrained():
     """This holds over generations; other finished trials are kept."""
     trials = trials_of(
         {

@@ -26,7 +26,7 @@ from tests.serving.conftest import running
 HOSTILE = "<img src=x onerror=alert(1)> & \"'é😀\u202e 漢字 ﷺ"
 
 
-def test_the_models_are_each_levels_own_and_the_general_one(client):
+def test_the_api_lists_the_level_models_and_the_general_one(client):
     """The answer includes what a page must know before it asks: limits, levels, and how often they were right."""
     told = client.get("/api/run").json()
     assert [(model["name"], model["level"]) for model in told["models"]] == [("A1", "A1"), ("C1", "C1"), ("all", None)]
@@ -35,7 +35,7 @@ def test_the_models_are_each_levels_own_and_the_general_one(client):
     assert told["positions"] == 256
 
 
-def test_blanks_are_filled_as_python_fills_them(client, run):
+def test_infill_requests_give_the_answers_of_the_python_api(client, run):
     """Blanks may be ranges of the text or written in it; positions count characters, not bytes or UTF-16 units."""
     text = "I like 😀 tea because it is hot."
     asked = {"blanks": [{"start": 21, "stop": 26, "kind": "word"}, {"start": 9, "stop": 12}], "samples": 1, "seed": 4}
@@ -52,7 +52,7 @@ def test_blanks_are_filled_as_python_fills_them(client, run):
 
 
 @pytest.mark.parametrize("text", ["I like tea.", HOSTILE, "a\n\nb  c", "x" * 3000])
-def test_a_text_is_read_as_python_reads_it(client, run, text):
+def test_score_requests_give_the_answers_of_the_python_api(client, run, text):
     """Every model gives surprisals per token, their sums and the levels; the tokens join to the exact text."""
     answer = client.post("/api/read", json={"text": text}).json()
     assert "".join(answer["tokens"]) == text
@@ -67,7 +67,7 @@ def test_a_text_is_read_as_python_reads_it(client, run, text):
         assert np.nansum([value or 0.0 for value in model["surprisal"]]) == pytest.approx(model["nats"], rel=1e-5)
 
 
-def test_what_others_ask_at_the_same_time_changes_no_answer(client):
+def test_concurrent_requests_do_not_change_an_answer(client):
     """Requests share batches, but each is answered for its own text."""
     asked = [f"{'very ' * number}good [word] tea" for number in range(4)]
     alone = [client.post("/api/read", json={"text": text}).json() for text in asked]
@@ -125,7 +125,7 @@ def test_what_others_ask_at_the_same_time_changes_no_answer(client):
         ("read", {"text": "a " * 5_000_000}, 413, "the request is larger than 1,000,000 bytes"),
     ],
 )
-def test_a_request_that_cannot_be_answered_says_why(client, path, body, status, message):
+def test_an_invalid_request_is_answered_with_the_reason(client, path, body, status, message):
     """The reason is one sentence, without the text that was sent."""
     answer = client.post(f"/api/{path}", content=json.dumps(body), headers={"content-type": "application/json"})
     assert answer.status_code == status
@@ -133,7 +133,7 @@ def test_a_request_that_cannot_be_answered_says_why(client, path, body, status, 
     assert len(answer.text) < 400
 
 
-def test_what_is_no_json_is_refused(client):
+def test_a_body_that_is_not_json_is_refused(client):
     """A page of another site therefore cannot send it as a form."""
     json_type = {"content-type": "application/json"}
     assert client.post("/api/read", content=b"{", headers=json_type).status_code == 422
@@ -142,7 +142,7 @@ def test_what_is_no_json_is_refused(client):
     assert client.get("/nothing").status_code == 404
 
 
-def test_the_description_of_the_api_needs_no_network(client):
+def test_the_api_documentation_needs_no_network(client):
     """Every path and body is described on /docs, valid HTML without scripts; programs read openapi.json."""
     page = client.get("/docs").text
     for expected in ("GET /api/run", "POST /api/fill", "POST /api/read", 'id="FillRequest"', "temperature"):
@@ -154,7 +154,7 @@ def test_the_description_of_the_api_needs_no_network(client):
     assert "<b>" not in render_docs({"info": hostile, "paths": {}, "components": {"schemas": {"<i>": {}}}})
 
 
-def test_the_page_fetches_nothing_from_elsewhere(client):
+def test_the_page_fetches_nothing_from_other_servers(client):
     """It has no address of another server and no inline script or style, which its policy forbids."""
     page = client.get("/")
     assert "default-src 'none'; script-src 'self'; style-src 'self'" in page.headers["content-security-policy"]
@@ -167,7 +167,7 @@ def test_the_page_fetches_nothing_from_elsewhere(client):
     assert client.get("/page/../web_app.py").status_code == 404
 
 
-def test_the_report_is_a_tab_away(client, served):
+def test_the_report_is_served_with_its_own_content_security_policy(client, served):
     """The report is served as it was written; its own policy allows its inline styles, and no script."""
     answer = client.get("/report/report.html")
     assert answer.content == served.run.folder.report_html.read_bytes()
@@ -176,7 +176,7 @@ def test_the_report_is_a_tab_away(client, served):
     assert client.get("/report/..%2f..%2frun.json").status_code == 404
 
 
-def test_a_server_that_is_busy_says_so(served, monkeypatch):
+def test_a_busy_server_refuses_with_retry_after(served, monkeypatch):
     """The answer says when to ask again; requests that wait are still answered."""
     begun, may_go_on = threading.Event(), threading.Event()
     read = served.__class__.read
@@ -202,7 +202,7 @@ def test_a_server_that_is_busy_says_so(served, monkeypatch):
     assert "busy: 1 requests wait already" in refused[0].result().json()["detail"]
 
 
-def test_at_the_end_what_waits_is_refused_at_once_and_the_current_batch_answered(served, monkeypatch):
+def test_shutdown_refuses_queued_requests_and_answers_the_current_batch(served, monkeypatch):
     """The first Ctrl-C waits for one batch, not for the whole queue."""
     begun, may_go_on = threading.Event(), threading.Event()
     read = served.__class__.read
@@ -229,7 +229,7 @@ def test_at_the_end_what_waits_is_refused_at_once_and_the_current_batch_answered
         assert first.result(60).status_code == 200
 
 
-def test_a_client_that_goes_away_leaves_the_queue(served, monkeypatch):
+def test_a_disconnected_client_leaves_the_queue(served, monkeypatch):
     """Nothing is computed for it; the requests behind it are answered."""
     begun, may_go_on, cancelled, seen, asked = (*(threading.Event() for _ in range(3)), [], [])
     ask = RequestBatches.ask
@@ -266,7 +266,7 @@ def test_a_client_that_goes_away_leaves_the_queue(served, monkeypatch):
     assert [future.cancelled() for future in asked] == [False, True, False]
 
 
-def test_a_model_that_fails_costs_its_request_alone(served, monkeypatch):
+def test_a_failing_model_fails_only_its_request(served, monkeypatch):
     """The waiting clients receive the error, and later requests are answered."""
     monkeypatch.setattr(served.__class__, "read", _diverge)
     with TestClient(make_app(served), base_url="http://localhost") as client:
@@ -279,7 +279,7 @@ def _diverge(*_):
     raise TrainingError("model 'A1': its training diverged")
 
 
-def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
+def test_a_run_without_a_report_infills_but_predicts_no_levels(own_run):
     """It says why there are no levels; a run in which nothing is trained is refused."""
     own_run.folder.record.unlink()
     shutil.rmtree(own_run.folder.report)
@@ -295,7 +295,7 @@ def test_a_run_without_a_report_fills_blanks_and_tells_no_levels(own_run):
         serve_run(raysweep.load(own_run.folder.root))
 
 
-def test_a_replica_that_starts_after_a_training_is_refused(own_run):
+def test_a_replica_started_after_a_retraining_is_refused(own_run):
     """It would answer with other models than the other replicas, under the same names."""
     served = serve_run(own_run)
     arguments = {"run": str(own_run.folder.root), "hosts": None, "token": None, "digests": served.digests}
@@ -310,7 +310,7 @@ def test_a_replica_that_starts_after_a_training_is_refused(own_run):
         open_app(**arguments)
 
 
-def test_a_replica_that_starts_after_a_report_shows_none_as_those_beside_it(own_run):
+def test_a_replica_started_after_a_new_report_serves_no_report(own_run):
     """Otherwise it would show what the others refuse; a report whose evidence is not written yet does not count."""
     served = serve_run(own_run)
     hosts = frozenset({"localhost"})
@@ -328,7 +328,7 @@ def test_a_replica_that_starts_after_a_report_shows_none_as_those_beside_it(own_
     assert client.get("/report/report.html").status_code == 404
 
 
-def test_what_is_read_with_other_settings_is_another_answer(own_run):
+def test_the_fingerprint_of_served_models_includes_window_and_language(own_run):
     """Examples: a longer window or another language, with the same models."""
     before, path = serve_run(own_run).digests, own_run.folder.config
     for field, value in (("max_tokens", 64), ("language", "de")):
@@ -340,7 +340,7 @@ def test_what_is_read_with_other_settings_is_another_answer(own_run):
         assert {name for name in now if now[name] != before[name]} == {"what tells levels"}
 
 
-def test_a_live_server_answers_with_the_models_it_has_and_says_which(own_run):
+def test_a_running_server_keeps_its_models_and_names_them(own_run):
     """This holds while models are trained again; the report, which is read from the disk, is not mixed in."""
     served = serve_run(own_run)
     served.load()
@@ -358,7 +358,7 @@ def test_a_live_server_answers_with_the_models_it_has_and_says_which(own_run):
     assert digest.startswith(told[0]["digest"])
 
 
-def test_a_model_that_is_trained_again_while_it_is_loaded_is_refused(own_run):
+def test_a_model_retrained_during_loading_is_refused(own_run):
     """Its weights would otherwise answer under another model's digest."""
     served = serve_run(own_run)
     assert served.digests["A1"] != served.digests["C1"]
@@ -367,7 +367,7 @@ def test_a_model_that_is_trained_again_while_it_is_loaded_is_refused(own_run):
         served.load()
 
 
-def test_a_report_of_another_version_costs_the_levels_alone(own_run, monkeypatch):
+def test_a_report_of_another_version_disables_only_level_predictions(own_run, monkeypatch):
     """The models still fill blanks, and the reason is reported."""
     text = own_run.folder.evidence.read_text(encoding="utf-8").replace('"confidence"', '"of_another_version"')
     own_run.folder.evidence.write_text(text, encoding="utf-8")
@@ -393,6 +393,6 @@ def test_requests_of_20_clients_are_all_answered(address, requests):
     print(f"p95 of {requests} requests: {np.quantile([seconds for _, seconds in answers], 0.95):.2f} s")
 
 
-def test_the_page_s_files_are_in_the_package():
+def test_the_package_contains_the_files_of_the_page():
     """A wheel without them would serve no page."""
     assert {path.name for path in PAGE.iterdir()} == {"index.html", "page.js", "page.css", "docs.html.j2"}

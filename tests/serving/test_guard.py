@@ -30,7 +30,7 @@ async def echo(scope, receive, send):
         ("", 421),
     ],
 )
-def test_only_this_servers_names_are_answered(host, status):
+def test_only_requests_for_this_servers_host_names_are_answered(host, status):
     """Another name that resolves to this address is DNS rebinding."""
     client = TestClient(Guard(echo), base_url="http://localhost")
     assert client.get("/", headers={"host": host}).status_code == status
@@ -47,13 +47,13 @@ def test_only_this_servers_names_are_answered(host, status):
         ("http://[", 403),
     ],
 )
-def test_pages_of_others_cannot_post(origin, status):
+def test_pages_of_other_origins_cannot_post(origin, status):
     """Browsers state the origin of a request."""
     client = TestClient(Guard(echo), base_url="http://localhost")
     assert client.post("/", headers={} if origin is None else {"origin": origin}).status_code == status
 
 
-def test_on_any_address_a_token_is_asked_for():
+def test_a_token_is_required_on_any_address_but_loopback():
     """It is sent as a bearer token, or once in the page's address and then in a cookie that scripts cannot read."""
     app = Guard(echo, hosts=None, token=TOKEN)
     client = TestClient(app, base_url="http://lab.example", follow_redirects=False)
@@ -71,13 +71,13 @@ def test_on_any_address_a_token_is_asked_for():
     assert client.get("/").text == "0 bytes"
 
 
-def test_a_server_without_a_token_needs_names():
+def test_a_server_without_a_token_needs_host_names():
     """Otherwise anybody could talk to it."""
     with pytest.raises(AssertionError):
         Guard(echo, hosts=None)
 
 
-def test_a_body_is_counted_as_it_comes():
+def test_the_body_size_is_counted_while_it_is_received():
     """The size is counted whatever the headers say, and also without headers."""
     client = TestClient(Guard(echo), base_url="http://localhost")
     assert client.post("/", content=b"x" * MAX_BODY).text == f"{MAX_BODY} bytes"
@@ -88,7 +88,7 @@ def test_a_body_is_counted_as_it_comes():
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_websockets_are_closed_and_an_endless_body_is_not_read_to_its_end():
+def test_websockets_are_closed_and_an_endless_body_is_cut_off():
     """Nothing here uses WebSockets."""
     sent, taken = [], 0
 

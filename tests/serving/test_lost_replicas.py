@@ -45,7 +45,7 @@ class Proxy:
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_request_whose_replica_is_lost_is_asked_again(lost):
+def test_a_request_to_a_lost_replica_is_retried(lost):
     """It is asked again with its whole body, unchanged, and only until it is answered."""
     proxy = Proxy(lost)
     start, body = post(proxy)
@@ -54,7 +54,7 @@ def test_a_request_whose_replica_is_lost_is_asked_again(lost):
     assert proxy.headers == [[(b"host", b"localhost")]] * (lost + 1)
 
 
-def test_a_request_that_loses_replica_after_replica_is_given_up():
+def test_a_request_that_loses_several_replicas_is_given_up():
     """The request may be what kills them; the client is told when to ask again."""
     proxy = Proxy(9)
     start, body = post(proxy)
@@ -63,7 +63,7 @@ def test_a_request_that_loses_replica_after_replica_is_given_up():
     assert b"2 replicas were lost while they answered" in body["body"]
 
 
-def test_an_answer_that_has_begun_is_not_begun_again():
+def test_a_response_that_has_begun_is_not_retried():
     """The client already has a part of it; an error response from the app is an answer, too."""
     pieces = [
         {"type": "http.response.start", "status": 500, "headers": []},
@@ -79,7 +79,7 @@ def test_an_answer_that_has_begun_is_not_begun_again():
     assert post(begin) == pieces
 
 
-def test_requests_for_other_apps_of_the_same_serve_are_left_alone():
+def test_requests_for_other_apps_of_the_same_serve_are_passed_on():
     """Their bodies may be large and their requests may have side effects; all of our paths are known."""
     proxy = Proxy(1)
     (start,) = post(proxy, b"x" * (MAX_BODY + 1), path="/theirs")
@@ -90,7 +90,7 @@ def test_requests_for_other_apps_of_the_same_serve_are_left_alone():
     assert all(map(is_ours, paths))
 
 
-def test_nothing_is_asked_for_a_client_that_has_gone():
+def test_nothing_is_retried_for_a_disconnected_client():
     """Its replica is not lost: the proxy cancelled the request."""
     asked = []
 
@@ -101,14 +101,14 @@ def test_nothing_is_asked_for_a_client_that_has_gone():
     assert asked == [["http.request", "http.disconnect"]]
 
 
-def test_a_body_that_no_replica_would_take_is_refused_here():
+def test_an_oversized_body_is_refused_by_the_proxy():
     """Otherwise it would be kept in memory until it is answered."""
     proxy = Proxy(0)
     start, _ = post(proxy, b"x" * (MAX_BODY + 1))
     assert (start["status"], proxy.asked) == (413, 0)
 
 
-def test_what_is_no_request_is_handed_on():
+def test_asgi_scopes_other_than_http_are_passed_on():
     """An example is the server's lifespan, which the proxy answers itself."""
     seen = []
 

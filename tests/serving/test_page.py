@@ -64,7 +64,7 @@ def test_words_are_blanked_and_filled_with_the_mouse(page):
     assert page.locator("#filled .card").count() == 0, "what was said of another text is gone"
 
 
-def test_everything_can_be_done_with_the_keyboard(page):
+def test_every_function_is_usable_with_the_keyboard(page):
     """Arrow keys move between tabs and words; the focused word's numbers are read out for every model."""
     page.focus("#words button")
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "Space", "End", "ArrowLeft"):
@@ -92,7 +92,7 @@ def test_everything_can_be_done_with_the_keyboard(page):
     assert fits(page)
 
 
-def test_hostile_text_stays_text(page):
+def test_hostile_text_is_escaped_in_the_page(page):
     """This holds in words, in the models' fillings, in the coloured tokens and in messages."""
     page.fill("#text", HOSTILE)
     assert page.inner_text("#words") == HOSTILE

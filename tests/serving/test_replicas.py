@@ -90,7 +90,7 @@ def ask_all(address, kill):
     return {(model["name"], model["digest"]) for _, answer in answers for model in answer["models"]}
 
 
-def test_a_killed_replica_costs_nobody_an_answer_and_a_trained_model_is_not_mixed_in(own_run, tmp_path):
+def test_a_killed_replica_loses_no_request_and_its_replacement_has_the_same_models(own_run, tmp_path):
     """Its requests go to the other replica; its replacement has the same models, or is refused."""
     run, printed = own_run.folder.root, tmp_path / "printed.txt"
     with served(run, printed) as (process, address):
@@ -111,7 +111,7 @@ def test_a_killed_replica_costs_nobody_an_answer_and_a_trained_model_is_not_mixe
         assert ask(address, 1)[0] == 200, "the other replica goes on"
 
 
-def test_a_lost_node_of_a_cluster_costs_nobody_an_answer(finished_storage, tmp_path):
+def test_a_lost_node_loses_no_request(finished_storage, tmp_path):
     """Each of the two nodes has one replica and no GPU, since finished models need none."""
     address = f"127.0.0.1:{free_port()}"
     ports = {name: str(free_port()) for name in ("--dashboard-port", "--ray-client-server-port")}
@@ -128,7 +128,7 @@ def test_a_lost_node_of_a_cluster_costs_nobody_an_answer(finished_storage, tmp_p
         ask_all(url, lambda: os.killpg(other.pid, signal.SIGKILL))
 
 
-def test_a_team_is_answered_by_ray_serve_as_by_the_local_app(finished_storage, client, tmp_path):
+def test_ray_serve_answers_like_the_local_app(finished_storage, client, tmp_path):
     """Answers are equal to the digit and need the token; SIGTERM ends every process."""
     port = free_port()
     options = ["--name", "tiny", "--storage", str(finished_storage), "--port", str(port)]

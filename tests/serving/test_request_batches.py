@@ -8,7 +8,7 @@ import pytest
 from raysweep.serving.request_batches import BusyError, RequestBatches
 
 
-def test_what_waits_with_one_key_is_answered_together_in_order():
+def test_queued_requests_with_one_key_form_a_batch_in_order():
     """A batch has a maximum size; other requests wait for their turn."""
     calls = []
 
@@ -24,7 +24,7 @@ def test_what_waits_with_one_key_is_answered_together_in_order():
     assert calls == [("a", [0, 2, 3]), ("b", [1, 5]), ("a", [4])]
 
 
-def test_a_full_queue_refuses_and_an_error_reaches_all_who_wait():
+def test_a_full_queue_refuses_and_an_error_reaches_every_request_of_the_batch():
     """The queue continues after the error."""
 
     def work(key, payloads):
@@ -44,7 +44,7 @@ def test_a_full_queue_refuses_and_an_error_reaches_all_who_wait():
     batches.stop()
 
 
-def test_a_request_that_was_cancelled_takes_no_place():
+def test_a_cancelled_request_frees_its_place_in_the_queue():
     """Otherwise a client that reloads its page would keep others out."""
     batches = RequestBatches(lambda key, payloads: payloads, most_waiting=1)
     batches.ask("a", 1).cancel()
@@ -54,7 +54,7 @@ def test_a_request_that_was_cancelled_takes_no_place():
     batches.stop()
 
 
-def test_at_the_end_the_current_batch_is_answered_and_the_rest_given_up():
+def test_shutdown_answers_the_current_batch_and_gives_up_the_queue():
     """No request waits for ever; a cancelled request is left out."""
     begun, may_end, seen = threading.Event(), threading.Event(), []
 

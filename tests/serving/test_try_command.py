@@ -16,14 +16,14 @@ TOKEN = "0123456789abcdef"
 
 
 @pytest.mark.parametrize(("host", "names"), [("localhost", 3), ("127.0.0.1", 3), ("127.0.0.9", 4), ("::1", 3)])
-def test_on_the_loopback_interface_no_token_is_needed(host, names):
+def test_no_token_is_needed_on_the_loopback_interface(host, names):
     """The server answers to the names of this machine and to the address it was given."""
     assert host in allowed_hosts(host, None)
     assert len(allowed_hosts(host, TOKEN)) == names
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "lab.example"])
-def test_others_can_be_let_in_with_a_token_only(host):
+def test_other_addresses_require_a_long_token(host):
     """A token that is too short does not count."""
     with pytest.raises(ConfigError, match="others could reach the server; give it a --token"):
         allowed_hosts(host, None)
@@ -33,7 +33,7 @@ def test_others_can_be_let_in_with_a_token_only(host):
     assert allowed_hosts(host, TOKEN) is None
 
 
-def test_a_port_that_is_taken_is_told():
+def test_a_port_in_use_is_reported():
     """An address of another machine is reported, too."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -49,7 +49,7 @@ def try_run(finished_storage):
     return lambda *options: CliRunner().invoke(app, [*where, *options])
 
 
-def test_the_address_is_told_once_the_models_are_loaded(try_run, monkeypatch):
+def test_the_address_is_printed_after_the_models_are_loaded(try_run, monkeypatch):
     """The token is not printed; Ctrl-C is the normal end."""
     served = []
 
@@ -69,7 +69,7 @@ def test_the_address_is_told_once_the_models_are_loaded(try_run, monkeypatch):
 
 
 @pytest.mark.parametrize(("command", "module"), [("try", "uvicorn"), ("serve", "ray.serve")])
-def test_without_the_extra_the_command_says_what_to_install(finished_storage, monkeypatch, command, module):
+def test_a_missing_extra_is_reported_with_the_install_command(finished_storage, monkeypatch, command, module):
     """Other commands do not need the extra."""
     monkeypatch.setitem(sys.modules, module, None)
     # `from ray import serve` uses the attribute if an earlier test has imported the module.
@@ -79,7 +79,7 @@ def test_without_the_extra_the_command_says_what_to_install(finished_storage, mo
     assert f"pip install 'raysweep[{command}]'" in str(result.exception)
 
 
-def test_a_team_needs_a_token_before_ray_starts(finished_storage):
+def test_serve_requires_a_token_before_ray_starts(finished_storage):
     """`try` requires one, too; the address is the head's."""
     words = ["serve", "--name", "tiny", "--storage", str(finished_storage), "--host", "0.0.0.0"]
     result = CliRunner().invoke(app, words)

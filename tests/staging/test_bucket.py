@@ -16,7 +16,7 @@ from raysweep.staging.bucket_address import parse_bucket_uri
 from raysweep.staging.parallel_work import in_parallel
 
 
-def test_what_is_written_is_read_listed_and_deleted(bucket, tmp_path):
+def test_objects_are_written_read_listed_and_deleted(bucket, tmp_path):
     """Whole objects, with their size and version."""
     version = bucket.upload("a/x.json", b"{}")
     assert bucket.read("a/x.json") == (b"{}", bucket.find("a/x.json"))
@@ -31,7 +31,7 @@ def test_what_is_written_is_read_listed_and_deleted(bucket, tmp_path):
     bucket.delete([])
 
 
-def test_empty_objects_that_stand_for_folders_are_no_files(bucket, server, uri):
+def test_empty_folder_marker_objects_are_not_listed_as_files(bucket, server, uri):
     """pyarrow creates them for Ray Train, and so do consoles."""
     for path in ("", "ray/", "ray/train/"):
         name = f"{server.url}/{uri.removeprefix('s3://')}/tiny/{path}"
@@ -40,7 +40,7 @@ def test_empty_objects_that_stand_for_folders_are_no_files(bucket, server, uri):
     assert set(bucket.list()) == {"ray/train/x"}
 
 
-def test_a_large_file_goes_in_parts_and_comes_back_the_same(bucket, tmp_path, monkeypatch):
+def test_a_large_file_is_uploaded_in_parts_and_read_back_unchanged(bucket, tmp_path, monkeypatch):
     """Multipart uploads need parts of at least 5 MiB."""
     monkeypatch.setattr(buckets, "PART_BYTES", 5 << 20)
     source, to = tmp_path / "big", tmp_path / "deep" / "back"
@@ -58,7 +58,7 @@ def test_a_large_file_goes_in_parts_and_comes_back_the_same(bucket, tmp_path, mo
         bucket.upload("gone", tmp_path / "gone")
 
 
-def test_a_version_that_was_replaced_is_not_fetched(bucket, tmp_path):
+def test_a_replaced_version_is_not_fetched(bucket, tmp_path):
     """Parts of two versions would make a file that nobody wrote."""
     bucket.upload("x", b"old")
     stored = bucket.find("x")
@@ -71,7 +71,7 @@ def test_a_version_that_was_replaced_is_not_fetched(bucket, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_conditional_writes_let_one_writer_through(bucket, gate):
+def test_conditional_writes_let_only_one_writer_succeed(bucket, gate):
     """For creating an object, and for replacing the version that was seen."""
     version = bucket.create("lock", b"mine")
     with pytest.raises(TakenError):
@@ -86,7 +86,7 @@ def test_conditional_writes_let_one_writer_through(bucket, gate):
         bucket.create("other", b"x")
 
 
-def test_a_store_that_answers_503_for_a_while_is_waited_for_and_told(bucket, gate, caplog):
+def test_temporary_503_errors_are_retried_and_logged(bucket, gate, caplog):
     """The work continues as if nothing had happened, and the user learns why it took longer."""
     gate.is_down = True
     gate.on_request = lambda *_: setattr(gate, "is_down", gate.count("PUT") < 3)
@@ -99,7 +99,7 @@ def test_a_store_that_answers_503_for_a_while_is_waited_for_and_told(bucket, gat
     assert bucket.read("x")[0] == b"1"
 
 
-def test_patience_has_an_end(bucket, gate):
+def test_retries_are_limited(bucket, gate):
     """The same command continues later."""
     gate.is_down = True
     bucket._patience_s = 1.0
@@ -107,7 +107,7 @@ def test_patience_has_an_end(bucket, gate):
         bucket.upload("x", b"1")
 
 
-def test_a_refusal_is_told_at_once(bucket, gate, uri):
+def test_a_permission_error_is_raised_without_retry(bucket, gate, uri):
     """Waiting does not make a missing permission or bucket appear."""
     gate.refuses = "/x"
     with pytest.raises(StorageError, match="cannot write: 403 AccessDenied; give the credentials s3:GetObject"):
@@ -119,7 +119,7 @@ def test_a_refusal_is_told_at_once(bucket, gate, uri):
             ask()
 
 
-def test_a_process_ends_while_a_store_does_not_answer(uri, gate):
+def test_a_process_can_exit_while_a_store_does_not_answer(uri, gate):
     """A second Ctrl-C ends at once; threads that are still retrying must not keep Python from exiting."""
     gate.is_down = True
     code = (
@@ -151,7 +151,7 @@ def test_an_error_in_parallel_work_is_raised(bucket):
     in_parallel(done.append, [])
 
 
-def test_no_credentials_are_no_passing_trouble(bucket):
+def test_missing_credentials_are_not_retried(bucket):
     """The last place in the chain is the machine's own metadata service, which a laptop does not have."""
 
     def ask():
@@ -161,7 +161,7 @@ def test_no_credentials_are_no_passing_trouble(bucket):
         bucket._try("list", "/", ask)
 
 
-def test_an_endpoint_that_nobody_listens_at_is_tried_again(uri, monkeypatch):
+def test_a_refused_connection_is_retried(uri, monkeypatch):
     """A failed connection may be temporary."""
     bucket = Bucket(parse_bucket_uri(f"{uri}?endpoint=http://127.0.0.1:9"), patience_s=0.5)
     with pytest.raises(StorageError, match=r"cannot list for \d s: HTTP error: error sending request; the same"):

@@ -51,13 +51,13 @@ def test_a_uri_names_bucket_folder_and_endpoint(uri, variables, expected):
         ("s3://b/x#y", "credentials come from the environment or a profile"),
     ],
 )
-def test_what_is_wrong_with_a_uri_is_named(uri, message):
+def test_an_invalid_uri_is_refused_with_the_fix(uri, message):
     """Each message includes the fix."""
     with pytest.raises(ConfigError, match=message):
         parse_bucket_uri(uri, {})
 
 
-def test_a_secret_in_a_uri_is_refused_and_not_shown():
+def test_a_secret_in_a_uri_is_refused_and_not_printed():
     """It would be in the shell's history, and in the process list."""
     for uri in ("s3://AKIA:hush@b/x", "s3://b/x?secret_access_key=hush"):
         with pytest.raises(ConfigError) as refused:
@@ -65,7 +65,7 @@ def test_a_secret_in_a_uri_is_refused_and_not_shown():
         assert "hush" not in str(refused.value)
 
 
-def test_the_region_of_an_aws_bucket_is_asked_for(monkeypatch, tmp_path):
+def test_the_region_of_an_aws_bucket_is_discovered(monkeypatch, tmp_path):
     """AWS tells it without credentials, even in a refusal."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
@@ -89,7 +89,7 @@ def test_the_region_of_an_aws_bucket_is_asked_for(monkeypatch, tmp_path):
     assert bucket_address._find_region("b") == ""
 
 
-def test_credentials_of_a_profile_are_read_by_boto3_or_refused_with_the_way_out(monkeypatch, tmp_path):
+def test_profile_credentials_are_read_by_boto3_or_refused_with_the_fix(monkeypatch, tmp_path):
     """The client itself reads only the environment and instance profiles."""
     file = tmp_path / "credentials"
     file.write_text("[default]\naws_access_key_id = from-profile\naws_secret_access_key = s\n")
@@ -107,7 +107,7 @@ def test_credentials_of_a_profile_are_read_by_boto3_or_refused_with_the_way_out(
     assert bucket_address._profile_credentials(variables) is None
 
 
-def test_a_machine_without_credentials_is_named(monkeypatch, tmp_path):
+def test_a_machine_without_credentials_is_reported(monkeypatch, tmp_path):
     """A folder of profiles without any profile, and no instance profile: another node may have credentials."""
     (tmp_path / "config").write_text("[default]\nregion = eu-central-1\n")
     variables = {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
@@ -121,7 +121,7 @@ def test_a_machine_without_credentials_is_named(monkeypatch, tmp_path):
         bucket_address._profile_credentials(variables)
 
 
-def test_a_process_with_other_variables_reads_the_same_place():
+def test_a_process_with_other_environment_variables_uses_the_same_endpoint():
     """A replica on another node receives the endpoint that this process found in its environment."""
     address = parse_bucket_uri("s3://bucket/runs", {"AWS_ENDPOINT_URL": "https://host:9000", "AWS_REGION": "eu-west-1"})
     assert parse_bucket_uri(address.at("paper").uri, {}) == address.at("paper")

@@ -20,7 +20,7 @@ def gs_uri(server, monkeypatch):
     server.gate.speaks_gs = False
 
 
-def test_conditions_are_on_generations(gs_uri, tmp_path):
+def test_google_storage_writes_are_conditional_on_generations(gs_uri, tmp_path):
     """As on Google, where an ETag cannot be a condition of a write."""
     bucket = Bucket(parse_bucket_uri(gs_uri), patience_s=60.0)
     condition = bucket.create("lock", b"mine")
@@ -37,7 +37,7 @@ def test_conditions_are_on_generations(gs_uri, tmp_path):
     assert bucket.list() == {}
 
 
-def test_a_run_folder_is_kept_in_gs_too(gs_uri, monkeypatch, tmp_path):
+def test_a_run_folder_is_stored_in_google_storage(gs_uri, monkeypatch, tmp_path):
     """With its lease; another disk finds the same contents."""
     run, _, _ = do_staged(gs_uri, "prepare", changes=SHORT)
     lease = take_lease(Bucket(parse_bucket_uri(gs_uri).at("tiny")), disk="x", say=print)

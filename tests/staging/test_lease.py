@@ -26,7 +26,7 @@ def take(bucket, disk="here", said=None):
     return take_lease(bucket, disk=disk, say=(said if said is not None else []).append)
 
 
-def test_a_second_process_is_refused_while_the_first_renews(bucket):
+def test_a_second_process_is_refused_while_the_first_renews_its_lease(bucket):
     """It watches the lease until it changes, and names the holder."""
     first, over = take(bucket), threading.Event()
 
@@ -45,7 +45,7 @@ def test_a_second_process_is_refused_while_the_first_renews(bucket):
     assert not first.is_lost
 
 
-def test_a_released_lease_is_taken_at_once(bucket):
+def test_a_released_lease_is_acquired_at_once(bucket):
     """It also tells whose it was, so that the next holder knows whether the bucket is as it left it."""
     first = take(bucket)
     assert read_token(bucket) == first.token
@@ -57,7 +57,7 @@ def test_a_released_lease_is_taken_at_once(bucket):
     assert (first.previous, second.previous) == ("", first.token)
 
 
-def test_the_lease_of_a_dead_process_is_taken_over_when_it_has_expired(bucket, monkeypatch):
+def test_an_expired_lease_of_a_dead_process_is_taken_over(bucket, monkeypatch):
     """If the dead process was only asleep, it notices and writes nothing more."""
     monkeypatch.setattr(leases, "EXPIRES_S", 1.5)
     first = take(bucket)
@@ -73,7 +73,7 @@ def test_the_lease_of_a_dead_process_is_taken_over_when_it_has_expired(bucket, m
     assert read_token(bucket) == second.token
 
 
-def test_a_dead_process_of_the_same_disk_is_not_waited_for(bucket):
+def test_a_lease_of_a_dead_process_on_the_same_disk_is_taken_over_at_once(bucket):
     """The kernel's lock on the local folder has shown that it is gone."""
     take(bucket)
     said = []
@@ -81,7 +81,7 @@ def test_a_dead_process_of_the_same_disk_is_not_waited_for(bucket):
     assert said == []
 
 
-def test_of_two_that_start_at_once_one_gets_it(bucket):
+def test_only_one_of_two_simultaneous_processes_acquires_the_lease(bucket):
     """The condition of the write decides, however close they are."""
     ends, start = [], threading.Barrier(6)
 
@@ -105,7 +105,7 @@ def test_of_two_that_start_at_once_one_gets_it(bucket):
 
 
 @pytest.mark.parametrize("fault", ["ignores_conditions", "lacks_conditions"])
-def test_a_store_without_conditions_is_noticed(bucket, gate, fault, monkeypatch):
+def test_a_store_without_conditional_writes_is_detected(bucket, gate, fault, monkeypatch):
     """The lease is then written, and read again after a wait; the later of two writers holds it.
 
     Both see the released lease, and each waits until the other has written.
@@ -140,7 +140,7 @@ def test_a_store_without_conditions_is_noticed(bucket, gate, fault, monkeypatch)
     assert first.is_lost
 
 
-def test_those_who_look_see_the_holder(bucket, tmp_path):
+def test_readers_see_the_holder_of_the_lease(bucket, tmp_path):
     """`status` reads the fetched lease, not the kernel's lock."""
     folder = RunFolder(tmp_path)
     lease_file = tmp_path / LEASE

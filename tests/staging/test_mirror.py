@@ -188,7 +188,7 @@ def changes_of(folder, store):
     return count
 
 
-def test_after_each_request_every_record_stands_for_what_is_there(folder, tmp_path):
+def test_records_are_pushed_only_after_the_files_they_list(folder, tmp_path):
     """The order of requests is the protocol."""
     store = MemoryStore()
     mirror = make_mirror(folder, store)
@@ -212,7 +212,7 @@ def test_after_each_request_every_record_stands_for_what_is_there(folder, tmp_pa
     assert all(contents(store)[path] == (folder.root / path).read_bytes() for path in files)
 
 
-def test_a_kill_at_any_request_leaves_what_both_disks_can_continue_from(tmp_path):
+def test_a_kill_at_any_request_leaves_a_state_that_both_disks_can_resume(tmp_path):
     """The same disk sends what is missing; another one finds a consistent state, without old files among new ones."""
     total = changes_of(RunFolder(tmp_path / "whole"), MemoryStore())
     assert total > 30
@@ -241,7 +241,7 @@ def test_a_kill_at_any_request_leaves_what_both_disks_can_continue_from(tmp_path
         assert contents(store) == {path: data for path, data in local.items() if not is_working_file(path)}
 
 
-def test_a_look_at_an_unchanged_run_reads_no_record(folder, monkeypatch):
+def test_checking_an_unchanged_run_reads_no_record(folder, monkeypatch):
     """A check every two seconds must cost next to nothing; a replaced record is read again."""
     store = MemoryStore()
     mirror = make_mirror(folder, store)
@@ -257,7 +257,7 @@ def test_a_look_at_an_unchanged_run_reads_no_record(folder, monkeypatch):
     assert read == [folder.record]
 
 
-def test_a_file_that_was_deleted_after_a_kill_does_not_come_back(folder):
+def test_a_file_deleted_after_a_kill_is_not_restored(folder):
     """Each upload is recorded first; otherwise an old shard would look like another process's and be restored."""
     store = MemoryStore()
     write(folder.examples_fingerprint, "first")
@@ -277,7 +277,7 @@ def test_a_file_that_was_deleted_after_a_kill_does_not_come_back(folder):
     assert contents(store) == {"examples/begun": b"second"}
 
 
-def test_a_push_with_nothing_new_sends_nothing(folder):
+def test_a_push_without_changes_sends_nothing(folder):
     """A second run costs only a listing."""
     store = MemoryStore()
     changes_of(folder, store)
@@ -287,7 +287,7 @@ def test_a_push_with_nothing_new_sends_nothing(folder):
     assert mirror.bucket.traffic.requests == before
 
 
-def test_what_is_not_as_its_record_says_does_not_travel(folder):
+def test_files_that_differ_from_their_record_are_not_pushed(folder):
     """A damaged report, or one that is being written, is not sent; the bucket's contents stay consistent."""
     store = MemoryStore()
     write(folder.report_html, "report")
@@ -309,7 +309,7 @@ def test_what_is_not_as_its_record_says_does_not_travel(folder):
 @pytest.mark.parametrize(
     "damaged", ["{", "[]", '{"stages": {"report": 3}}', '{"stages": {"report": {"outputs": {"a": {}}}}}']
 )
-def test_a_damaged_record_does_not_travel(folder, damaged):
+def test_a_damaged_record_is_not_pushed(folder, damaged):
     """The bucket keeps the sound record; a record that is damaged in the bucket is replaced."""
     store = MemoryStore()
     write(folder.report_html, "report")
@@ -328,7 +328,7 @@ def test_a_damaged_record_does_not_travel(folder, damaged):
     assert contents(store)["run.json"] == sound
 
 
-def test_files_that_grow_are_sent_every_twenty_seconds(folder, monkeypatch):
+def test_growing_files_are_sent_every_twenty_seconds(folder, monkeypatch):
     """But at once before a checkpoint that follows them, and whenever everything is requested."""
     store, trial = MemoryStore(), folder.trial("A1")
     mirror = make_mirror(folder, store)
@@ -343,7 +343,7 @@ def test_files_that_grow_are_sent_every_twenty_seconds(folder, monkeypatch):
     assert contents(store)["trials/A1/metrics.jsonl"].count(b"\n") == 4
 
 
-def test_working_files_stay_here(folder):
+def test_temporary_files_are_not_pushed(folder):
     """Locks, Ray's folder, and files being written."""
     store = MemoryStore()
     for path in (
@@ -360,7 +360,7 @@ def test_working_files_stay_here(folder):
     assert set(contents(store)) == {"config.yaml"}
 
 
-def test_what_others_sent_is_fetched_and_what_changed_here_stays(folder, tmp_path):
+def test_files_of_other_workers_are_fetched_and_local_changes_kept(folder, tmp_path):
     """A worker sends into the same run; the driver fetches what it lacks."""
     store = MemoryStore()
     mine, theirs = make_mirror(folder, store), make_mirror(RunFolder(tmp_path / "worker"), store, "theirs")
@@ -392,7 +392,7 @@ def test_what_others_sent_is_fetched_and_what_changed_here_stays(folder, tmp_pat
     assert not (folder.root / "deep").exists()
 
 
-def test_some_objects_may_be_left_out_and_a_folder_be_asked_for(folder, tmp_path):
+def test_objects_can_be_excluded_and_a_single_folder_requested(folder, tmp_path):
     """Read-only commands need no weights."""
     store = MemoryStore()
     for path in ("trials/A/checkpoints/step-1/model.safetensors", "trials/A/x", "trials/B/x", "y"):
@@ -406,7 +406,7 @@ def test_some_objects_may_be_left_out_and_a_folder_be_asked_for(folder, tmp_path
     assert len(set(walk_files(reader.root))) == 4
 
 
-def test_a_growing_file_is_fetched_in_place_for_a_reader_that_has_it_open(folder, tmp_path):
+def test_a_growing_file_is_appended_in_place_for_open_readers(folder, tmp_path):
     """`logs --follow` continues reading the file that it opened."""
     store = MemoryStore()
     mirror = make_mirror(folder, store)
@@ -423,7 +423,7 @@ def test_a_growing_file_is_fetched_in_place_for_a_reader_that_has_it_open(folder
         assert file.read() == "two\n"
 
 
-def test_a_torn_index_lets_the_bucket_decide(folder):
+def test_a_truncated_index_falls_back_to_the_bucket(folder):
     """The index is a cache: without it more is fetched, but nothing is lost."""
     store = MemoryStore()
     write(folder.config, "1")
@@ -435,7 +435,7 @@ def test_a_torn_index_lets_the_bucket_decide(folder):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_files_that_change_while_they_are_sent_come_with_a_later_push(folder, seed):
+def test_files_changed_during_a_push_are_sent_by_a_later_push(folder, seed):
     """Anything may be written, replaced or deleted between two requests; in the end both sides are equal."""
     store, rng = MemoryStore(), random.Random(seed)
     names = [

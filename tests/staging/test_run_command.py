@@ -28,7 +28,7 @@ def folder(tmp_path):
     return folder
 
 
-def test_a_command_repeats_what_was_asked_where_the_run_lies(folder, tmp_path, monkeypatch):
+def test_the_advised_command_repeats_the_settings_for_the_runs_location(folder, tmp_path, monkeypatch):
     """With the settings of its last command, but not with the storage and name that it had."""
     made = ["--profile", "quick", "--config", "my texts/a.yaml", *SETTINGS]
     place = ["raysweep", "run", "--name", "copy", "--storage", str(tmp_path / "a place")]
@@ -42,7 +42,7 @@ def test_a_command_repeats_what_was_asked_where_the_run_lies(folder, tmp_path, m
 
 
 @pytest.mark.parametrize("record", [None, "{", "[]", "{}", '{"command": "it\'s"}'])
-def test_without_a_record_the_command_says_where_the_run_lies(folder, record):
+def test_without_a_record_the_advised_command_names_only_the_location(folder, record):
     """Code that needs the record refuses it itself."""
     folder.record.unlink() if record is None else folder.record.write_text(record)
     assert words(run_command(folder)) == [
@@ -55,7 +55,7 @@ def test_without_a_record_the_command_says_where_the_run_lies(folder, record):
     ]
 
 
-def test_a_command_is_given_in_the_folder_that_its_paths_count_from(folder, tmp_path, monkeypatch):
+def test_the_advised_command_changes_to_the_folder_of_relative_paths(folder, tmp_path, monkeypatch):
     """Its config and data are read there, so their paths need not be written in full."""
     record = json.loads(folder.record.read_text())
     folder.record.write_text(json.dumps({**record, "working_folder": str(folder.root.parent)}))
@@ -69,7 +69,7 @@ def test_a_command_is_given_in_the_folder_that_its_paths_count_from(folder, tmp_
     assert words(run_command(moved)) == [*elsewhere[3:], *made]
 
 
-def test_a_folder_that_is_not_there_is_named_beside_the_command(folder):
+def test_a_missing_working_directory_is_stated_beside_the_command(folder):
     """As for a run from another machine: the config in another folder must not be read by mistake."""
     record = json.loads(folder.record.read_text())
     folder.record.write_text(json.dumps({**record, "working_folder": "/not here/at all"}))
@@ -79,7 +79,7 @@ def test_a_folder_that_is_not_there_is_named_beside_the_command(folder):
 
 
 @pytest.mark.parametrize("setting", ["notify.webhook=https://h/SECRET", "model.start=https://u:SECRET@h/x"])
-def test_a_setting_that_was_not_recorded_is_not_repeated(folder, setting):
+def test_a_redacted_setting_is_not_repeated(folder, setting):
     """`***` in its place would be taken for its value."""
     command = [RECORDED, "--set", shlex.quote(recorded_override(setting)), *map(shlex.quote, SETTINGS)]
     note = f"` (with --set {setting.partition('=')[0]} as before, since secrets are not recorded)"

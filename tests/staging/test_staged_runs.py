@@ -54,7 +54,7 @@ def objects(uri):
     return Bucket(parse_bucket_uri(uri).at("tiny")).list()
 
 
-def test_a_run_in_object_storage_equals_one_on_a_path(uri, finished_storage, new_disk, gate):
+def test_a_run_in_object_storage_equals_a_local_run(uri, finished_storage, new_disk, gate):
     """To the byte; the second time nothing is done, even on another disk."""
     first, _, _ = do_staged(uri)
     local = open_run(finished_storage)
@@ -109,7 +109,7 @@ def test_a_finished_training_is_extended_on_another_machine(uri, new_disk, tmp_p
     ],
 )
 @pytest.mark.parametrize("disk", ["staging", pytest.param("empty", marks=pytest.mark.slow)])
-def test_a_process_killed_while_it_sends_is_followed_by_one_that_ends_alike(
+def test_a_run_killed_during_a_push_is_resumed_with_the_same_result(
     uri, gate, new_disk, local_results, monkeypatch, fatal, disk
 ):
     """On the same disk; and (with `slow`) on an empty one that has only the bucket."""
@@ -136,9 +136,7 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_ends_alike(
     assert set(local_results) <= set(objects(uri))
 
 
-def test_a_head_that_is_lost_is_followed_by_one_with_nothing_but_the_bucket(
-    uri, gate, new_disk, local_results, monkeypatch, caplog
-):
+def test_a_lost_head_is_replaced_from_the_bucket_alone(uri, gate, new_disk, local_results, monkeypatch, caplog):
     """It resumes from the last checkpoint in the bucket, so at most one interval is repeated."""
     process = start(uri)
     seen = threading.Event()
@@ -172,7 +170,7 @@ def test_a_head_that_is_lost_is_followed_by_one_with_nothing_but_the_bucket(
     assert f"A1: resumes after step {newest} of 8" in caplog.messages
 
 
-def test_a_bucket_that_is_down_for_a_while_delays_a_run_and_changes_nothing(uri, gate, caplog, local_results):
+def test_a_temporary_bucket_outage_delays_a_run_without_changing_it(uri, gate, caplog, local_results):
     """Requests are retried; the training does not wait for them."""
     began = threading.Event()
 
@@ -192,7 +190,7 @@ def test_a_bucket_that_is_down_for_a_while_delays_a_run_and_changes_nothing(uri,
     assert set(results_of(run.folder)) <= set(objects(uri))
 
 
-def test_a_bucket_that_stays_down_leaves_the_results_here(uri, gate, monkeypatch, local_results):
+def test_a_permanent_bucket_outage_keeps_the_results_locally(uri, gate, monkeypatch, local_results):
     """The command fails and says what to do; the same command then sends what is missing."""
     monkeypatch.setattr(buckets, "PATIENCE_S", 1.0)
     monkeypatch.setattr(buckets.Bucket.__init__, "__kwdefaults__", {"patience_s": 1.0, "store": None})
@@ -211,7 +209,7 @@ def test_a_bucket_that_stays_down_leaves_the_results_here(uri, gate, monkeypatch
     assert set(results_of(run.folder)) <= set(objects(uri))
 
 
-def test_a_second_driver_is_refused_and_a_dead_one_taken_over(uri, new_disk, monkeypatch):
+def test_a_second_driver_is_refused_and_a_dead_one_is_replaced(uri, new_disk, monkeypatch):
     """On another machine, where the kernel's lock is not visible."""
     monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.3)
     monkeypatch.setattr(leases, "_LOOK_EVERY_S", 0.2)
@@ -247,7 +245,7 @@ def test_a_second_driver_is_refused_and_a_dead_one_taken_over(uri, new_disk, mon
         first.close = lambda: None
 
 
-def test_another_disk_decides_for_the_one_that_was_away(uri, new_disk):
+def test_the_disk_that_worked_last_overrides_an_older_one(uri, new_disk):
     """If two disks both hold the run, the one that worked last is right."""
     for disk, text in (("one", "1"), ("two", "2"), ("one", "")):
         new_disk(disk)
@@ -266,7 +264,7 @@ def test_another_disk_decides_for_the_one_that_was_away(uri, new_disk):
         assert (staging.root / "config.yaml").read_text() == "not sent"
 
 
-def test_damage_is_not_sent_and_is_told(uri, local_results):
+def test_damaged_files_are_reported_and_not_pushed(uri, local_results):
     """The bucket keeps the sound file."""
     run, _, _ = do_staged(uri, "prepare", changes=SHORT)
     digest = results_of(run.folder)["corpus/documents.parquet"]
@@ -280,7 +278,7 @@ def test_damage_is_not_sent_and_is_told(uri, local_results):
     assert results_of(run.folder)["corpus/documents.parquet"] == digest
 
 
-def test_curves_arrive_while_a_training_runs(uri, gate, monkeypatch):
+def test_training_curves_are_pushed_during_the_training(uri, gate, monkeypatch):
     """TensorBoard can read the bucket: the training waits at its sixth step until the curves are there."""
     arrived = {name: threading.Event() for name in ("metrics", "events")}
     steps, train = [], loop.train

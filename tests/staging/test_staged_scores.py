@@ -109,7 +109,7 @@ def objects(stored, under="out/"):
     return {path for path in stored.list() if path.startswith(under)}
 
 
-def test_a_table_in_a_bucket_is_that_on_a_path_and_is_made_once(score, uri, stored, alone, gate):
+def test_a_score_table_in_a_bucket_equals_a_local_one_and_is_made_once(score, uri, stored, alone, gate):
     """To the byte; from another machine too, the second command does nothing, and reads no model."""
     out = f"{uri}/out/scores.parquet"
     said = score(uri, out)
@@ -137,7 +137,7 @@ def score_elsewhere(score, elsewhere, monkeypatch):
     return score
 
 
-def test_another_machine_goes_on_with_the_parts_that_arrived(alone, score_elsewhere, elsewhere, uri, stored):
+def test_another_machine_resumes_scoring_from_the_parts_in_the_bucket(alone, score_elsewhere, elsewhere, uri, stored):
     """The head is lost after four of six parts: a new one with an empty disk scores the rest."""
     out, elsewhere.lives = f"{uri}/out/scores.parquet", 4
     with pytest.raises(KilledError):
@@ -152,7 +152,7 @@ def test_another_machine_goes_on_with_the_parts_that_arrived(alone, score_elsewh
         assert stored.read(f"out/{name}")[0] == path.read_bytes()
 
 
-def test_parts_of_other_texts_in_the_bucket_are_not_gone_on_with(score_elsewhere, elsewhere, uri, stored, texts):
+def test_parts_of_other_texts_in_the_bucket_are_not_reused(score_elsewhere, elsewhere, uri, stored, texts):
     """Even if the machine that began with the new texts was lost before it had scored one."""
     out = f"{uri}/out/scores.csv"
     for lives, content in ((4, texts.read_text()), (0, "text\nThey went.\n")):
@@ -167,7 +167,7 @@ def test_parts_of_other_texts_in_the_bucket_are_not_gone_on_with(score_elsewhere
     assert len(stored.read("out/scores.csv")[0].splitlines()) == 2
 
 
-def test_workers_only_read_the_run(uri, stored, gate, tmp_path, finished_storage, monkeypatch):
+def test_score_workers_only_read_the_run(uri, stored, gate, tmp_path, finished_storage, monkeypatch):
     """They fetch the current model and its records, write nothing, and use no damaged weights."""
     texts = tmp_path / "texts.parquet"
     pd.DataFrame({"writing_id": ["a"], "text": ["I like apples."]}).to_parquet(texts)

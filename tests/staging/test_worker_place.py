@@ -51,7 +51,7 @@ def place(staging, tmp_path):
         yield WorkerPlace.of(staging.ticket)
 
 
-def test_on_the_driver_s_disk_nothing_is_done(staging, gate):
+def test_nothing_is_fetched_on_the_drivers_disk(staging, gate):
     """The folder is there; the driver sends its changes."""
     place = WorkerPlace.of(staging.ticket)
     requests = len(gate.requests)
@@ -65,7 +65,7 @@ def test_on_the_driver_s_disk_nothing_is_done(staging, gate):
     assert WorkerPlace.of(None).localise(job) is job
 
 
-def test_what_a_task_reads_is_fetched_as_the_records_list_it(place, prepared, staging):
+def test_a_tasks_inputs_are_fetched_as_listed_in_the_records(place, prepared, staging):
     """Paths are those of this disk; others, such as a start from the hub, are unchanged."""
     documents = place.localise(prepared.documents)
     assert documents != prepared.documents
@@ -77,7 +77,7 @@ def test_what_a_task_reads_is_fetched_as_the_records_list_it(place, prepared, st
     assert documents.read_bytes() == prepared.documents.read_bytes()
 
 
-def test_an_object_that_is_not_as_its_record_says_is_not_used(place, prepared, uri):
+def test_an_object_that_differs_from_its_record_is_not_used(place, prepared, uri):
     """Nor is one that no record lists, since it may be half of a set."""
     Bucket(parse_bucket_uri(uri).at("tiny")).upload("corpus/documents.parquet", b"damaged")
     with pytest.raises(DamagedError, match=r"corpus/documents\.parquet: is not as run\.json says; ") as told:
@@ -87,7 +87,7 @@ def test_an_object_that_is_not_as_its_record_says_is_not_used(place, prepared, u
         place.fetch(place.localise(prepared.trial("B1").model))
 
 
-def test_a_run_by_workers_with_disks_of_their_own_equals_one_on_a_path(uri, tmp_path):
+def test_a_run_by_workers_with_separate_disks_equals_a_local_run(uri, tmp_path):
     """To the byte, over two disks beside the driver's; the events of each attempt are all there, in order.
 
     The run has a further corpus, a classification and its own tokenizer, which the workers fetch too.
@@ -116,7 +116,7 @@ def test_a_run_by_workers_with_disks_of_their_own_equals_one_on_a_path(uri, tmp_
     assert stored - {"lease.json"} == files
 
 
-def test_a_training_that_lost_its_node_resumes_on_another_disk(uri, tmp_path):
+def test_a_training_resumes_on_another_disk_after_losing_its_node(uri, tmp_path):
     """It resumes from the checkpoint that the first worker sent."""
     executor = ElsewhereExecutor([tmp_path / "first"])
     steps = iter(range(100))
@@ -137,7 +137,7 @@ def test_a_training_that_lost_its_node_resumes_on_another_disk(uri, tmp_path):
     assert not run.folder.trial("A1").checkpoints.exists()
 
 
-def test_what_a_worker_notes_while_another_trial_ends_is_kept(place, staging):
+def test_files_of_a_running_worker_survive_the_end_of_another_trial(place, staging):
     """The end of A1 must not delete what the worker of C1 is sending."""
     theirs = RunFolder(place.root)
     noted = '{"what": "start", "at": 1.0}\n'
@@ -162,7 +162,7 @@ def wait_for(condition):
         time.sleep(0.05)
 
 
-def test_a_request_to_stop_reaches_the_worker(place, staging):
+def test_a_stop_request_reaches_the_worker(place, staging):
     """The driver writes a file; the worker finds one."""
     ours = RunFolder(staging.root).trial("A1")
     theirs = RunFolder(place.root).trial("A1")
@@ -173,7 +173,7 @@ def test_a_request_to_stop_reaches_the_worker(place, staging):
         wait_for(lambda: requested_stop(theirs) == "the budget is used up")
 
 
-def test_a_worker_whose_driver_was_replaced_stops_and_sends_nothing_more(place, staging, uri):
+def test_a_worker_whose_driver_was_replaced_stops_without_pushing(place, staging, uri):
     """Another driver holds the run, and may have given the training to another worker."""
     trial, bucket = RunFolder(place.root).trial("A1"), Bucket(parse_bucket_uri(uri).at("tiny"))
     with place.training_in(trial.root):
@@ -185,7 +185,7 @@ def test_a_worker_whose_driver_was_replaced_stops_and_sends_nothing_more(place, 
     assert "trials/A1/training.json" not in bucket.list()
 
 
-def test_the_other_workers_of_a_training_fetch_what_is_not_there_and_send_nothing(place, staging, uri):
+def test_other_workers_of_a_training_fetch_missing_files_and_push_nothing(place, staging, uri):
     """Only the first worker writes files; on one node they share its folder."""
     bucket = Bucket(parse_bucket_uri(uri).at("tiny"))
     bucket.upload("trials/A1/checkpoints/step-1/checkpoint.json", b"sent")
@@ -201,7 +201,7 @@ def test_the_other_workers_of_a_training_fetch_what_is_not_there_and_send_nothin
     assert bucket.read("trials/A1/metrics.jsonl")[0] == b"sent"
 
 
-def test_a_node_that_does_not_reach_the_bucket_is_named(place, staging, gate, monkeypatch):
+def test_a_node_that_cannot_reach_the_bucket_is_reported(place, staging, gate, monkeypatch):
     """Before anything starts."""
     assert find_bucket_problem(staging.ticket) == ""
     gate.refuses = "/ray/node-"
@@ -211,7 +211,7 @@ def test_a_node_that_does_not_reach_the_bucket_is_named(place, staging, gate, mo
     assert "is another bucket here" in find_bucket_problem(staging.ticket)
 
 
-def test_a_worker_s_failing_store_does_not_end_its_training_before_the_end(place, staging, gate, caplog):
+def test_a_failing_store_does_not_stop_a_workers_training(place, staging, gate, caplog):
     """The training continues; what could not be sent is sent at its end."""
     place.bucket._patience_s = 0.2
     trial = RunFolder(place.root).trial("A1")

@@ -15,7 +15,7 @@ TRUTH = {"A1": {"general": 3.0, "A1": 2.9}, "C1": {"general": 3.4, "A1": 3.9}}
 MODELS = ("general", "A1")
 
 
-def test_the_estimate_is_all_nats_over_all_tokens(simulate):
+def test_the_estimate_divides_total_nats_by_total_tokens(simulate):
     """Losses are sums: long documents weigh more than short ones, whoever wrote them."""
     losses, clusters = simulate(TRUTH, seed=1)
     drawn = resample_levels(losses, MODELS, resamples=100, seed=0, clusters=clusters).levels["A1"]
@@ -24,7 +24,7 @@ def test_the_estimate_is_all_nats_over_all_tokens(simulate):
     np.testing.assert_allclose(drawn.estimates, expected, rtol=1e-9)
 
 
-def test_a_resample_is_what_drawing_writers_with_replacement_gives():
+def test_a_resample_equals_drawing_learners_with_replacement():
     """It is compared with a loop over all 27 draws of 3 writers: no other value occurs."""
     tokens, nats = np.array([1, 2, 4, 8]), np.array([[3.0], [5.0], [7.0], [2.0]])
     writers = {0: "ann", 1: "bo", 2: "ann", 3: "cy"}
@@ -39,7 +39,7 @@ def test_a_resample_is_what_drawing_writers_with_replacement_gives():
     assert abs(drawn.draws.mean() - np.mean(expected)) < 4 * np.std(expected) / np.sqrt(4000)
 
 
-def test_all_models_see_the_same_draws(simulate):
+def test_all_models_share_the_same_draws(simulate):
     """Two models with the same losses have the same resamples, so their ratio does not vary at all."""
     losses, clusters = simulate(TRUTH, seed=1)
     one = losses["A1"].nats[:, :1]
@@ -50,7 +50,7 @@ def test_all_models_see_the_same_draws(simulate):
     assert (draws[:, 0] == draws[:, 1]).all()
 
 
-def test_the_same_seed_gives_the_same_bits_and_levels_do_not_disturb_each_other(simulate):
+def test_draws_depend_on_the_seed_and_not_on_other_levels(simulate):
     """Removing a level that shares no learner changes the others' draws only by rounding."""
     losses, clusters = simulate(TRUTH, seed=1)
     both = resample_levels(losses, MODELS, resamples=150, seed=7, clusters=clusters)
@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_bits_and_levels_do_not_disturb_each_other(
     assert (both.levels["C1"].draws != other.levels["C1"].draws).any()
 
 
-def test_sums_are_exact_so_the_order_of_writers_cannot_change_a_bit(simulate):
+def test_sums_do_not_depend_on_the_order_of_learners(simulate):
     """A matrix product may add in any order (threads, vector units); for whole numbers the order does not matter."""
     losses, _ = simulate(TRUTH, seed=3, writers=400, documents_per_writer=1)
     table = losses["A1"]
@@ -74,14 +74,14 @@ def test_sums_are_exact_so_the_order_of_writers_cannot_change_a_bit(simulate):
     assert (drawn.estimates == again.estimates).all()
 
 
-def test_without_writers_every_document_is_its_own_cluster(simulate):
+def test_without_learners_every_document_is_a_cluster(simulate):
     """The seed's corpus names no learners, so its documents are drawn individually."""
     losses, clusters = simulate(TRUTH, seed=1, writers=40, documents_per_writer=3)
     assert resample_levels(losses, MODELS, resamples=100, seed=0).levels["A1"].clusters == 120
     assert resample_levels(losses, MODELS, resamples=100, seed=0, clusters=clusters).levels["A1"].clusters == 40
 
 
-def test_a_learner_is_drawn_for_all_levels_or_for_none(simulate):
+def test_a_learner_is_drawn_on_all_levels_together(simulate):
     """If every learner wrote the same text on both levels, the levels' draws are the same, too."""
     losses, clusters = simulate(TRUTH, seed=1)
     table = losses["A1"]
@@ -97,7 +97,7 @@ def test_a_learner_is_drawn_for_all_levels_or_for_none(simulate):
     assert drawn.clusters.strata == ((("A1", "C1"), 40),)
 
 
-def test_levels_are_joined_by_the_learners_between_them():
+def test_levels_linked_by_shared_learners_form_one_stratum():
     """A1 and B1 share ann, B1 and C1 share bo: they are one stratum of three levels; B2 shares nobody."""
     writers = {0: "ann", 1: "ann", 2: "bo", 3: "bo", 4: "cy"}
     documents = {"A1": [0], "C1": [3], "B2": [4, 5], "B1": [1, 2]}
@@ -114,7 +114,7 @@ def test_levels_are_joined_by_the_learners_between_them():
     }
 
 
-def test_documents_that_only_another_selection_has_are_drawn_too(simulate):
+def test_documents_only_in_another_selection_are_also_drawn(simulate):
     """A document without a blank still has text, and counts for the metric of the text alone."""
     losses, clusters = simulate(TRUTH, seed=1)
     fewer = {"A1": losses["A1"].pick(np.arange(120) < 90)}
@@ -125,14 +125,14 @@ def test_documents_that_only_another_selection_has_are_drawn_too(simulate):
     assert again.levels["C1"].draws.std() > 0.0
 
 
-def test_learners_weigh_by_their_text():
+def test_the_effective_number_of_learners_weights_them_by_tokens():
     """(Σw)² / Σw²: four equal learners count as four; if one of them wrote half, they count as three."""
     assert effective_number(np.array([2.0, 2.0, 2.0, 2.0])) == 4.0
     assert effective_number(np.array([3.0, 1.0, 1.0, 1.0])) == 3.0
     assert effective_number(np.zeros(3)) == 0.0
 
 
-def test_seeds_that_are_drawn_as_one_give_the_same_interval(simulate):
+def test_averaging_seeds_before_drawing_gives_the_same_interval(simulate):
     """Only the mean of an entry's trainings is drawn; a contrast of a single training is refused."""
     names = {role: {seed: f"{role}-{seed}" for seed in range(3)} for role in ("general", "own")}
     truth = {name: 3.0 + 0.02 * seed for models in names.values() for seed, name in models.items()}

@@ -32,7 +32,7 @@ def scored(temperature, *, documents=900, learners=300, seed=0):
     return cold, rng.integers(0, learners, documents)
 
 
-def test_the_errors_are_those_worked_by_hand():
+def test_calibration_error_equals_a_hand_computed_value():
     """Two documents at 0.95, one right; one at 0.6, right: |1 − 1.9| / 3 + |1 − 0.6| / 3."""
     posterior = np.array([[0.95, 0.05], [0.95, 0.05], [0.4, 0.6]])
     truth = np.array([0, 1, 1])
@@ -41,7 +41,7 @@ def test_the_errors_are_those_worked_by_hand():
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
-def test_the_temperature_that_the_truth_was_drawn_with_is_found(temperature):
+def test_the_true_temperature_is_recovered(temperature):
     """Overconfident posteriors become as confident as they are right."""
     found = calibrate_levels(*scored(temperature), seed=0)
     assert found.temperature == pytest.approx(temperature, rel=0.15)
@@ -53,7 +53,7 @@ def test_the_temperature_that_the_truth_was_drawn_with_is_found(temperature):
         assert found.tempered_brier < found.brier
 
 
-def test_with_valid_documents_the_temperature_is_fitted_on_them_alone():
+def test_the_temperature_is_fitted_only_on_valid_documents_if_given():
     """The test documents would give another one; too few valid documents are not used."""
     (cold, learners), (valid, _) = scored(4.0), scored(20.0, documents=600, seed=1)
     found = calibrate_levels(cold, learners, 0, valid)
@@ -64,7 +64,7 @@ def test_with_valid_documents_the_temperature_is_fitted_on_them_alone():
     assert calibrate_levels(cold, learners, 0).fitted_on == "other learners"
 
 
-def test_no_probability_is_fitted_to_its_own_learner():
+def test_cross_fitting_never_uses_a_learners_own_documents():
     """Changing one learner's levels changes only the other half's temperature."""
     cold, learners = scored(4.0)
     before = calibrate_levels(cold, learners, seed=0)
@@ -73,6 +73,6 @@ def test_no_probability_is_fitted_to_its_own_learner():
     assert shuffled is None  # one learner cannot be in both halves
 
 
-def test_few_documents_have_no_temperature():
+def test_too_few_documents_give_no_temperature():
     """Ten documents in a half are not enough."""
     assert calibrate_levels(*scored(4.0, documents=20), seed=0) is None

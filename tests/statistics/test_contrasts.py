@@ -29,7 +29,7 @@ def coverage(simulate, experiments, resamples, **settings):
 
 
 @pytest.mark.parametrize("writers", [15, 40])
-def test_an_interval_covers_the_truth_as_often_as_it_says(simulate, writers):
+def test_intervals_have_nominal_coverage(simulate, writers):
     """1,000 experiments with few or many writers: 93 to 97 %."""
     assert 0.93 <= coverage(simulate, experiments=1000, resamples=1000, writers=writers) <= 0.97
 
@@ -44,7 +44,7 @@ def test_a_copy_trained_with_three_seeds_is_a_tie(simulate):
     assert (found.p_not_above(0.0), found.p_not_below(0.0)) == (1.0, 1.0)
 
 
-def test_writers_with_many_documents_do_not_make_it_look_more_certain(simulate):
+def test_learners_with_many_documents_do_not_narrow_the_interval(simulate):
     """If documents were drawn instead of writers, the interval would be much too narrow."""
     losses, clusters = simulate(TRUTH, seed=5, writers=40, documents_per_writer=12, own=0.3)
     by_writer = measured((losses, clusters))
@@ -52,7 +52,7 @@ def test_writers_with_many_documents_do_not_make_it_look_more_certain(simulate):
     assert by_writer.document_variance > 3 * by_document.document_variance
 
 
-def test_pairing_makes_the_interval_narrower(simulate):
+def test_pairing_narrows_the_interval(simulate):
     """A difficult writer is difficult for both models; unpaired, that would hide the difference."""
     losses, clusters = simulate(TRUTH, seed=5)
     paired = measured((losses, clusters))
@@ -61,7 +61,7 @@ def test_pairing_makes_the_interval_narrower(simulate):
     assert paired.document_variance < unpaired / 4
 
 
-def test_many_writers_give_the_interval_of_the_delta_method(simulate):
+def test_intervals_agree_with_the_delta_method_for_many_learners(simulate):
     """This is an independent check: with 2,000 writers, BCa and Student's t agree to a tenth of the width."""
     losses, clusters = simulate(TRUTH, seed=9, writers=2000, documents_per_writer=1)
     found = measured((losses, clusters), resamples=4000)
@@ -73,7 +73,7 @@ def test_many_writers_give_the_interval_of_the_delta_method(simulate):
     np.testing.assert_allclose(found.interval(0.95), expected, atol=0.1 * 2 * 1.96 * error)
 
 
-def test_the_p_value_at_a_limit_is_the_tail_of_the_interval(simulate):
+def test_p_values_and_intervals_are_consistent(simulate):
     """Both come from one inversion, so a table cannot contradict itself."""
     found = measured(simulate(TRUTH, seed=4), resamples=5000)
     low, high = found.interval(0.95)
@@ -84,7 +84,7 @@ def test_the_p_value_at_a_limit_is_the_tail_of_the_interval(simulate):
     assert found.p_not_above(found.estimate + 1.0) > 0.999
 
 
-def test_a_model_against_itself_differs_by_nothing(simulate):
+def test_a_model_compared_with_itself_has_no_difference(simulate):
     """There is no division by a variance of zero."""
     same = [Part(weight=1.0, level="B1", models={0: "general"}), Part(weight=-1.0, level="B1", models={0: "general"})]
     found = measured(simulate({"B1": {"general": 3.0}}, seed=4), same)
@@ -94,7 +94,7 @@ def test_a_model_against_itself_differs_by_nothing(simulate):
 
 
 @pytest.mark.parametrize("resamples", [200, 2000, 10_000])
-def test_no_p_value_is_below_what_the_draws_can_give(simulate, resamples):
+def test_p_values_are_bounded_below_by_the_number_of_resamples(simulate, resamples):
     """The minimum is (b + 1) / (B + 1), and larger with Student's t of few learners."""
     found = measured(simulate(TRUTH, seed=4, writers=10), resamples=resamples)
     least = found.p_not_above(-9.0), found.p_not_below(9.0)
@@ -103,7 +103,7 @@ def test_no_p_value_is_below_what_the_draws_can_give(simulate, resamples):
     assert found.least_p() < 10 / resamples**0.7
 
 
-def test_the_learner_who_moves_the_ratio_most_is_left_out(simulate):
+def test_the_most_influential_learner_is_left_out(simulate):
     """The result is compared with the ratio computed without each of the 15 learners."""
     losses, clusters = simulate(TRUTH, seed=6, writers=15)
     losses["B1"].nats[:3, 0] += 2.0 * losses["B1"].tokens[:3]
@@ -130,7 +130,7 @@ def with_seeds(simulate, seed, spread, count=3):
     return simulate({"B1": truth}, seed=seed), parts
 
 
-def test_seeds_that_differ_widen_the_interval(simulate):
+def test_differing_seeds_widen_the_interval(simulate):
     """The possible outcomes of a training are part of the uncertainty."""
     alike = measured(*with_seeds(simulate, 3, spread=0.0))
     apart = measured(*with_seeds(simulate, 3, spread=0.3))
@@ -138,7 +138,7 @@ def test_seeds_that_differ_widen_the_interval(simulate):
     assert apart.seed_variance > 0.0
 
 
-def test_three_seeds_cover_the_truth_although_there_are_only_three(simulate):
+def test_three_seeds_give_nominal_coverage(simulate):
     """150 experiments in which the trainings vary more than the documents: the plain two-level bootstrap would cover
     about 75 %."""
     hits = 0
@@ -180,7 +180,7 @@ def seed_rates(simulate, experiments):
     return {key: count / experiments for key, count in found.items()}, float(np.median(freedom))
 
 
-def test_seeds_of_other_levels_say_how_much_trainings_differ(simulate):
+def test_pooled_variance_of_seeds_increases_power(simulate):
     """Three seeds of one level rarely find what the pooled variance finds; false claims stay rare."""
     rates, freedom = seed_rates(simulate, 40)
     assert rates[0.15, "pooled"] >= rates[0.15, "alone"] + 0.2
@@ -189,7 +189,7 @@ def test_seeds_of_other_levels_say_how_much_trainings_differ(simulate):
 
 
 @pytest.mark.slow
-def test_pooled_seeds_over_many_experiments(simulate):
+def test_pooled_variance_of_seeds_keeps_error_rates_in_many_experiments(simulate):
     """This is the same with more experiments; `-s` prints the figures."""
     rates, freedom = seed_rates(simulate, 500)
     print(f"\n{rates}, median freedom {freedom:.1f}")
@@ -197,7 +197,7 @@ def test_pooled_seeds_over_many_experiments(simulate):
     assert rates[0.0, "pooled"] <= 0.02
 
 
-def test_seeds_in_common_are_paired(simulate):
+def test_shared_general_models_are_paired_in_contrasts(simulate):
     """A fine-tune inherits the chance variation of its general model, which therefore cancels."""
     luck = {0: 0.3, 1: -0.2, 2: 0.1}
     truth = {f"{role}-{s}": 3.0 + luck[s] for role in ("general", "transfer") for s in luck}
@@ -210,7 +210,7 @@ def test_seeds_in_common_are_paired(simulate):
     assert measured(simulated, paired).seed_variance < measured(simulated, apart).seed_variance / 10
 
 
-def test_levels_weigh_the_same_in_a_mean_over_levels(simulate):
+def test_a_mean_over_levels_weights_levels_equally(simulate):
     """The level with most documents does not dominate: the mean of logs is used."""
     truth = {"A1": {"general": 3.0, "x": 2.5}, "C1": {"general": 3.0, "x": 3.3}}
     large, clusters = simulate({"A1": truth["A1"]}, seed=1, writers=400)
@@ -227,7 +227,7 @@ def test_levels_weigh_the_same_in_a_mean_over_levels(simulate):
     assert measured((large | small, clusters), parts).estimate == pytest.approx(0.1, abs=0.1)
 
 
-def test_a_quantile_is_numpys_to_the_bit():
+def test_quantiles_equal_those_of_numpy_bitwise():
     """Tested with 10,000 draws at random shares and at both ends; `verify` prints the last digits."""
     rng = np.random.default_rng(0)
     values = rng.normal(0.0, 0.1, 10_000)

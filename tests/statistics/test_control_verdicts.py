@@ -58,7 +58,7 @@ def assess(simulate, kind, *, special, control, confirmed=("overall", *LEVELS), 
 
 
 @pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
-def test_a_control_that_gains_as_much_explains_the_gain(simulate, kind):
+def test_a_control_with_an_equal_gain_explains_the_gain(simulate, kind):
     """Only size (steps, chance) differs: the raw gain is real, but the level is not its cause."""
     found = assess(simulate, kind, special=0.15, control=0.15, writers=800)
     assert [one.verdict for one in found.values()] == ["explained"] * 4
@@ -70,7 +70,7 @@ def test_a_control_that_gains_as_much_explains_the_gain(simulate, kind):
     assert overall.share_low < overall.explained_share < overall.share_high
 
 
-def test_nothing_explains_a_share_of_no_gain(simulate):
+def test_no_share_is_explained_without_a_gain(simulate):
     """General models copied with three seeds differ by rounding, which is no gain that a control could explain."""
     names = {role: {seed: f"{role}-{seed}" for seed in range(3)} for role in ("general", "specialised", "size_matched")}
     models = [name for of_role in names.values() for name in of_role.values()]
@@ -93,7 +93,7 @@ def test_a_gain_that_the_control_lacks_survives(simulate, kind):
     assert found["overall"].explained_share < 0.0
 
 
-def test_a_part_may_be_explained_and_the_rest_survive(simulate):
+def test_a_partly_explained_gain_survives_in_part(simulate):
     """Both are reported: the share explained, and that some gain remains."""
     overall = assess(simulate, "size_matched", special=0.2, control=0.05)["overall"]
     assert overall.verdict == "survives"
@@ -101,27 +101,27 @@ def test_a_part_may_be_explained_and_the_rest_survive(simulate):
     assert overall.raw.value == pytest.approx(overall.own.value * overall.remaining.value)
 
 
-def test_where_h1_is_not_confirmed_there_is_nothing_to_explain(simulate):
+def test_gains_are_explained_only_if_h1_is_confirmed(simulate):
     """The control's numbers are still shown."""
     found = assess(simulate, "size_matched", special=0.15, control=0.15, confirmed=["overall", "B1"], writers=300)
     assert [one.verdict for one in found.values()] == ["explained", "no gain", "explained", "no gain"]
     assert found["A1"].own is not None
 
 
-def test_too_little_data_leaves_it_open(simulate):
+def test_too_little_data_gives_an_undecided_control(simulate):
     """Neither claim is made without evidence."""
     found = assess(simulate, "size_matched", special=0.02, control=0.01, writers=12)
     assert found["overall"].verdict == "open"
     assert found["overall"].share_high - found["overall"].share_low > 0.5
 
 
-def test_a_gain_that_may_be_none_has_no_share(simulate):
+def test_a_gain_that_may_be_zero_has_no_explained_share(simulate):
     """A ratio whose denominator is close to zero has no interval."""
     found = assess(simulate, "size_matched", special=0.0, control=0.0, confirmed=(), seed=2)["overall"]
     assert (found.verdict, found.share_low, found.share_high) == ("no gain", None, None)
 
 
-def test_a_control_that_failed_is_left_out_with_its_reason(simulate):
+def test_a_failed_control_is_left_out_with_its_reason(simulate):
     """The overall finding uses the others."""
     found = assess(simulate, "size_matched", special=0.15, control=0.15, absent=["B1"])
     assert (found["B1"].verdict, found["B1"].note) == ("not tested", "control failed")
@@ -131,12 +131,12 @@ def test_a_control_that_failed_is_left_out_with_its_reason(simulate):
     assert nothing["overall"].note == "A1: control failed; B1: control failed; C1: control failed"
 
 
-def test_too_few_writers_are_not_tested(simulate):
+def test_too_few_learners_give_no_control_test(simulate):
     """The same holds for hypotheses."""
     assert "3 independent writers" in assess(simulate, "placebo", special=0.1, control=0.1, writers=3)["A1"].note
 
 
-def test_placebo_groups_are_as_large_as_levels_and_hold_every_document_once(simulate):
+def test_placebo_groups_have_the_sizes_of_levels_and_contain_every_document_once(simulate):
     """Each group has the losses of its documents."""
     losses, _ = simulate(truth("placebo", special=0.1, control=0.1), seed=0)
     losses["B1"] = replace(
@@ -167,7 +167,7 @@ def verdicts(simulate, explained, experiments, writers=60, **options):
 
 
 @pytest.mark.parametrize("explained", [0.5, 0.97])
-def test_a_control_explains_only_what_is_shown_to_be_explained(simulate, explained):
+def test_a_control_explains_only_what_is_shown_statistically(simulate, explained):
     """In 40 experiments each, half of the gain is not all of it, but all except a negligible rest is."""
     found = verdicts(simulate, explained, 40)
     if explained == 0.5:
@@ -178,7 +178,7 @@ def test_a_control_explains_only_what_is_shown_to_be_explained(simulate, explain
 
 
 @pytest.mark.slow
-def test_controls_over_many_experiments(simulate):
+def test_control_verdicts_in_many_experiments(simulate):
     """This is the same with more experiments, and with very many learners; `-s` prints the figures."""
     shares = {explained: verdicts(simulate, explained, 400) for explained in (0.5, 0.6, 0.8, 0.97)}
     many = verdicts(simulate, 0.94, 40, writers=1500)
@@ -189,7 +189,7 @@ def test_controls_over_many_experiments(simulate):
     assert many["explained"] >= 38
 
 
-def test_controls_seldom_say_what_is_not_so(simulate):
+def test_false_control_verdicts_are_rare(simulate):
     """In at most 5 % of 200 simulated experiments of either kind is the verdict "survives" or "explained" false."""
     false_survivals = sum(
         assess(simulate, "size_matched", special=0.1, control=0.1, seed=seed)["overall"].verdict == "survives"
@@ -231,7 +231,7 @@ def seeded(simulate, seed, *, alone):
     return log(remaining.high / remaining.low)
 
 
-def test_seeds_of_controls_are_pooled_over_the_levels(simulate):
+def test_seeds_of_controls_are_pooled_over_levels(simulate):
     """Three seeds of one level give 2 degrees of freedom; three levels give up to 6, and shorter intervals."""
     alone, pooled = (np.median([seeded(simulate, seed, alone=alone) for seed in range(15)]) for alone in (True, False))
     assert pooled < 0.8 * alone
@@ -285,7 +285,7 @@ def placebo_coverage(simulate, experiments, **options):
     return held / experiments
 
 
-def test_intervals_of_a_placebo_hold_the_mean_over_all_groups(simulate):
+def test_placebo_intervals_contain_the_mean_over_all_groups(simulate):
     """Three groups differ by 0.1 nats: documents alone would give intervals that are much too short."""
     assert placebo_coverage(simulate, 60, spread=0.1) >= 0.88
     findings = placebo_experiment(simulate, 0, spread=0.1)
@@ -294,7 +294,7 @@ def test_intervals_of_a_placebo_hold_the_mean_over_all_groups(simulate):
 
 
 @pytest.mark.parametrize(("seeds", "of_trainings", "own"), [(1, 0.0, 0.3), (3, 0.1, 0.3)])
-def test_groups_differ_by_what_neither_learners_nor_trainings_explain(simulate, seeds, of_trainings, own):
+def test_variance_between_placebo_groups_is_estimated_without_bias(simulate, seeds, of_trainings, own):
     """The estimate is 0.05 nats in the mean of 40 experiments, however much trainings and learners in them differ."""
     found = []
     for seed in range(40):
@@ -307,7 +307,7 @@ def test_groups_differ_by_what_neither_learners_nor_trainings_explain(simulate, 
     assert np.mean(found) == pytest.approx(0.05**2, rel=0.4)
 
 
-def test_a_level_that_lost_a_draw_has_the_mean_of_fewer(simulate):
+def test_a_level_with_a_missing_placebo_draw_averages_the_others(simulate):
     """With two of three groups, half of the variance between groups counts instead of a third."""
     roles, drawn = placebo_draws(simulate, 0, spread=0.1, resamples=2)
     lost = {level: models for level, models in roles.by_role["placebo 3"].items() if level != "A1"}
@@ -320,7 +320,7 @@ def test_a_level_that_lost_a_draw_has_the_mean_of_fewer(simulate):
 
 
 @pytest.mark.slow
-def test_intervals_of_a_placebo_hold_the_mean_over_all_groups_in_many_experiments(simulate):
+def test_placebo_intervals_have_nominal_coverage_in_many_experiments(simulate):
     """Groups differ much, little or not at all; one draw cannot show it."""
     shares = {spread: placebo_coverage(simulate, 400, spread=spread) for spread in (0.0, 0.03, 0.1)}
     alone = placebo_coverage(simulate, 400, spread=0.1, draws=1)
@@ -331,7 +331,7 @@ def test_intervals_of_a_placebo_hold_the_mean_over_all_groups_in_many_experiment
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_intervals_of_a_placebo_with_three_seeds_hold_the_mean_over_all_groups(simulate):
+def test_placebo_intervals_with_three_seeds_have_nominal_coverage(simulate):
     """Trainings differ by 0.03 nats, and by learner."""
     options = {"seeds": 3, "of_trainings": 0.03, "own": 0.15}
     shares = {spread: placebo_coverage(simulate, 400, spread=spread, **options) for spread in (0.0, 0.03, 0.1)}

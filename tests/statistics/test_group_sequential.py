@@ -61,7 +61,7 @@ def rounds(resamples, kinds=("general", "specialised"), level="A1"):
 LOOKS = [Look(seeds=seeds, most_seeds=MOST) for seeds in range(2, MOST + 1)]
 
 
-def test_boundaries_are_the_published_ones(monkeypatch):
+def test_boundaries_equal_published_obrien_fleming_values(monkeypatch):
     """Spending is of O'Brien–Fleming's type, one-sided 0.025, with five equal looks (Reboussin et al. 2000)."""
     module = "raysweep.statistics.group_sequential"
     monkeypatch.setattr(f"{module}.spend", lambda alphas, time: 2.0 * ndtr(ndtri(alphas / 2.0) / np.sqrt(time)))
@@ -71,7 +71,7 @@ def test_boundaries_are_the_published_ones(monkeypatch):
     assert boundaries == pytest.approx([4.877, 3.357, 2.680, 2.290, 2.031], abs=0.002)
 
 
-def test_all_is_spent_at_the_last_look():
+def test_the_whole_alpha_is_spent_at_the_last_look():
     """Spending is in proportion to the seeds; the last look keeps half the level of a single look."""
     assert [look.spent(0.025) / 0.025 for look in LOOKS] == pytest.approx([0.4, 0.6, 0.8, 1.0])
     assert [look.nominal(0.025) for look in LOOKS] == pytest.approx([0.0100, 0.0087, 0.0100, 0.0117], abs=0.0001)
@@ -79,7 +79,7 @@ def test_all_is_spent_at_the_last_look():
 
 @pytest.mark.parametrize("alpha", [0.025, 0.005])
 @pytest.mark.parametrize("of_documents", [0.0, 1.0, 100.0])
-def test_all_looks_together_err_at_most_as_often_as_one(alpha, of_documents):
+def test_the_error_rate_of_all_looks_is_at_most_alpha(alpha, of_documents):
     """100,000 paths without a difference; variance from documents is this many times that of one training.
 
     The rate is equal if only trainings vary, and lower the more documents vary.
@@ -96,7 +96,7 @@ def test_all_looks_together_err_at_most_as_often_as_one(alpha, of_documents):
         assert erred == pytest.approx(alpha, rel=0.1)
 
 
-def test_with_students_t_of_few_seeds_all_looks_together_err_hardly_more_often():
+def test_the_error_rate_with_few_seeds_is_hardly_above_alpha():
     """200,000 paths in which only trainings vary, with estimated variance: 3.0 % at 2.5 %, and never above 4.0 %."""
     rng = np.random.default_rng(0)
     trainings = rng.normal(0.0, 1.0, (200_000, MOST))
@@ -109,7 +109,7 @@ def test_with_students_t_of_few_seeds_all_looks_together_err_hardly_more_often()
     assert sum(look.nominal(0.025) for look in LOOKS) == pytest.approx(0.0403, abs=0.0002)
 
 
-def test_a_p_value_is_the_level_at_which_its_look_crosses():
+def test_a_p_value_is_the_alpha_at_which_its_look_crosses_the_boundary():
     """The converse holds, too; p-values of one half or more are not adjusted."""
     for look in LOOKS:
         for alpha in (0.001, 0.025, 0.2):
@@ -119,7 +119,7 @@ def test_a_p_value_is_the_level_at_which_its_look_crosses():
     assert all(look.adjust(0.01) > 0.01 for look in LOOKS)
 
 
-def test_limits_and_p_values_of_a_look_agree():
+def test_repeated_intervals_and_p_values_agree():
     """The repeated confidence interval excludes what its p-value rejects."""
     looked = look_at(rounds(drawn(1, ["A1"], {"general": 0.0, "specialised": -0.1}, 0.02)), MOST)
     for one in looked[:-1]:
@@ -130,7 +130,7 @@ def test_limits_and_p_values_of_a_look_agree():
             assert one.p_not_above(one.limit(share)) == pytest.approx(share, abs=0.02)
 
 
-def test_the_power_of_the_seeds_left_is_high_for_a_clear_difference_and_low_for_none():
+def test_conditional_power_is_high_for_a_clear_difference_and_low_for_none():
     """After the last seed there is none."""
     clear = look_at(rounds(drawn(2, ["A1"], {"general": 0.0, "specialised": -0.5}, 0.02)), MOST)
     none = look_at(rounds(drawn(2, ["A1"], {"general": 0.0, "specialised": 0.0}, 0.02)), MOST)
@@ -190,7 +190,7 @@ def judge(resamples, done):
     return [one for claim in CLAIMS for one in assess(claim, roles, resamples, LEVELS, 0.95, predict=False)]
 
 
-def test_a_clear_experiment_stops_before_all_seeds_are_trained():
+def test_a_clear_experiment_stops_before_the_last_seed():
     """Two of five seeds are enough; a decided claim stays decided."""
     effects = {"general": 0.0, "specialised": -0.7, "transfer": -0.45}
     findings, trainings = run_sequentially(drawn(3, LEVELS, effects, 0.01, resamples=10_000))

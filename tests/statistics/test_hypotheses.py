@@ -64,7 +64,7 @@ C, R, U = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.UNDECIDED
         (H3, -0.20, -0.203, U),  # better than general, and as good as specialised
     ],
 )
-def test_the_overall_verdict_follows_from_the_facts(simulate, hypothesis, special, transfer, verdict):
+def test_overall_verdicts_follow_from_the_simulated_effects(simulate, hypothesis, special, transfer, verdict):
     """Each claim must hold against every other role, by more than chance."""
     finding = judged(simulate, hypothesis, special, transfer)[OVERALL]
     assert finding.verdict is verdict
@@ -72,7 +72,7 @@ def test_the_overall_verdict_follows_from_the_facts(simulate, hypothesis, specia
 
 
 @pytest.mark.parametrize(("hypothesis", "special", "transfer"), [(H1, -0.2, 0.0), (H2, 0.2, 0.2), (H3, 0.2, -0.2)])
-def test_a_confirmed_claim_has_its_whole_interval_beyond_the_margin(simulate, hypothesis, special, transfer):
+def test_a_confirmed_claims_interval_is_entirely_beyond_the_margin(simulate, hypothesis, special, transfer):
     """Readers of the forest plot come to the printed verdict."""
     for finding in judged(simulate, hypothesis, special, transfer).values():
         assert finding.verdict is C
@@ -93,7 +93,7 @@ def test_no_interval_contradicts_its_verdict(simulate):
     assert alone_beyond > 0
 
 
-def test_intervals_of_all_levels_hold_together(simulate):
+def test_intervals_of_all_levels_have_simultaneous_coverage(simulate):
     """Five in a hundred of 300 experiments may miss the truth of any level, instead of five in a hundred levels."""
     gain = {"A1": 0.02, "B1": 0.06, "C1": 0.10}
     held = 0
@@ -107,7 +107,7 @@ def test_intervals_of_all_levels_hold_together(simulate):
     assert held / 300 >= 0.92
 
 
-def test_a_copy_of_the_general_model_is_not_better_than_itself(simulate):
+def test_a_copy_of_the_general_model_is_not_better_than_it(simulate):
     """Ties count against both claims: nothing is confirmed, and nothing refuted."""
     losses, clusters = simulate({level: {"general": 3.0} for level in LEVELS}, seed=1)
     losses = {level: replace(one, nats=np.hstack([one.nats] * 3)) for level, one in losses.items()}
@@ -138,7 +138,7 @@ def test_ten_learners_and_a_twofold_gain_are_decided(simulate):
     assert {finding.verdict for finding in many.values()} == {C}
 
 
-def test_one_learner_with_nearly_all_text_is_no_sample(simulate):
+def test_a_corpus_dominated_by_one_learner_is_not_tested(simulate):
     """Twenty learners of whom one wrote nine tenths count as one: there is no test, and the reason is given."""
     names = ["general", *(f"special-{level}" for level in LEVELS), *(f"transfer-{level}" for level in LEVELS)]
     losses, clusters = simulate({level: dict.fromkeys(names, 3.0) for level in LEVELS}, seed=1, writers=20)
@@ -153,7 +153,7 @@ def test_one_learner_with_nearly_all_text_is_no_sample(simulate):
     assert found["B1"].effective < found["B1"].clusters == 20
 
 
-def test_the_ratio_is_against_the_role_that_is_hardest_to_beat(simulate):
+def test_the_ratio_is_computed_against_the_best_other_role(simulate):
     """The shown ratio is against the best of the other roles, which is not chosen in advance."""
     assert judged(simulate, H2, -0.3, 0.2)[OVERALL].rival == "specialised"
     assert judged(simulate, H2, 0.2, -0.3)[OVERALL].rival == "transfer"
@@ -169,7 +169,7 @@ def test_roles_without_a_trial_are_not_tested(simulate):
     assert (h2.verdict, h2.against) == (C, ("specialised",))
 
 
-def test_a_failed_trial_leaves_its_own_level_untested_and_the_others_stand(simulate):
+def test_a_failed_trial_leaves_only_its_level_untested(simulate):
     """The best of three is unknown if one of the three is missing; other levels are not affected."""
     reason = "special-B1 failed: out of memory"
     found = judged(simulate, H3, 0.2, -0.2, roles=roles_of(absent={("specialised", "B1"): reason}))
@@ -178,7 +178,7 @@ def test_a_failed_trial_leaves_its_own_level_untested_and_the_others_stand(simul
     assert found[OVERALL].levels == ("A1", "C1")
 
 
-def test_too_few_writers_are_not_tested(simulate):
+def test_too_few_learners_give_no_hypothesis_test(simulate):
     """Nine writers are too few for an interval."""
     found = judged(simulate, H1, -0.2, 0.0, writers=9)
     assert found[OVERALL].verdict is Verdict.NOT_TESTED
@@ -186,7 +186,7 @@ def test_too_few_writers_are_not_tested(simulate):
     assert "C1: its test documents are by 9" in found[OVERALL].note
 
 
-def test_an_undecided_claim_says_how_many_more_documents_would_decide(simulate):
+def test_an_undecided_claim_states_the_documents_needed_to_decide_it(simulate):
     """With that many documents and the same truth, most such experiments decide."""
     found = judged(simulate, H1, -0.034, 0.0, writers=40)[OVERALL]
     assert found.verdict is U
@@ -202,7 +202,7 @@ def found_gain(finding):
     return -float(np.log(finding.value))
 
 
-def test_a_difference_too_small_to_matter_is_not_promised_to_be_decided(simulate):
+def test_no_sample_size_is_given_for_a_negligible_difference(simulate):
     """No number of documents is given if it would be hundreds of times the present one."""
     chance = np.log(judged(simulate, H1, 0.0, 0.0, writers=40)[OVERALL].value)
     found = judged(simulate, H1, chance, 0.0, writers=40)[OVERALL]
@@ -210,21 +210,21 @@ def test_a_difference_too_small_to_matter_is_not_promised_to_be_decided(simulate
     assert "it is open on which side of the margin the ratio lies" in found.note
 
 
-def test_too_few_resamples_are_said_to_be_too_few(simulate):
+def test_too_few_resamples_are_reported(simulate):
     """With 100 resamples and three levels, no p-value can be small enough after Holm."""
     found = judged(simulate, H1, -0.2, 0.0, resamples=100)
     assert found["A1"].verdict is U
     assert "resamples" in found["A1"].note
 
 
-def test_holm_against_a_table_worked_by_hand():
+def test_holm_correction_equals_a_hand_computed_table():
     """The smallest p-value times 4, the next times 3, …; never falling, never above 1; in the given order."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.5]) == [1.0, 1.0]
     assert holm([]) == []
 
 
-def test_a_target_is_reached_missed_or_open_by_the_interval(simulate):
+def test_a_target_is_reached_missed_or_open_by_its_interval(simulate):
     """The plan aimed at 25 %: 35 % reaches it, 5 % misses it, 25 % leaves it open."""
     status = {
         gain: target_status(judged(simulate, H1, -np.log(1 + gain), 0.0)[OVERALL], 1.25) for gain in (0.35, 0.05, 0.25)
@@ -232,7 +232,7 @@ def test_a_target_is_reached_missed_or_open_by_the_interval(simulate):
     assert status == {0.35: "reached", 0.05: "missed", 0.25: "open"}
 
 
-def test_false_confirmations_are_rare_after_holm(simulate):
+def test_false_confirmations_after_holm_are_rare(simulate):
     """No model is better than another: at most 5 % of 1,000 experiments confirm any level."""
     false = 0
     for seed in range(1000):

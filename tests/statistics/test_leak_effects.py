@@ -22,7 +22,7 @@ def leaky_losses(simulate, *, given_away, easier=0.0, share=0.3, writers=60):
     return LeakyDocuments(losses, leaky, drawn), leaky
 
 
-def test_the_effect_is_how_much_easier_known_documents_are(simulate):
+def test_the_leakage_effect_is_the_loss_reduction_on_known_documents(simulate):
     """If 0.2 nats per token leak, perplexity is 18 % too low, and the interval contains that."""
     documents, leaky = leaky_losses(simulate, given_away=0.2, writers=400)
     effect = documents.effect({0: "all"}, ["A1", "B1"], "start", 0.95)
@@ -34,7 +34,7 @@ def test_the_effect_is_how_much_easier_known_documents_are(simulate):
     assert honest.against_start.low < 1.0 < honest.against_start.high
 
 
-def test_documents_that_are_easier_by_themselves_are_no_leakage_effect(simulate):
+def test_intrinsically_easier_documents_show_no_leakage_effect(simulate):
     """The start model, trained on none of them, finds them easier, too."""
     documents, _ = leaky_losses(simulate, given_away=0.0, easier=0.5)
     effect = documents.effect({0: "all"}, ["A1", "B1"], "start", 0.95)
@@ -42,7 +42,7 @@ def test_documents_that_are_easier_by_themselves_are_no_leakage_effect(simulate)
     assert effect.against_start.low < 1.0 < effect.against_start.high
 
 
-def test_too_few_leaky_writers_give_no_interval(simulate):
+def test_too_few_leaky_learners_give_a_ratio_without_an_interval(simulate):
     """The ratio is given without limits."""
     documents, _ = leaky_losses(simulate, given_away=0.2, share=0.05)
     effect = documents.effect({0: "all"}, ["A1", "B1"], None, 0.95)
@@ -50,7 +50,7 @@ def test_too_few_leaky_writers_give_no_interval(simulate):
     assert effect.documents == 6
 
 
-def test_a_level_without_leaks_or_without_anything_else_says_nothing(simulate):
+def test_a_level_without_leaky_or_without_clean_documents_has_no_leakage_effect(simulate):
     """There is nothing to compare."""
     assert leaky_losses(simulate, given_away=0.2, share=0.0)[0].effect({0: "all"}, ["A1"], "start", 0.95) is None
     assert leaky_losses(simulate, given_away=0.2, share=1.0)[0].effect({0: "all"}, ["A1"], "start", 0.95) is None

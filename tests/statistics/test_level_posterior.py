@@ -34,7 +34,7 @@ def nats(**others):
     return {"all": 3.0, "A1": 4.0, "B1": 4.0, "C1": 4.0, **others}
 
 
-def test_the_model_that_expects_the_visible_text_most_is_chosen(tmp_path):
+def test_the_model_with_the_lowest_loss_on_visible_text_is_chosen(tmp_path):
     """Its level is the guess, right or wrong; the oracle knows the level."""
     table = losses_of(
         tmp_path,
@@ -48,7 +48,7 @@ def test_the_model_that_expects_the_visible_text_most_is_chosen(tmp_path):
     assert found.confusion().tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
-def test_without_visible_text_the_shares_decide_and_the_general_model_answers(tmp_path):
+def test_without_visible_text_the_prior_decides_and_the_general_model_answers(tmp_path):
     """Without a general model, the model of the most frequent level answers."""
     table = losses_of(tmp_path, [("B1", 0, {}, 5, nats(A1=8.0)), ("C1", 9, nats(C1=1.0), 5, nats())])
     found = score_unknown_levels(table, EXPERTS, "all", SHARES)
@@ -60,13 +60,13 @@ def test_without_visible_text_the_shares_decide_and_the_general_model_answers(tm
     assert alone.nats["chosen"][0] == 8.0
 
 
-def test_the_posterior_is_bayes_rule():
+def test_the_posterior_follows_bayes_rule():
     """Computed by hand: prior 3 to 1, likelihoods 1 to 2."""
     found = np.exp(log_posterior(np.log([[2.0, 1.0]]), [3, 1]))
     np.testing.assert_allclose(found, [[0.6, 0.4]])
 
 
-def test_the_mixture_is_what_mixing_token_by_token_gives():
+def test_the_mixture_loss_equals_token_by_token_mixing():
     """This is an independent check: next-token probabilities are mixed, and weights updated after every token."""
     rng = np.random.default_rng(0)
     token_nats_TK, weights_K = rng.gamma(2.0, 1.5, (12, 5)), np.array([0.1, 0.2, 0.3, 0.15, 0.25])
@@ -79,7 +79,7 @@ def test_the_mixture_is_what_mixing_token_by_token_gives():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_mixture_is_never_worse_than_the_worst_of_its_models(seed):
+def test_the_mixture_loss_is_bounded_by_each_models_loss_and_weight(seed):
     """Its loss exceeds each model's by at most minus the log of that model's weight, also where losses overflow."""
     rng = np.random.default_rng(seed)
     scale = 10.0 ** rng.uniform(-2, 4)
@@ -91,7 +91,7 @@ def test_the_mixture_is_never_worse_than_the_worst_of_its_models(seed):
     assert (mixed_D[:, None] <= nats_DK - log_weights_DK + 1e-9 * scale).all()
 
 
-def test_a_level_without_a_model_is_left_out_with_its_documents(tmp_path):
+def test_a_level_without_a_model_is_excluded_with_its_documents(tmp_path):
     """Its training failed, so no document can be assigned to that level."""
     documents = [(level, 20, nats(), 5, nats()) for level in LEVELS]
     found = score_unknown_levels(losses_of(tmp_path, documents), {"A1": "A1", "C1": "C1"}, "all", SHARES)
@@ -99,7 +99,7 @@ def test_a_level_without_a_model_is_left_out_with_its_documents(tmp_path):
     assert found.documents.tolist() == [0, 2]
 
 
-def test_scores_of_an_earlier_version_have_no_first_masks(tmp_path):
+def test_scores_of_an_older_version_without_first_masks_give_no_result(tmp_path):
     """Levels without a test document contribute nothing."""
     table = losses_of(tmp_path, [("A1", 20, nats(), 5, nats()), ("B1", 20, nats(), 5, nats())])
     assert score_unknown_levels(table, {"C1": "C1"}, "all", SHARES) is None

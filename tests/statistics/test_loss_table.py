@@ -30,7 +30,7 @@ def written(tmp_path, rows):
     return path
 
 
-def test_losses_are_added_up_per_document_and_metric(tmp_path):
+def test_losses_are_summed_per_document_and_metric(tmp_path):
     """infill counts answers and their ends, infill_textonly the text of answers, context the rest."""
     table = read_losses(written(tmp_path, ROWS), ["A1", "B1", "C1"])
     assert (table.models, table.levels) == (("general", "B1"), ("A1", "B1"))
@@ -41,7 +41,7 @@ def test_losses_are_added_up_per_document_and_metric(tmp_path):
     assert table.select("infill", "ngram")["B1"].tokens.tolist() == [2]
 
 
-def test_bytes_are_added_up_where_they_were_counted(tmp_path):
+def test_bytes_are_summed_if_they_were_counted(tmp_path):
     """Scores of an earlier version lack them, which is no error: bits per byte are left out."""
     path = written(tmp_path, ROWS)
     assert read_losses(path, ["A1", "B1"]).select("infill")["B1"].bytes is None
@@ -55,7 +55,7 @@ def test_bytes_are_added_up_where_they_were_counted(tmp_path):
         read_losses(path, ["A1", "B1"])
 
 
-def test_the_order_of_rows_changes_no_bit(tmp_path):
+def test_row_order_does_not_change_the_sums_bitwise(tmp_path):
     """Pairs of kind and part are added in one order, whatever the order of rows; documents are sorted."""
     rows = [("m", "B1", d, k, p, 0.1 * d + 1 / 3, 2) for d in (9, 4) for k in KINDS for p in ("answer", "end")]
     (there, back) = (read_losses(written(tmp_path, some), ["B1"]).select("infill")["B1"] for some in (rows, rows[::-1]))
@@ -63,12 +63,12 @@ def test_the_order_of_rows_changes_no_bit(tmp_path):
     assert (there.nats == back.nats).all()
 
 
-def test_a_document_without_an_answer_does_not_count(tmp_path):
+def test_a_document_without_an_answer_is_not_counted(tmp_path):
     """A1's only document has no blank, so the level has no test documents for infilling."""
     assert list(read_losses(written(tmp_path, ROWS), ["A1", "B1"]).select("infill")) == ["B1"]
 
 
-def test_names_stored_as_dictionary_codes_are_read_the_same(tmp_path):
+def test_dictionary_encoded_names_are_read_like_plain_ones(tmp_path):
     """Writers may encode repeated names; the sums do not depend on it."""
     path = written(tmp_path, ROWS)
     table = pq.read_table(path)
@@ -82,7 +82,7 @@ def test_names_stored_as_dictionary_codes_are_read_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [ROWS, sorted(ROWS, key=lambda row: row[1])])
-def test_a_file_read_in_parts_gives_the_same_table(tmp_path, monkeypatch, rows):
+def test_a_file_read_in_batches_gives_the_same_table(tmp_path, monkeypatch, rows):
     """Parts begin within and between row groups; names, levels and documents continue across parts."""
     path = written(tmp_path, rows)
     whole, b1 = (read_losses(path, ["A1", "B1"], only=only) for only in (None, "B1"))
@@ -128,14 +128,14 @@ def test_row_groups_of_other_levels_are_not_read(tmp_path):
         ([*ROWS, ("B1", "A1", 7, "word", "end", 1.0, 1)], "document 7: has rows of level 'B1' and of level 'A1'"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(tmp_path, rows, message):
+def test_incomparable_losses_are_refused(tmp_path, rows, message):
     """Cases: other masks, a loss that is not finite, an unknown level; the message names model and document."""
     with pytest.raises(InputError, match=message):
         read_losses(written(tmp_path, rows), ["A1", "B1"]).select("infill")
 
 
 @pytest.mark.parametrize("at_once", [1, 100])
-def test_a_document_of_two_levels_is_refused(tmp_path, monkeypatch, at_once):
+def test_a_document_on_two_levels_is_refused(tmp_path, monkeypatch, at_once):
     """It is refused wherever its rows are; otherwise it would count for the level of its last row."""
     monkeypatch.setattr(loss_table, "_ROWS_PER_BATCH", at_once)
     rows = [("m", "A1", 7, "", "context", 1.0, 1), ("m", "B1", 7, "", "context", 1.0, 1)]
@@ -144,13 +144,13 @@ def test_a_document_of_two_levels_is_refused(tmp_path, monkeypatch, at_once):
             read_losses(written(tmp_path, some), ["A1", "B1"])
 
 
-def test_a_file_without_rows_of_the_level_says_which_it_has(tmp_path):
+def test_a_file_without_rows_of_the_level_is_refused_with_its_levels(tmp_path):
     """The file is valid, but was made with another selection of levels."""
     with pytest.raises(InputError, match=r"has no rows of level 'C1' \(it has A1, B1\); evaluate again"):
         read_losses(written(tmp_path, ROWS), ["C1"], only="C1")
 
 
-def test_a_missing_file_column_or_row_says_what_to_do(tmp_path):
+def test_a_missing_file_column_or_row_is_reported_with_the_fix(tmp_path):
     """Each message names the file."""
     with pytest.raises(InputError, match="run the evaluate stage first"):
         read_losses(tmp_path / "losses.parquet", ["A1"])

@@ -58,7 +58,7 @@ def rates(simulate, code, *, experiments, writers, resamples):
 
 
 @pytest.mark.parametrize("code", list(CLAIMS))
-def test_a_claim_that_is_just_false_is_seldom_confirmed(simulate, code):
+def test_claims_that_are_barely_false_are_rarely_confirmed(simulate, code):
     """60 experiments: there are no more false confirmations than chance allows at 5 %."""
     levels, overall, _ = rates(simulate, code, experiments=60, writers=25, resamples=400)
     assert levels <= 0.10
@@ -67,7 +67,7 @@ def test_a_claim_that_is_just_false_is_seldom_confirmed(simulate, code):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", list(CLAIMS))
-def test_a_thousand_experiments_keep_their_promises(simulate, code):
+def test_a_thousand_experiments_keep_coverage_and_error_rates(simulate, code):
     """93 to 97 % of intervals contain the truth; after Holm at most 5 % falsely confirm a level, or overall."""
     levels, overall, held = rates(simulate, code, experiments=1000, writers=30, resamples=2000)
     print(
@@ -138,7 +138,7 @@ def coverage_and_false_claims(experiments, **writers):
 
 
 @pytest.mark.parametrize("case", ["all levels, correlation 1", "one wrote half"])
-def test_intervals_hold_the_truth_whoever_wrote_on_which_levels(case):
+def test_intervals_have_nominal_coverage_for_any_overlap_of_learners_between_levels(case):
     """150 experiments: if levels were drawn separately, 66 % would contain it, and 18 % would falsely confirm H1."""
     overall, level, confirmed = coverage_and_false_claims(150, **COVERED[case])
     assert overall >= 0.90
@@ -148,7 +148,7 @@ def test_intervals_hold_the_truth_whoever_wrote_on_which_levels(case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", list(COVERED))
-def test_two_thousand_experiments_hold_the_truth_whoever_wrote_on_which_levels(case):
+def test_two_thousand_experiments_have_nominal_coverage_for_any_overlap_of_learners(case):
     """93 to 97 % of intervals, at least 90 % if one writer wrote half or effects are skewed; at most 5 % false ones."""
     overall, level, confirmed = coverage_and_false_claims(2000, **COVERED[case])
     print(f"\n{case}: overall interval holds in {overall:.1%}, a level's in {level:.1%}; H1 false in {confirmed:.1%}")

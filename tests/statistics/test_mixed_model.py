@@ -43,7 +43,7 @@ def fit(losses, facts, role="specialised", **options):
     return fit_mixed_model(losses, MODELS, ROLES, role, facts, confidence=0.95, seed=0, **options)
 
 
-def test_the_spreads_that_the_data_were_made_with_are_found():
+def test_simulated_variance_components_are_recovered():
     """Medians of nine fits: learners 0.10, prompts 0.06, documents 0.15; 0.1 nats are 10.5 %."""
     fits = [fit(*simulated(seed)) for seed in range(9)]
     median = {name: np.median([getattr(one, name) for one in fits]) for name in ("learner_spread", "prompt_spread")}
@@ -56,7 +56,7 @@ def test_the_spreads_that_the_data_were_made_with_are_found():
     assert fits[0].prompts == 20
 
 
-def test_the_restricted_likelihood_is_that_of_its_definition():
+def test_the_restricted_likelihood_equals_its_definition():
     """It is -2 log density of the residual contrasts, with the residual variance at its best value."""
     rng = np.random.default_rng(0)
     learners, prompts = rng.integers(0, 6, 40), rng.integers(0, 5, 40)
@@ -80,7 +80,7 @@ def test_the_restricted_likelihood_is_that_of_its_definition():
 
 
 @pytest.mark.parametrize("spreads", [{}, {"learner": 0.02}, {"learner": 0.0}, {"learner": 0.0, "prompt": 0.0}])
-def test_the_last_digits_of_the_losses_change_nothing(spreads):
+def test_rounding_of_losses_does_not_change_the_variance_components(spreads):
     """Bundles are verified on other machines; another number of threads once changed a spread from 0.158 to 0.000."""
     losses, facts = simulated(6, **spreads)
     found = fit(losses, facts)
@@ -94,21 +94,21 @@ def test_the_last_digits_of_the_losses_change_nothing(spreads):
         assert fit(noisy, facts) == found
 
 
-def test_prompts_that_make_no_difference_have_no_spread():
+def test_prompts_without_an_effect_have_zero_variance():
     """A variance component may be zero; the fit is still valid."""
     found = fit(*simulated(1, prompt=0.0))
     assert found.prompt_spread < 0.03
     assert found.learner_spread > 0.05
 
 
-def test_of_many_documents_whole_learners_are_fitted():
+def test_large_data_are_subsampled_by_whole_learners():
     """Time grows with the cube of the number of documents; the report says what was left out."""
     found = fit(*simulated(2, documents=400))
     assert MOST_DOCUMENTS * 0.9 < found.documents <= MOST_DOCUMENTS
     assert found.all_documents == 1200
 
 
-def test_a_language_that_is_spoken_on_one_level_alone_does_no_harm():
+def test_a_first_language_on_a_single_level_is_left_out_of_the_model():
     """Its effect cannot be separated from the level's, so the column is left out."""
     losses, facts = simulated(3)
     alone = {document: document // 150 for document in facts.language_of}
@@ -122,7 +122,7 @@ def test_a_language_that_is_spoken_on_one_level_alone_does_no_harm():
 
 
 @pytest.mark.parametrize("lack", ["prompts", "learners", "models", "few prompts", "few learners"])
-def test_what_cannot_be_fitted_is_not(lack):
+def test_data_without_crossing_are_not_fitted(lack):
     """Without prompts or learners there is no crossing; one prompt has no spread."""
     losses, facts = simulated(
         4, prompts=1 if lack == "few prompts" else 20, writers=2 if lack == "few learners" else 50
@@ -134,6 +134,6 @@ def test_what_cannot_be_fitted_is_not(lack):
     assert fit(losses, facts, "transfer" if lack == "models" else "specialised") is None
 
 
-def test_models_that_are_equal_on_every_document_are_not_fitted_wrongly():
+def test_identical_models_are_not_fitted():
     """There is no variance to split into components."""
     assert fit(*simulated(5, learner=0.0, prompt=0.0, rest=0.0, slope=0.0)) is None

@@ -56,7 +56,7 @@ def rates(experiments, prompts, levels, **options):
     return held, sum(one.p_not_above(0.0) <= 0.025 for one in found) / experiments
 
 
-def test_intervals_hold_for_new_prompts_where_learners_alone_do_not():
+def test_two_way_clustering_keeps_coverage_for_new_prompts():
     """Eight prompts per level, 80 experiments: drawing only learners gives intervals that are much too narrow."""
     crossed, _ = rates(80, 8, ["B1"], spread=0.2, resamples=300)
     alone, _ = rates(80, 8, ["B1"], spread=0.2, resamples=300, is_crossed=False)
@@ -64,7 +64,7 @@ def test_intervals_hold_for_new_prompts_where_learners_alone_do_not():
     assert alone <= 0.80
 
 
-def test_prompts_that_make_no_difference_hardly_widen_the_interval():
+def test_prompts_without_an_effect_hardly_widen_the_interval():
     """Prompts add only the variance that their learners and documents do not explain."""
     widths = {
         is_crossed: np.median(
@@ -75,7 +75,7 @@ def test_prompts_that_make_no_difference_hardly_widen_the_interval():
     assert widths[False] <= widths[True] <= 1.15 * widths[False]
 
 
-def test_the_variance_is_that_of_cameron_gelbach_and_miller():
+def test_the_two_way_variance_equals_that_of_cameron_gelbach_and_miller():
     """V(learners) + V(prompts) − V(learners × prompts), compared with sums computed document by document."""
     found = measured(3, 16, ["B1"])
     losses, _, prompt_of = experiment(3, 16)
@@ -96,7 +96,7 @@ def test_the_variance_is_that_of_cameron_gelbach_and_miller():
     assert found.prompts == 16
 
 
-def test_a_learners_texts_to_a_prompt_are_one_group_on_all_levels():
+def test_a_learners_texts_to_a_prompt_form_one_cluster_on_all_levels():
     """A level with fewer prompts uses the same numbers, and no two learners or prompts share a number."""
     written = {"A1": [("ann", "trip"), ("bob", "trip"), ("eve", "trip")]}
     written["B1"] = [("bob", "home"), ("eve", "trip"), ("ann", "trip"), ("bob", "food")]
@@ -113,7 +113,7 @@ def test_a_learners_texts_to_a_prompt_are_one_group_on_all_levels():
     assert len(cells["A1"] & cells["B1"]) == 2, "ann and eve wrote about a trip on both levels"
 
 
-def test_one_prompt_tells_nothing_about_others():
+def test_a_single_prompt_gives_an_interval_for_this_prompt_only():
     """The interval holds for this prompt; therefore the stated number of prompts is 0."""
     assert measured(0, 1, ["B1"]).prompts == 0
     assert measured(0, 1, ["B1"]).prompt_variance == 0.0
@@ -122,7 +122,7 @@ def test_one_prompt_tells_nothing_about_others():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("prompts", "nested"), [(3, True), (4, True), (8, True), (16, True), (30, True), (16, False)])
-def test_intervals_hold_for_new_prompts_in_many_experiments(prompts, nested):
+def test_two_way_clustering_keeps_coverage_in_many_experiments(prompts, nested):
     """At least 93 % with 16 prompts per level (overall 92), 90 % with fewer; at most 5 % false claims."""
     (level, _), (overall, false), (alone, _) = (
         rates(1500, prompts, levels, nested=nested, resamples=500, is_crossed=is_crossed)

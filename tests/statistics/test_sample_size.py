@@ -31,7 +31,7 @@ def judged(simulate, hypothesis, gains, *, seed, writers=WRITERS, resamples=400)
 
 
 @pytest.mark.parametrize("code", list(CLAIMS))
-def test_with_the_documents_asked_for_four_of_five_such_experiments_decide(code):
+def test_four_of_five_experiments_of_the_predicted_size_decide(code):
     """If the ratio is as measured, the mean power of about ten pilots is 80 %, within three standard errors of 2 %."""
     found = powers(code, pilots=100, experiments=300)
     assert len(found) >= 8
@@ -40,12 +40,12 @@ def test_with_the_documents_asked_for_four_of_five_such_experiments_decide(code)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", list(CLAIMS))
-def test_the_predicted_need_is_right_over_many_experiments(code):
+def test_the_predicted_sample_size_is_right_over_many_experiments(code):
     """`python -m tests.statistics.needs_power`: the mean of a hundred pilots, within three standard errors of 0.7 %."""
     assert np.mean(powers(code, pilots=1000, experiments=800)) == pytest.approx(0.8, abs=0.02)
 
 
-def test_no_need_is_named_where_the_sign_is_open(simulate):
+def test_no_sample_size_is_given_if_the_sign_is_uncertain(simulate):
     """Without a true difference, at most a tenth of 60 experiments print a number, and others the reason for none."""
     named = 0
     for seed in range(60):
@@ -56,7 +56,7 @@ def test_no_need_is_named_where_the_sign_is_open(simulate):
     assert named <= 6
 
 
-def test_a_claim_against_two_roles_needs_both_to_be_beaten_in_the_same_experiment(simulate):
+def test_power_against_two_roles_requires_both_to_be_beaten_in_one_experiment(simulate):
     """Independent contrasts with a power of 80 % each: both together 64 %, at least one of them 96 %."""
     losses, clusters = simulate({"B1": dict.fromkeys("abcd", 3.0)}, seed=3, writers=200)
     drawn = resample_levels(losses, "abcd", resamples=4000, seed=0, clusters=clusters)
@@ -73,7 +73,7 @@ def test_a_claim_against_two_roles_needs_both_to_be_beaten_in_the_same_experimen
     assert power_of(away, replace(rule, above=False), 1.0, 0) == pytest.approx(either, abs=0.04)
 
 
-def test_an_uncertain_spread_asks_for_more(simulate):
+def test_uncertainty_of_the_spread_increases_the_sample_size(simulate):
     """Compared with the noncentral t of Julious and Owen: d standard errors, with few and with many learners."""
     for writers in (12, 400):
         losses, clusters = simulate({"B1": {"a": 3.0, "b": 3.0}}, seed=3, writers=writers)
@@ -88,7 +88,7 @@ def test_an_uncertain_spread_asks_for_more(simulate):
         assert np.mean(powers) == pytest.approx(0.8, abs=0.025)
 
 
-def test_the_sign_is_open_by_the_confidence_that_was_asked_for(simulate):
+def test_whether_a_sample_size_is_given_depends_on_the_confidence(simulate):
     """A need is stated for p-values between (1 − confidence) / 2 and 1 − confidence, at any confidence."""
     tail, named = 0.1, 0
     for seed in range(40):
@@ -116,7 +116,7 @@ def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):
     return drawn, names, assess(H1, roles, drawn, ["B1"], 0.95)[0]
 
 
-def test_seeds_are_asked_for_where_it_is_the_seeds_that_differ(simulate):
+def test_more_seeds_are_recommended_if_seeds_dominate_the_variance(simulate):
     """No number of documents makes up for three trainings that disagree."""
     *_, found = seeded(simulate, spread=0.1, gain=0.35)
     assert found.verdict is Verdict.UNDECIDED
@@ -126,7 +126,7 @@ def test_seeds_are_asked_for_where_it_is_the_seeds_that_differ(simulate):
     assert f"{found.more_seeds} more seed" in found.note
 
 
-def test_more_seeds_are_predicted_as_they_turn_out(simulate):
+def test_the_predicted_interval_for_more_seeds_agrees_with_simulation(simulate):
     """A prediction for nine seeds from three agrees with nine real seeds to a tenth of the interval's width."""
     drawn, names, _ = seeded(simulate, spread=0.1, gain=0.15)
     parts = [Part(weight=w, level="B1", models=names[role]) for w, role in ((1.0, "general"), (-1.0, "special"))]
@@ -140,7 +140,7 @@ def test_more_seeds_are_predicted_as_they_turn_out(simulate):
     assert nine.limit(0.025) - nine.estimate == pytest.approx(expected, rel=0.1)
 
 
-def test_more_learners_leave_the_spread_of_trainings_and_reduce_the_interaction(simulate):
+def test_more_learners_reduce_only_the_learner_by_seed_interaction(simulate):
     """Four times the learners divide their interaction with single trainings by four; other seed variance stays."""
     drawn, names, _ = seeded(simulate, spread=0.05, gain=0.15)
     parts = [Part(weight=w, level="B1", models=names[role]) for w, role in ((1.0, "general"), (-1.0, "special"))]
@@ -151,7 +151,7 @@ def test_more_learners_leave_the_spread_of_trainings_and_reduce_the_interaction(
     assert then.beside == now.beside / 4
 
 
-def test_more_documents_are_predicted_as_they_turn_out(simulate):
+def test_the_predicted_interval_for_more_documents_agrees_with_simulation(simulate):
     """A hundred writers predict the width for four hundred, over ten experiments."""
     truth = {"B1": {"general": 3.0, "special": 2.95}}
     parts = [Part(weight=w, level="B1", models={0: role}) for w, role in ((1.0, "general"), (-1.0, "special"))]

@@ -11,7 +11,7 @@ from raysweep.statistics.sensitivity import weigh_documents
 TRUTH = {"A1": {"general": 3.1, "A1": 3.0}, "B1": {"general": 3.2, "A1": 3.4}}
 
 
-def test_documents_that_weigh_the_same_have_the_mean_of_their_losses(simulate):
+def test_equally_weighted_documents_give_the_geometric_mean_perplexity(simulate):
     """The perplexity is the geometric mean of the documents' perplexities."""
     losses, clusters = simulate(TRUTH, seed=1)
     weighed = resample_levels(weigh_documents(losses), ["general", "A1"], resamples=100, seed=0, clusters=clusters)
@@ -19,7 +19,7 @@ def test_documents_that_weigh_the_same_have_the_mean_of_their_losses(simulate):
     np.testing.assert_allclose(weighed.levels["A1"].estimates, per_token.mean(axis=0), rtol=1e-9)
 
 
-def test_picked_documents_are_those_alone(simulate):
+def test_a_selection_keeps_only_the_picked_documents(simulate):
     """Their tokens, nats and bytes are kept."""
     losses, _ = simulate(TRUTH, seed=1)
     losses["B1"] = replace(losses["B1"], bytes=losses["B1"].tokens * 4)
@@ -31,7 +31,7 @@ def test_picked_documents_are_those_alone(simulate):
     np.testing.assert_array_equal(picked.bytes, picked.tokens * 4)
 
 
-def test_selections_drawn_together_are_each_what_they_would_be_alone(simulate):
+def test_selections_resampled_together_equal_separate_resampling(simulate):
     """They are equal to the bit if they have the same writers: drawing together only saves time."""
     losses, clusters = simulate(TRUTH, seed=2)
     tables = [losses, weigh_documents(losses)]
@@ -45,7 +45,7 @@ def test_selections_drawn_together_are_each_what_they_would_be_alone(simulate):
             np.testing.assert_array_equal(found.levels[level].estimates, one.estimates)
 
 
-def test_a_selection_counts_its_own_writers(simulate):
+def test_a_selection_counts_only_its_own_learners(simulate):
     """Without half of the writers there are half as many independent ones, and the interval is that of the others."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
     half = {level: one.pick(np.arange(len(one.documents)) < 90) for level, one in losses.items()}
@@ -59,7 +59,7 @@ def test_a_selection_counts_its_own_writers(simulate):
     assert np.diff(both.draws).std() == pytest.approx(np.diff(alone.draws).std(), rel=0.1)
 
 
-def test_a_draw_without_any_of_a_selections_writers_does_not_crash(simulate):
+def test_draws_without_any_selected_learner_are_replaced_by_the_estimate(simulate):
     """One draw in seven misses two of sixty writers; such draws are replaced by the estimate."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
     few = {level: one.pick(np.arange(len(one.documents)) < 6) for level, one in losses.items()}

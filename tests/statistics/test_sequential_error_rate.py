@@ -66,7 +66,7 @@ def p_not_above(away, document_error, freedom, seed_error, seed_freedom):
     return stdtr(freedom, ndtri(np.clip(shares, 1e-12, 1 - 1e-12)))
 
 
-def test_the_p_values_are_those_of_the_decisions():
+def test_simulated_p_values_agree_with_those_of_the_decisions():
     """40 experiments, four looks each: they differ by the effect of 30 learners' skewness, but not on average."""
     apart = []
     for seed in range(40):
@@ -82,7 +82,7 @@ def test_the_p_values_are_those_of_the_decisions():
 
 
 @pytest.mark.parametrize(("spread", "of_learners"), [(0.05, 0.05), (0.0, 0.3)])
-def test_the_variances_are_those_of_the_decisions(spread, of_learners):
+def test_simulated_variances_agree_with_those_of_the_decisions(spread, of_learners):
     """One document per learner, equal lengths, three seeds: overall, and on levels whose seeds are pooled."""
     seeds, kinds = 3, ("general", "specialised")
     h1 = CLAIMS[0]
@@ -198,14 +198,14 @@ def false_claims(code, effects, spread, of_learners=0.05, *, experiments):
 
 
 @pytest.mark.parametrize("case", ["H1, 0.05 nats", "H3, 0.2 nats"])
-def test_a_claim_that_is_just_false_is_seldom_confirmed_at_any_look(case):
+def test_a_barely_false_claim_is_rarely_confirmed_at_any_look(case):
     """300 experiments: there are no more false confirmations than chance allows at 5 %."""
     overall, levels = false_claims(*JUST_FALSE[case], experiments=300)
     assert 1 <= overall <= 22
     assert levels <= 22
 
 
-def test_the_report_says_the_largest_error_that_was_measured():
+def test_the_report_states_the_largest_measured_error_rate():
     """It is the largest share in the table of BENCHMARKS.md."""
     text = (Path(__file__).parents[2] / "BENCHMARKS.md").read_text(encoding="utf-8")
     table = text.split("| claim, spread of trainings |")[1].split("\n\n")[0]

@@ -64,7 +64,7 @@ def experiment(seed, *, seeds, spread, learners, writers=40, resamples=1000):
     return roles, drawn
 
 
-def test_a_claim_after_others_is_what_it_is_by_itself():
+def test_a_claims_result_does_not_depend_on_claims_computed_before_it():
     """Results for one claim are reused only by claims that compare the same roles."""
     settings = {"seeds": 3, "spread": 0.03, "learners": "single trainings", "resamples": 200}
     _, shared = experiment(1, **settings)
@@ -75,7 +75,7 @@ def test_a_claim_after_others_is_what_it_is_by_itself():
     assert len(shared.measured) == 4 * (len(LEVELS) + 1)
 
 
-def test_a_contrast_of_several_levels_is_no_contrast_with_others_alike():
+def test_contrasts_cached_by_their_parts_include_the_levels_pooled_with():
     """The same parts occur once as one mean, and once as a level beside another that shows how much seeds differ."""
     roles, drawn = experiment(1, seeds=3, spread=0.03, learners="single trainings", resamples=50)
     first, other = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:2])
@@ -103,7 +103,7 @@ def count(experiments, **settings):
 
 
 @pytest.mark.parametrize("learners", list(LEARNERS))
-def test_what_single_trainings_find_hard_of_a_learner_is_counted_once(learners):
+def test_the_learner_by_training_interaction_is_counted_once(learners):
     """Three trainings differ by nothing else: the mean variance of 60 experiments is that of their estimates."""
     estimates, variances = [], []
     for seed in range(60):
@@ -117,7 +117,7 @@ def test_what_single_trainings_find_hard_of_a_learner_is_counted_once(learners):
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])
-def test_the_levels_tell_how_freely_trainings_vary(seeds):
+def test_pooled_degrees_of_freedom_depend_on_correlation_between_levels(seeds):
     """Levels that vary together count as one; independent levels count nearly as many as there are."""
     rng = np.random.default_rng(0)
     common, apart = rng.normal(size=(seeds, 1)), rng.normal(size=(500, seeds, 5))
@@ -147,7 +147,7 @@ def test_a_level_that_lacks_a_training_of_the_other_role_is_not_pooled():
 
 
 @pytest.mark.parametrize("freedom", [1.0, 2.0, 4.0, 20.0])
-def test_the_freedom_beside_learners_lies_between_fishers_and_satterthwaites(freedom):
+def test_the_degrees_of_freedom_lie_between_fisher_and_satterthwaite(freedom):
     """Both agree if only trainings vary; with many degrees of freedom the difference is small."""
     assert freedom_beside(freedom, 0.01, 0.0) == freedom
     assert freedom < freedom_beside(freedom, 0.01, 0.01) < freedom * 4.0
@@ -169,7 +169,7 @@ def endless_resamples(experiments, seeds, spread, learners, *, is_general_alone=
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.03])
-def test_three_trainings_hold_the_truth(spread):
+def test_three_trainings_give_nominal_coverage(spread):
     """1,000 experiments, 93 to 97 % within two errors of 0.7 %: it used to be 99.7 % if trainings do not differ."""
     held, false = endless_resamples(1000, 3, spread, "single trainings")
     assert held.min() >= 91.6
@@ -179,7 +179,7 @@ def test_three_trainings_hold_the_truth(spread):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "spread", "learners"), CELLS)
-def test_five_thousand_experiments_of_several_trainings_hold_the_truth(seeds, spread, learners):
+def test_five_thousand_experiments_of_several_trainings_have_nominal_coverage(seeds, spread, learners):
     """93 to 97 % with at least three seeds, within two errors of 0.3 %; with two, 91 to 98 %."""
     held, false = endless_resamples(5000, seeds, spread, learners)
     print(f"\n{seeds} seeds, {spread} nats, {learners}: overall {held[0]:.1f} %, a level {held[1]:.1f} %", end="")
@@ -191,7 +191,7 @@ def test_five_thousand_experiments_of_several_trainings_hold_the_truth(seeds, sp
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "least"), [(2, 90.0), (3, 93.0), (5, 93.0)])
-def test_the_worst_case_of_pooling_is_a_general_model_that_alone_differs(seeds, least):
+def test_coverage_in_the_worst_case_of_pooling_is_at_least_90_percent(seeds, least):
     """All levels vary together, which two seeds rarely show: at least 90 % of a level's intervals contain the truth."""
     held, false = endless_resamples(5000, seeds, 0.1, "single trainings", is_general_alone=True)
     print(f"\n{seeds} seeds: overall {held[0]:.1f} %, a level {held[1]:.1f} %, falsely {false[1]:.1f} %", flush=True)
@@ -202,7 +202,7 @@ def test_the_worst_case_of_pooling_is_a_general_model_that_alone_differs(seeds, 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("spread", "learners"), [(spread, learners) for learners in LEARNERS for spread in SPREADS])
-def test_bootstrapped_experiments_of_three_trainings_hold_the_truth(spread, learners):
+def test_bootstrapped_experiments_of_three_trainings_have_nominal_coverage(spread, learners):
     """500 experiments, within two errors of 1 %; at most 5 % falsely confirm a claim."""
     held, false = count(500, seeds=3, spread=spread, learners=learners)
     print(f"\n{spread} nats, {learners}: overall {held[0]:.1f} %, a level {held[1]:.1f} %; ", end="")

@@ -41,7 +41,7 @@ def drawn(*curves):
     return resample_levels(tested, curves[0].columns, resamples=400, seed=0, clusters=writers)
 
 
-def test_a_better_model_in_between_is_found_and_claimed():
+def test_a_better_interpolation_weight_is_found_and_claimed():
     """It is claimed overall and on each level, against both ends."""
     both = curve("A1", (2.6, 2.5, 2.6), (2.6, 2.5, 2.6)), curve("B1", (2.6, 2.5, 2.6), (2.6, 2.5, 2.6), first=120)
     assert [one.best for one in both] == [0.5, 0.5]
@@ -51,7 +51,7 @@ def test_a_better_model_in_between_is_found_and_claimed():
     assert findings[0].value == pytest.approx(np.exp(-0.1), rel=0.01)
 
 
-def test_the_choice_is_not_made_on_the_documents_that_it_is_claimed_on():
+def test_the_weight_is_chosen_on_valid_and_tested_on_test_documents():
     """If valid and test disagree, the weight chosen on valid is tested, and found worse."""
     one = curve("A1", (2.6, 2.5, 2.6), (2.5, 2.6, 2.6))
     assert one.best == 0.5
@@ -59,7 +59,7 @@ def test_the_choice_is_not_made_on_the_documents_that_it_is_claimed_on():
     assert overall.verdict is level.verdict is Verdict.REFUTED
 
 
-def test_a_chosen_end_is_never_better_than_itself():
+def test_a_chosen_endpoint_is_not_better_than_itself():
     """The ratio to itself is 1, so nothing is decided."""
     one = curve("A1", (2.4, 2.5, 2.6), (2.4, 2.5, 2.6))
     assert one.best == 0.0
@@ -69,14 +69,14 @@ def test_a_chosen_end_is_never_better_than_itself():
     assert estimate_ratio(resamples, weight_parts([one], 1.0, None), 0.95).low > 1.1
 
 
-def test_a_weight_is_chosen_by_the_mean_of_its_seeds():
+def test_a_weight_is_chosen_by_the_mean_over_seeds():
     one = curve("A1", (2.6, 2.5, 2.4), (2.6, 2.5, 2.4), seeds=(0, 1))
     assert one.columns == ("0.0 0", "0.0 1", "0.5 0", "0.5 1", "1.0 0", "1.0 1")
     assert one.valid == pytest.approx([2.6 + 0.0, 2.5, 2.4], abs=0.1)
     assert one.best == 1.0
 
 
-def test_models_that_were_scored_on_different_documents_are_refused():
+def test_models_scored_on_different_documents_are_refused():
     found = {(0.0, 0): losses("A1", 2.5, seed=0), (1.0, 0): losses("A1", 2.5, seed=1, first=3)}
     same = {cell: losses("A1", 2.5, seed=0) for cell in found}
     for valid, test in ((found, same), (same, found)):

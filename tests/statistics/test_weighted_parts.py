@@ -9,7 +9,7 @@ import pytest
 from raysweep.statistics.weighted_parts import Part, SeedModels, weighted_sum
 
 
-def test_many_models_are_added_in_the_order_of_few():
+def test_many_models_are_summed_in_the_order_of_few():
     """They are added in order from the first, whatever the memory layout of the values."""
     rng = np.random.default_rng(0)
     values, weights = rng.normal(size=(7, 300)), rng.normal(size=300) * (rng.random(300) < 0.6)
@@ -21,7 +21,7 @@ def test_many_models_are_added_in_the_order_of_few():
     assert weighted_sum(values[0], weights) == one_by_one[0]
 
 
-def test_contrasts_of_the_same_models_are_one_key():
+def test_contrasts_of_the_same_models_have_equal_keys():
     """Dicts and the order of seeds do not matter; another model, seed, weight or level gives another key."""
     part = Part(weight=1.0, level="B1", models={1: "b", 0: "a"})
     assert (part.seeds, part.names) == ((0, 1), ("a", "b"))
@@ -49,14 +49,14 @@ def test_contrasts_of_the_same_models_are_one_key():
         lambda models: models.clear(),
     ],
 )
-def test_the_models_of_a_key_cannot_be_changed(change):
+def test_the_models_of_a_key_are_immutable(change):
     """Otherwise the hash under which a contrast is stored would be that of other models."""
     models = SeedModels({0: "a", 1: "b"})
     with pytest.raises(TypeError, match="cannot be changed"):
         change(models)
 
 
-def test_copies_of_the_models_of_a_key_are_equal_to_them():
+def test_a_pickled_key_equals_the_original():
     """They are pickled for worker processes."""
     models = SeedModels({0: "a", 1: "b"})
     for same in (copy.copy(models), copy.deepcopy(models), pickle.loads(pickle.dumps(models))):

@@ -56,7 +56,7 @@ def liger(scale=1.0):
     return {"liger_kernel": ModuleType("liger_kernel"), "liger_kernel.transformers": module}
 
 
-def test_the_trainer_is_timed_beside_our_steps():
+def test_the_transformers_trainer_is_timed_beside_our_steps():
     """At its best in our precision, and as it comes in float32; the JSON has the ratio of each."""
     result = benchmark_training(
         device="cpu", batch_size=2, steps=2, warmup_steps=1, precision="bf16", like="hf-trainer, hf-default"
@@ -79,7 +79,7 @@ def test_the_trainer_with_ligers_loss_has_the_same_loss(monkeypatch):
     assert seconds > 0
 
 
-def test_other_work_is_not_compared(monkeypatch):
+def test_a_trainer_with_another_loss_is_not_compared(monkeypatch):
     """A loss that is not ours on the first batch ends the measurement."""
     for name, module in liger(scale=1.01).items():
         monkeypatch.setitem(sys.modules, name, module)
@@ -87,7 +87,7 @@ def test_other_work_is_not_compared(monkeypatch):
         time_way("hf-liger")
 
 
-def test_the_trainers_default_has_no_tf32_and_leaves_the_setting_as_it_was():
+def test_the_trainers_defaults_disable_tf32_and_restore_the_setting():
     """A comparison in TF32 would flatter the defaults, which have none."""
     torch.set_float32_matmul_precision("high")
     try:
@@ -108,7 +108,7 @@ def test_rows_are_padded_to_the_longest_of_their_batch():
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
 
 
-def test_batches_of_like_length_hold_every_example_once():
+def test_batches_grouped_by_length_contain_every_example_once():
     """Batches are formed like those of `group_by_length`: sorted within windows of 50 batches."""
     lengths = np.random.default_rng(0).integers(1, 200, size=40).tolist()
     order = hf_trainer._order(lengths, 4, is_grouped=True)
@@ -136,7 +136,7 @@ def test_a_trainer_that_cannot_be_timed_is_refused_at_once(monkeypatch, names, d
         find_baselines(names, device)
 
 
-def test_trainers_are_named_with_commas_between(monkeypatch):
+def test_trainer_names_are_separated_by_commas(monkeypatch):
     """By default no trainer is named."""
     monkeypatch.setattr(baseline_trainers, "find_spec", lambda name: object())
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)

@@ -14,7 +14,7 @@ def make_order(batch_size=4, window_batches=8, seed=0):
 
 
 @pytest.mark.parametrize(("batch_size", "window_batches"), [(4, 8), (7, 3), (1, 1), (103, 2), (500, 64)])
-def test_every_example_comes_once_an_epoch(batch_size, window_batches):
+def test_every_example_occurs_once_per_epoch(batch_size, window_batches):
     """No example is dropped at the end of an epoch, and the next epoch has another order."""
     order = make_order(batch_size, window_batches)
     steps = order.batches_per_epoch
@@ -28,7 +28,7 @@ def test_every_example_comes_once_an_epoch(batch_size, window_batches):
         assert not np.array_equal(epochs[0], epochs[1])
 
 
-def test_a_step_needs_no_history():
+def test_the_batch_of_a_step_does_not_depend_on_earlier_steps():
     """A resumed training asks for step 57 first and gets what an uninterrupted one got."""
     order = make_order()
     in_turn = [order.step(step, accumulation=3) for step in range(1, 60)]
@@ -42,7 +42,7 @@ def test_another_seed_gives_another_order():
     assert not np.array_equal(make_order(seed=0).step(1).numbers, make_order(seed=1).step(1).numbers)
 
 
-def test_batches_hold_examples_of_like_length():
+def test_batches_group_examples_of_similar_length():
     """Padding falls from a third of the positions to under a tenth."""
 
     def padding(window_batches):
@@ -54,14 +54,14 @@ def test_batches_hold_examples_of_like_length():
     assert padding(window_batches=64) < 0.1
 
 
-def test_short_and_long_batches_come_in_no_order():
+def test_batches_are_shuffled_regardless_of_length():
     """Sorting is inside a window only to fill batches; the batches themselves are shuffled."""
     order = make_order(window_batches=64)
     longest = [LENGTHS[order.step(step).numbers - 1000].max() for step in range(1, order.batches_per_epoch + 1)]
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.5
 
 
-def test_accumulation_takes_consecutive_batches():
+def test_accumulation_uses_consecutive_batches():
     """A step of 2 batches and two steps of 1 see the same examples."""
     double = make_order().step(3, accumulation=2)
     single = np.concatenate([make_order().step(step).numbers for step in (5, 6)])
@@ -78,7 +78,7 @@ def test_workers_share_a_step_without_loss_or_overlap(world_size):
     assert max(len(part) for share in shares for part in share) <= 2
 
 
-def test_more_workers_than_examples_leave_some_without():
+def test_surplus_workers_get_no_examples():
     """Their share is empty, not an error."""
     assert micro_batches(EXAMPLES[:2], size=4, rank=3, world_size=4) == []
 

@@ -26,7 +26,7 @@ def run(options, capsys):
 ROOT = Path(__file__).parents[2]
 
 
-def test_made_up_examples_have_the_shape_of_the_corpus():
+def test_synthetic_examples_have_the_length_distribution_of_the_corpus():
     """75 tokens in the mean, as many answers as the mask takes; the same for the same seed."""
     numbers = np.arange(2000)
     source = synthetic_examples(len(numbers))
@@ -38,7 +38,7 @@ def test_made_up_examples_have_the_shape_of_the_corpus():
     assert np.array_equal((batch.types_BT != TargetType.PADDING).sum(1), batch.lengths_B)
 
 
-def test_a_benchmark_says_how_fast_both_ways_are():
+def test_the_benchmark_times_our_steps_and_the_baseline():
     """Both are timed on the same examples; how much faster ours is depends on the machine (BENCHMARKS.md)."""
     result = benchmark_training(
         device="cpu", batch_size=2, steps=3, warmup_steps=1, like="original", original_steps=1, original_batch_size=1
@@ -49,7 +49,7 @@ def test_a_benchmark_says_how_fast_both_ways_are():
     assert result["mfu"] is None, "the peak of a CPU is not known"
 
 
-def test_the_command_prints_json(capsys):
+def test_the_benchmark_prints_json(capsys):
     """For scripts and for the README; the switches of a trial's settings are its own."""
     short = ["--device", "cpu", "--batch-size", "4", "--steps", "1", "--warmup-steps", "0"]
     plain = run([*short, "--micro-batch", "2"], capsys)
@@ -60,7 +60,7 @@ def test_the_command_prints_json(capsys):
     assert 0 <= packed["padding_share"] < 0.25
 
 
-def test_hours_are_forecast_from_the_profile_and_the_speed(tmp_path, capsys, monkeypatch):
+def test_hours_are_forecast_from_the_profile_and_the_measured_speed(tmp_path, capsys, monkeypatch):
     """The plan's own model is forecast; its 225,000 steps of 8 are read from experiments.yaml, not repeated here."""
     assert examples_of_profile(ROOT / "experiments.yaml") == 225_000 * 8
     assert examples_of_profile(tmp_path / "no such file.yaml") is None
@@ -75,7 +75,7 @@ def test_hours_are_forecast_from_the_profile_and_the_speed(tmp_path, capsys, mon
     assert "efcamdat_cpu_hours" not in run([*options, "--experiments", str(tmp_path / "no such file.yaml")], capsys)
 
 
-def test_steps_by_onednn_are_timed_where_they_can_be(monkeypatch):
+def test_onednn_steps_are_timed_only_where_supported(monkeypatch):
     """Elsewhere the option, what was found and the fix are named; MKL's time under its name would be a wrong figure."""
     short = {"device": "cpu", "precision": "fp32_onednn", "batch_size": 2, "steps": 1, "warmup_steps": 0}
     if has_onednn():

@@ -23,7 +23,7 @@ def card_of(job, precision="fp32_onednn", *, has_tf32=False):
     )
 
 
-def test_a_card_has_data_settings_scores_and_a_note_on_licences(make_job):
+def test_a_model_card_has_data_settings_scores_and_licence_note(make_job):
     """A reader who finds the folder on a disk needs numbers with their units, and no path of our machine."""
     job = make_job(learning_rate=3e-4, warmup_steps=7, accumulation=2, weight_decay=0.01, schedule="cosine")
     card = card_of(job)
@@ -56,14 +56,14 @@ def test_a_card_has_data_settings_scores_and_a_note_on_licences(make_job):
         ({"parent": "all"}, "Start: the model of trial `all`."),
     ],
 )
-def test_a_card_says_what_the_model_started_from(make_job, small_start, fields, expected):
+def test_a_model_card_states_the_start(make_job, small_start, fields, expected):
     """The start's licence holds for what was made of it; its path is nobody's business."""
     card = card_of(make_job(fields=fields))
     assert expected in card
     assert str(small_start) not in card
 
 
-def test_the_card_names_the_language_that_is_configured(make_job):
+def test_a_model_card_states_the_configured_language(make_job):
     """A hub finds models by it."""
     card = card_of(replace(make_job(), language="de"))
     assert "\nlanguage: de\n" in card.split("---\n")[1]
@@ -74,6 +74,6 @@ def test_the_card_names_the_language_that_is_configured(make_job):
     ("precision", "has_tf32", "expected"),
     [("fp32", False, "float32,"), ("fp32", True, "TF32 (float32 of which"), ("bf16", True, "bfloat16,")],
 )
-def test_a_card_says_where_float32_products_are_tf32(make_job, precision, has_tf32, expected):
+def test_a_model_card_states_tf32_products(make_job, precision, has_tf32, expected):
     """A thousandth of a weight is not what a reader takes for float32."""
     assert f"matrix products in {expected}" in card_of(make_job(), precision, has_tf32=has_tf32)

@@ -75,7 +75,7 @@ def train_steps(store, build_small_model):
     return run
 
 
-def test_replays_train_as_the_usual_passes_do(train_steps):
+def test_graph_replay_trains_like_eager_execution(train_steps):
     """With dropout, and gradients of two micro-batches, to 1e-5; only shapes that came twice are replayed."""
     expected, weights, _ = train_steps(12, graphs=False)
     losses, found, graphs = train_steps(12)
@@ -84,7 +84,7 @@ def test_replays_train_as_the_usual_passes_do(train_steps):
     assert graphs.replays > 12
 
 
-def test_gradients_of_an_earlier_pass_are_kept(train_steps):
+def test_gradients_of_an_earlier_pass_are_accumulated(train_steps):
     """A step of one shape that is replayed and one that is too large for it."""
     expected, weights, _ = train_steps(10, graphs=False)
     for largest in (1, 150, 200, 250, 10_000):
@@ -94,7 +94,7 @@ def test_gradients_of_an_earlier_pass_are_kept(train_steps):
 
 
 @pytest.mark.parametrize(("examples_of", "replays"), [(two_shapes, 1), (two_shapes, 2), (a_third_part_later, 9)])
-def test_a_replay_that_differs_is_not_used(train_steps, caplog, examples_of, replays):
+def test_a_replay_with_different_results_is_not_used(train_steps, caplog, examples_of, replays):
     """This holds for the first replay of a step, and for a later one, whose step already holds replayed gradients."""
     expected, weights, _ = train_steps(8, graphs=False, examples_of=examples_of)
     with caplog.at_level(logging.WARNING):
@@ -106,7 +106,7 @@ def test_a_replay_that_differs_is_not_used(train_steps, caplog, examples_of, rep
     assert message.startswith("the training goes on without CUDA graphs: a replay's losses differ by ")
 
 
-def test_recordings_that_do_not_fit_are_done_without(train_steps, monkeypatch, caplog):
+def test_graphs_that_exceed_memory_are_not_captured(train_steps, monkeypatch, caplog):
     def shortage(self, work):
         work()
         raise torch.OutOfMemoryError("a test's")

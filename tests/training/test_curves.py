@@ -57,7 +57,7 @@ def stopped_at(steps):
     return lambda: next(asked, None)
 
 
-def test_an_evaluation_tells_everything_about_the_stretch_before_it(make_job):
+def test_an_evaluation_records_all_metrics_since_the_last_one(make_job):
     """Losses of both kinds, perplexities, rate, gradient norm, speed, padding, memory and what the time went into."""
     job = make_job()
     result = train(job, device="cpu")
@@ -86,7 +86,7 @@ def test_an_evaluation_tells_everything_about_the_stretch_before_it(make_job):
     assert result.mfu is None
 
 
-def test_a_resumed_training_has_each_point_once(make_job):
+def test_a_resumed_training_has_each_curve_point_once(make_job):
     """Stopped after step 7, lost after step 9 without a checkpoint: TensorBoard shows 12 steps, none twice."""
     job = make_job(checkpoint_every=6)
     assert train(job, device="cpu", should_stop=stopped_at(7)).steps == 7
@@ -123,7 +123,7 @@ def test_a_resumed_training_has_each_point_once(make_job):
     assert [line["step"] for line in read_metrics(folder.evaluations)] == [4, 8, 12]
 
 
-def test_mfu_counts_six_operations_a_parameter_and_real_token(monkeypatch, build_small_model):
+def test_mfu_counts_six_flops_per_parameter_and_real_token(monkeypatch, build_small_model):
     """On a GPU of the table, over all workers' GPUs; position embeddings are looked up, so they do not count."""
     model = build_small_model()
     monkeypatch.setattr(hardware, "device_name", lambda device: "NVIDIA A100-SXM4-80GB")
@@ -146,12 +146,12 @@ def test_mfu_counts_six_operations_a_parameter_and_real_token(monkeypatch, build
         ("GeForce GTX 970", None),
     ],
 )
-def test_a_gpus_peak_is_found_by_its_name(name, teraflops):
+def test_a_gpus_peak_flops_are_found_by_name(name, teraflops):
     """The longest entry that fits wins: an L40S is no L4."""
     assert peak_flops(name) == (None if teraflops is None else teraflops * 1e12)
 
 
-def test_throughput_describes_the_steps_since_the_last_evaluation(build_small_model):
+def test_throughput_covers_the_steps_since_the_last_evaluation(build_small_model):
     """Throughput is not averaged over the whole training."""
     group, model = DistributedGroup(device=torch.device("cpu")), build_small_model()
     progress = Progress(tokens=1000, share_tokens=1000, share_positions=2000)

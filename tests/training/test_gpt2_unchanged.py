@@ -13,7 +13,7 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def test_stores_models_and_losses_of_gpt2_s_tokenizer_are_as_before(make_job, store_folder):
+def test_stores_models_and_losses_with_gpt2s_tokenizer_are_unchanged(make_job, store_folder):
     """A store to the byte, the files of the model that say what ids mean to the byte, and the losses of a training.
 
     Losses were equal to the last bit on the machine that took them; another processor may round differently.

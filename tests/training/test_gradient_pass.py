@@ -43,7 +43,7 @@ def run_step(engine, examples=8):
 @pytest.mark.parametrize("is_tied", [True, False])
 @pytest.mark.parametrize("packing", [None, Packing(widest=64)])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("bf16", 1e-2)])
-def test_gradients_are_those_of_autograd(engine_for, precision, tolerance, packing, is_tied, examples):
+def test_gradients_equal_those_of_autograd(engine_for, precision, tolerance, packing, is_tied, examples):
     """In bfloat16 to rounding, since two micro-batches are added in another order; losses are equal to the bit."""
     direct, plain = engine_for(precision, is_tied=is_tied), engine_for(precision, is_tied=is_tied, direct=False)
     direct.packing = plain.packing = packing
@@ -55,7 +55,7 @@ def test_gradients_are_those_of_autograd(engine_for, precision, tolerance, packi
         assert (found[name] - gradient).norm() <= tolerance * gradient.norm(), name
 
 
-def test_the_model_keeps_its_own_float32_weights(engine_for):
+def test_the_model_keeps_float32_master_weights(engine_for):
     """The copies serve inside the pass alone, and follow the weights when these change."""
     engine = engine_for("bf16")
     before = list(engine.model.named_parameters())
@@ -73,7 +73,7 @@ def test_the_model_keeps_its_own_float32_weights(engine_for):
     assert not torch.equal(changed, first)
 
 
-def test_gradients_are_written_where_they_were(engine_for):
+def test_gradients_are_written_in_place(engine_for):
     """CUDA graphs need the same memory: gradients there are overwritten, or added to."""
     engine = engine_for("bf16")
     rows = engine.assemble(np.arange(4), BOTH)[0].to(CPU)
@@ -93,7 +93,7 @@ def test_gradients_are_written_where_they_were(engine_for):
         torch.testing.assert_close(parameter.grad, 2 * gradient)
 
 
-def test_a_pass_that_runs_out_of_memory_leaves_nothing_behind(engine_for):
+def test_an_out_of_memory_error_leaves_no_partial_gradients(engine_for):
     """At the end of the backward pass, when linear layers have their gradients; the step is done again in halves."""
     engine, plain = engine_for("bf16"), engine_for("bf16")
     failures = iter([True])
@@ -110,7 +110,7 @@ def test_a_pass_that_runs_out_of_memory_leaves_nothing_behind(engine_for):
     assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
 
 
-def test_a_batch_without_labels_has_gradients_of_zero(engine_for):
+def test_a_batch_without_labels_has_zero_gradients(engine_for):
     """This holds even if a recording left other gradients there."""
     engine = engine_for()
     rows = engine.assemble(np.arange(4), BOTH)[0].to(CPU)
@@ -121,7 +121,7 @@ def test_a_batch_without_labels_has_gradients_of_zero(engine_for):
     assert all(not p.grad.any() for p in engine.model.parameters())
 
 
-def test_weights_are_no_constants_of_compiled_code(engine_for, compiled_kernels):
+def test_weights_are_arguments_of_compiled_code(engine_for, compiled_kernels):
     """One compilation serves all steps: the copies come in as arguments, so a changed weight changes the result."""
     kernels, graphs = compiled_kernels
     compiled, plain = engine_for("bf16", kernels=kernels), engine_for("bf16")
@@ -137,7 +137,7 @@ def test_weights_are_no_constants_of_compiled_code(engine_for, compiled_kernels)
 
 
 @pytest.mark.parametrize("clip_norm", [1e-3, 1e9])
-def test_a_step_divides_the_gradients_as_clipping_does(engine_for, clip_norm):
+def test_the_fused_optimizer_step_clips_like_clip_grad_norm(engine_for, clip_norm):
     """The fused AdamW's own division, for norms above and below the limit."""
     clipped, divided = engine_for(), engine_for()
     for engine in (clipped, divided):

@@ -8,7 +8,7 @@ from raysweep.training.hardware import DeviceStopwatch, has_tf32
 CPU = torch.device("cpu")
 
 
-def test_a_stopwatch_counts_wall_and_cpu_time(monkeypatch):
+def test_a_stopwatch_measures_wall_and_cpu_time(monkeypatch):
     """In seconds, of what lies between."""
     monkeypatch.setattr("time.perf_counter", iter([10.0, 13.5]).__next__)
     monkeypatch.setattr("time.process_time", iter([2.0, 4.0]).__next__)
@@ -28,7 +28,7 @@ def test_a_stopwatch_counts_wall_and_cpu_time(monkeypatch):
         ("cpu", None, "high", False),
     ],
 )
-def test_float32_products_are_tf32_on_gpus_from_ampere_on(monkeypatch, device, capability, asked, expected):
+def test_tf32_is_used_for_float32_products_from_ampere_on(monkeypatch, device, capability, asked, expected):
     """Where torch may use it."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: asked)

@@ -23,14 +23,14 @@ def steps_of(folder):
     return [line["step"] for line in read_metrics(folder.metrics)]
 
 
-def test_a_resumed_training_cuts_off_what_came_after_its_checkpoint(folder):
+def test_a_resumed_training_removes_metrics_after_its_checkpoint(folder):
     """Steps 3 and 4 were done, but lost; they are done again."""
     write_steps(folder, 0, 1, 2, 3, 4)
     write_steps(folder, 2, 3, 4, 5)
     assert steps_of(folder) == [1, 2, 3, 4, 5]
 
 
-def test_a_training_that_starts_anew_cuts_off_everything(folder):
+def test_a_restarted_training_removes_all_metrics(folder):
     """It was killed before its first checkpoint."""
     write_steps(folder, 0, 1, 2)
     write_steps(folder, 0, 1)
@@ -38,7 +38,7 @@ def test_a_training_that_starts_anew_cuts_off_everything(folder):
 
 
 @pytest.mark.parametrize("torn", ['{"kind": "step", "step": 3, "lo', '{"kind": "step", "step": 3}', "\0\0\0\0", "\n"])
-def test_a_line_torn_by_a_kill_is_cut_off(folder, torn):
+def test_a_truncated_last_line_is_removed(folder, torn):
     """Half a line, a whole one without its end, or what a file system puts where data was lost."""
     write_steps(folder, 0, 1, 2)
     with folder.metrics.open("a") as file:
@@ -48,7 +48,7 @@ def test_a_line_torn_by_a_kill_is_cut_off(folder, torn):
     assert all(json.loads(line) for line in folder.metrics.read_text().splitlines())
 
 
-def test_a_torn_line_is_no_point_of_a_curve_before_the_training_goes_on(folder):
+def test_a_truncated_last_line_is_ignored_by_readers(folder):
     """The report may be made in between."""
     write_steps(folder, 0, 1, 2)
     with folder.metrics.open("a") as file:
@@ -56,7 +56,7 @@ def test_a_torn_line_is_no_point_of_a_curve_before_the_training_goes_on(folder):
     assert steps_of(folder) == [1, 2, 3]
 
 
-def test_lines_up_to_an_error_are_kept(folder):
+def test_lines_before_an_error_are_kept(folder):
     """The curve that led to the error is needed to understand it."""
     with pytest.raises(RuntimeError, match="boom"), MetricsLog(folder, resume_step=0) as log:
         log.write("step", 1, {"loss": 1.0})
@@ -64,7 +64,7 @@ def test_lines_up_to_an_error_are_kept(folder):
     assert steps_of(folder) == [1]
 
 
-def test_other_workers_write_nothing(folder):
+def test_only_rank_0_writes_metrics(folder):
     """Only the first of several workers writes metrics."""
     with MetricsLog(folder, resume_step=0, is_main=False) as log:
         log.write("step", 1, {"loss": 1.0})

@@ -57,7 +57,7 @@ def memory_of(monkeypatch):
         (16, 0.95, 1, [16, 8, 4, 2, 1, 1]),  # one example that fits is used, however tightly
     ],
 )
-def test_the_largest_part_of_a_step_that_leaves_a_margin_is_taken(
+def test_the_largest_micro_batch_that_leaves_a_margin_is_chosen(
     engine, memory_of, caplog, examples, share_per_example, expected, tried
 ):
     """The whole step first, then its half twice, as in a step of two, its quarter; no gradient is left behind."""
@@ -71,7 +71,7 @@ def test_the_largest_part_of_a_step_that_leaves_a_margin_is_taken(
     assert all(parameter.grad is None for parameter in engine.model.parameters())
 
 
-def test_a_single_example_that_does_not_fit_is_said_before_the_first_step(engine, memory_of):
+def test_a_single_example_that_does_not_fit_is_reported_before_the_first_step(engine, memory_of):
     """The message suggests remedies."""
     with pytest.raises(MemoryShortageError, match=r"A1: before step 1: a single example does not fit .* use a smaller"):
         fit_micro_batch(engine, np.arange(4), BOTH, measure=memory_of(1.5))
@@ -87,7 +87,7 @@ class Gpu:
     ("device", "setting", "accumulation", "world_size", "tries"),
     [(CPU, "auto", 1, 1, None), (Gpu(), 4, 1, 1, None), (Gpu(), "auto", 3, 1, 48), (Gpu(), "auto", 3, 2, 24)],
 )
-def test_only_a_gpu_is_tried_and_only_if_nobody_said_a_size(
+def test_the_micro_batch_size_is_tuned_only_on_gpus_without_a_setting(
     monkeypatch, store, build_small_model, device, setting, accumulation, world_size, tries
 ):
     """The trial uses a worker's share of all batches of a step, and the longest examples of the training."""
@@ -107,7 +107,7 @@ def test_only_a_gpu_is_tried_and_only_if_nobody_said_a_size(
         assert sorted(lengths[longest]) == sorted(lengths)[-tries:]
 
 
-def test_the_share_counts_what_others_left(monkeypatch):
+def test_available_memory_excludes_other_processes(monkeypatch):
     """Of 80 GB another process has 40; we can have the 4 GB that we use and the 36 that are free; our peak was 20."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (36, 80))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 4)

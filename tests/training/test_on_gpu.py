@@ -89,7 +89,7 @@ def far(found, expected):
     return float((found - expected).norm() / expected.norm())
 
 
-def test_fifty_steps_in_float32_are_those_of_a_cpu(source, capsys):
+def test_fifty_float32_steps_equal_those_of_a_cpu(source, capsys):
     """Losses to 1e-4 nats a token in the first 10 steps, to 1e-2 in 50; TF32 is off."""
     gpu, _, engine = run_steps(source, 50, precision="fp32", packing="off")
     cpu, _, other = run_steps(source, 50, "cpu", precision="fp32", packing="off")
@@ -104,7 +104,7 @@ def test_fifty_steps_in_float32_are_those_of_a_cpu(source, capsys):
     assert np.abs(gpu - cpu).max() < 1e-2
 
 
-def test_bfloat16_learns_as_float32_does(source, capsys):
+def test_bfloat16_training_converges_like_float32(source, capsys):
     """The mean loss of the last 20 of 60 steps agrees within 1 %."""
     half, _, _ = run_steps(source, 60, precision="bf16")
     full, _, _ = run_steps(source, 60, precision="fp32")
@@ -116,7 +116,7 @@ def test_bfloat16_learns_as_float32_does(source, capsys):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_graphs_compute_what_kernels_one_by_one_do(source, precision, dropout, capsys):
+def test_graphs_compute_the_same_as_separate_kernels(source, precision, dropout, capsys):
     """The same dropout and losses over 40 steps of five shapes, of which each is recorded and replayed."""
     replayed, gradients, engine = run_steps(
         source, 40, precision=precision, dropout=dropout, cuda_graphs="on", packing="off"
@@ -135,7 +135,7 @@ def test_graphs_compute_what_kernels_one_by_one_do(source, precision, dropout, c
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 1e-2)])
 @pytest.mark.parametrize("micro_batch", [BATCH, BATCH // 2])
-def test_gradients_are_those_of_autograd_and_autocast(source, precision, tolerance, micro_batch, capsys):
+def test_gradients_equal_those_of_autograd_with_autocast(source, precision, tolerance, micro_batch, capsys):
     """They agree for one micro-batch and for two; losses agree to 1e-6 nats a token."""
     options = {"precision": precision, "micro_batch": micro_batch, "cuda_graphs": "off", "packing": "off"}
     direct, gradients, _ = run_steps(source, 1, **options)
@@ -148,7 +148,7 @@ def test_gradients_are_those_of_autograd_and_autocast(source, precision, toleran
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_cross_entropy_of_a_gpu_is_that_of_a_cpu(dtype):
+def test_the_gpu_cross_entropy_equals_that_of_the_cpu(dtype):
     """The logits have the size of GPT-2's vocabulary, and some of them are far apart."""
     logits_CV = 20 * torch.randn(100, 50_264, generator=torch.Generator().manual_seed(0))
     labels_C1 = torch.arange(100)[:, None] * 500
@@ -159,7 +159,7 @@ def test_the_cross_entropy_of_a_gpu_is_that_of_a_cpu(dtype):
 
 
 @pytest.mark.parametrize("clip_norm", [1e-2, 1e3])
-def test_the_update_clips_as_clipping_before_it_does(source, clip_norm, capsys):
+def test_the_fused_update_equals_clipping_before_the_update(source, clip_norm, capsys):
     """Weights of one step, of gradients above and below the limit; and the norm is the one before."""
     weights, norms = [], []
     for clips_first in (True, False):
@@ -185,7 +185,7 @@ def test_the_update_clips_as_clipping_before_it_does(source, clip_norm, capsys):
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")  # torch's compiler calls its own deprecated functions
-def test_compiled_steps_learn_as_others_do(source, capsys):
+def test_compiled_steps_converge_like_eager_ones(source, capsys):
     """Graphs and working copies are used, over 20 steps of five shapes."""
     options = {"precision": "bf16", "packing": "off", "cuda_graphs": "on"}
     compiled, _, engine = run_steps(source, 20, compile=True, **options)
@@ -196,7 +196,7 @@ def test_compiled_steps_learn_as_others_do(source, capsys):
     assert np.abs(compiled - plain).max() < 3e-2
 
 
-def test_packed_rows_are_as_good(source, capsys):
+def test_packed_rows_have_the_same_losses_and_gradients(source, capsys):
     """Losses to 1e-5 nats a token and gradients to 1e-5 of their norm."""
     packed, gradients, _ = run_steps(source, 1, precision="fp32", packing="on", cuda_graphs="off")
     plain, expected, _ = run_steps(source, 1, precision="fp32", packing="off", cuda_graphs="off")
@@ -207,7 +207,7 @@ def test_packed_rows_are_as_good(source, capsys):
 
 
 @pytest.mark.parametrize("graphs", ["off", "on"])
-def test_a_lack_of_memory_halves_the_micro_batch_and_leaves_the_step(source, graphs, capsys):
+def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(source, graphs, capsys):
     """Gradients to 1e-4 of their norm; the micro-batch is what the engine says."""
     _, expected, _ = run_steps(
         source, 1, batch=256, precision="fp32", packing="off", cuda_graphs=graphs, micro_batch=256
@@ -234,7 +234,7 @@ def test_a_lack_of_memory_halves_the_micro_batch_and_leaves_the_step(source, gra
     assert np.isfinite(losses).all()
 
 
-def test_a_stopped_training_resumes_to_the_same_losses(make_job, capsys):
+def test_a_resumed_training_has_the_same_losses(make_job, capsys):
     """Within 1e-3 nats a token of an uninterrupted one at every evaluation."""
 
     def losses(folder, **options):

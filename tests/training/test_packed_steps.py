@@ -53,7 +53,7 @@ def test_packed_bucketed_and_plain_steps_are_equal(engine_for, micro_batch):
         assert packed_padding < padding / 2
 
 
-def test_a_validation_is_the_same_packed_or_not(engine_for):
+def test_validation_losses_do_not_depend_on_packing(engine_for):
     """Losses agree to 1e-5 nats a token, in micro-batches of any size."""
     expected = validation_losses(engine_for(packing="off"), EXAMPLES)
     for micro_batch in (1, 7, 24):
@@ -62,7 +62,7 @@ def test_a_validation_is_the_same_packed_or_not(engine_for):
 
 
 @pytest.mark.parametrize("packing", ["off", "on"])
-def test_a_validation_tells_what_the_scores_will_be(engine_for, store, packing):
+def test_validation_losses_equal_the_scores_of_the_matrix(engine_for, store, packing):
     """Training's evaluation and the matrix agree to 1e-5 nats a token on the same examples."""
     engine = engine_for(packing=packing, micro_batch=7)
     found = validation_losses(engine, EXAMPLES)
@@ -86,7 +86,7 @@ def test_a_validation_tells_what_the_scores_will_be(engine_for, store, packing):
         ("on", GPU, Packing(widest=256)),
     ],
 )
-def test_packing_is_left_to_gpus_unless_asked_for(setting, device, expected):
+def test_packing_is_used_only_on_gpus_by_default(setting, device, expected):
     """On a CPU, batches of similar length were as fast."""
     assert packing_of(setting, device, 256) == expected
 
@@ -103,13 +103,13 @@ def test_packing_is_left_to_gpus_unless_asked_for(setting, device, expected):
         ("bf16", GPU, (7, 5), torch.bfloat16),
     ],
 )
-def test_bf16_is_used_where_the_hardware_multiplies_it(monkeypatch, precision, device, capability, expected):
+def test_bf16_is_used_only_with_hardware_support(monkeypatch, precision, device, capability, expected):
     """Older GPUs would emulate it; if requested, it is used there too."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
     assert autocast_type(precision, device) == expected
 
 
-def test_bf16_steps_have_the_losses_of_fp32_ones(engine_for):
+def test_bf16_steps_have_nearly_the_losses_of_fp32_steps(engine_for):
     """They agree to two digits, the precision of bfloat16; weights, softmax and sums stay float32."""
     expected, gradients, _ = run_step(engine_for(precision="fp32"))
     found, found_gradients, _ = run_step(engine_for(precision="bf16", packing="on"))
@@ -118,13 +118,13 @@ def test_bf16_steps_have_the_losses_of_fp32_ones(engine_for):
     assert torch.nn.functional.cosine_similarity(found_gradients, gradients, dim=0) > 0.99
 
 
-def test_rows_are_padded_to_what_the_hardware_likes():
+def test_row_lengths_are_multiples_of_eight_on_tensor_cores():
     """Multiples of eight suit tensor cores."""
     assert pad_multiple(CPU) == 1
     assert pad_multiple(GPU) == 8
 
 
-def test_padding_never_asks_for_positions_the_model_lacks(engine_for):
+def test_padding_never_exceeds_the_models_positions(engine_for):
     """A model of 64 positions and rows in multiples of 33: an example of 34 tokens would get 66."""
     plain, packed = engine_for(packing="off"), engine_for(packing="on")
     expected, *_ = run_step(plain)

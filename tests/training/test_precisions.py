@@ -17,7 +17,7 @@ from raysweep.training.loop import train
 from raysweep.training.metrics import read_metrics
 
 
-def test_a_bf16_training_ends_with_the_losses_of_a_float32_one(make_job, tmp_path):
+def test_a_bf16_training_has_nearly_the_losses_of_a_float32_one(make_job, tmp_path):
     """Within 1 % after 12 steps: bfloat16 keeps two to three digits of a product, and weights and sums stay float32."""
     found = {
         precision: train(make_job(precision=precision, fields={"folder": tmp_path / precision}), device="cpu")
@@ -42,7 +42,7 @@ def onednn(monkeypatch):
 
 
 @pytest.mark.parametrize("steps", [6, pytest.param(50, marks=pytest.mark.slow)])
-def test_a_training_by_onednn_has_the_losses_of_one_by_mkl(make_job, tmp_path, onednn, steps):
+def test_a_onednn_training_has_the_losses_of_an_mkl_one(make_job, tmp_path, onednn, steps):
     """Every loss of its steps and evaluations within 1e-5; sums are added in another order, so the bits differ."""
     found, lines = {}, {}
     for precision in ("fp32", "fp32_onednn"):
@@ -81,7 +81,7 @@ def test_a_device_without_onednn_is_refused_before_the_first_step(make_job, monk
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32_onednn"])
-def test_a_training_that_was_stopped_ends_with_the_same_bits(make_job, tmp_path, precision, request):
+def test_a_stopped_training_in_any_precision_resumes_bitwise(make_job, tmp_path, precision, request):
     """Checkpoints hold the float32 weights and the optimiser's state, from which the next step follows."""
     if precision == "fp32_onednn":
         request.getfixturevalue("onednn")
@@ -98,7 +98,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(make_job, tmp_path,
     assert one == two
 
 
-def test_a_training_does_not_go_on_in_another_precision(make_job):
+def test_a_training_does_not_resume_in_another_precision(make_job):
     """'auto' was float32 on the device where it began; the checkpoint stays, and goes on in float32."""
     job, asked = make_job(precision="auto", steps=6), iter(["", "", "asked"])
     train(job, device="cpu", should_stop=lambda: next(asked, ""))

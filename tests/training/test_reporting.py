@@ -66,7 +66,7 @@ def written(log, folder):
     return lines
 
 
-def test_losses_are_means_over_the_steps_labels(make_reporter, written):
+def test_losses_are_means_over_the_labels_of_the_steps(make_reporter, written):
     """`objective` is what was made smaller, the context's mean plus the answers' mean; `loss` is the answers' mean."""
     reporter = make_reporter([0.0, 1.0])
     reporter.add(finished(1))
@@ -93,7 +93,7 @@ def test_a_part_without_labels_is_left_out(make_reporter, written):
     assert "loss" not in line
 
 
-def test_the_log_has_a_line_every_ten_seconds(make_reporter, caplog):
+def test_progress_is_logged_every_ten_seconds(make_reporter, caplog):
     """A line gives the step, nats per token and tokens per second."""
     caplog.set_level(logging.INFO)
     reporter = make_reporter([0.0, 5.0, 11.0])
@@ -103,7 +103,7 @@ def test_the_log_has_a_line_every_ten_seconds(make_reporter, caplog):
     assert caplog.messages == ["A1: step 400/800  loss 2.000 nats/token  21,300 tokens/s"]
 
 
-def test_every_step_that_waited_is_written_in_order(make_reporter, written):
+def test_all_pending_steps_are_written_in_order(make_reporter, written):
     """On a GPU the losses of many steps are fetched at once."""
     reporter = make_reporter([0.0, 1.0])
     for step in range(1, 51):
@@ -115,7 +115,7 @@ def test_every_step_that_waited_is_written_in_order(make_reporter, written):
 
 
 @pytest.mark.parametrize("broken", [{"nats": (float("nan"), 1.0, 1.0)}, {"nats": (1.0, float("inf"), 1.0)}])
-def test_the_first_step_that_is_not_finite_is_named(make_reporter, broken):
+def test_the_first_non_finite_step_is_named(make_reporter, broken):
     """Later ones only follow from it; of many documents 16 are named."""
     reporter = make_reporter([0.0, 1.0])
     for step in (finished(6), finished(7, **broken), finished(8, **broken)):
@@ -127,7 +127,7 @@ def test_the_first_step_that_is_not_finite_is_named(make_reporter, broken):
     assert (caught.value.step, caught.value.documents) == (7, tuple(range(7, 27)))
 
 
-def test_such_an_error_survives_the_way_back_from_a_worker():
+def test_a_non_finite_loss_error_survives_pickling():
     """It keeps its message, step and documents, so that the training can be resumed from an earlier step."""
     error = pickle.loads(pickle.dumps(NonFiniteLossError("A1: step 7: not finite", 7, (3, 4))))
     assert (str(error), error.step, error.documents) == ("A1: step 7: not finite", 7, (3, 4))

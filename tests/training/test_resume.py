@@ -47,7 +47,7 @@ def script_environment():
     return {**os.environ, "PYTHONPATH": search}
 
 
-def test_a_training_killed_again_and_again_ends_with_the_same_bits(make_job, tmp_path):
+def test_a_repeatedly_killed_training_ends_with_the_same_bits(make_job, tmp_path):
     """Signal 9 between steps, and before and after what a training renames: same weights, every step once."""
     job, whole = make_job(), make_job(fields={"folder": tmp_path / "whole"})
     run_script("kill", job, tmp_path, *RENAMES)
@@ -65,7 +65,7 @@ def test_a_training_killed_again_and_again_ends_with_the_same_bits(make_job, tmp
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_kills_at_random_moments_change_no_bit(make_job, tmp_path, kills):
+def test_kills_at_random_moments_do_not_change_the_result(make_job, tmp_path, kills):
     """Signal 9 whenever it comes: while data is read, in mid-step, in mid-checkpoint, while the model is written."""
     job = make_job(steps=16)
     printed = run_script("random", job, tmp_path, str(kills), "0").splitlines()
@@ -77,7 +77,7 @@ def test_kills_at_random_moments_change_no_bit(make_job, tmp_path, kills):
         assert not folder.checkpoints.exists()
 
 
-def test_sigterm_leads_to_a_checkpoint_and_the_next_call_goes_on(make_job, tmp_path):
+def test_sigterm_writes_a_checkpoint_and_the_next_call_resumes(make_job, tmp_path):
     """A batch system's or a cloud's notice, in a process of its own: no step is lost, the weights come out equal.
 
     The settings that say how long it trains are part of no fingerprint here, so that it can end soon afterwards.
@@ -106,7 +106,7 @@ def test_sigterm_leads_to_a_checkpoint_and_the_next_call_goes_on(make_job, tmp_p
     assert models[0] == models[1]
 
 
-def test_an_answer_to_sigterm_that_is_there_already_stays(make_job):
+def test_an_existing_sigterm_handler_is_restored(make_job):
     """A pipeline's or Ray's; and where there was none, there is none afterwards."""
     seen = []
 
@@ -132,7 +132,7 @@ def stop_after(job, steps):
     train(job, device="cpu", should_stop=lambda: next(asked))
 
 
-def test_a_damaged_checkpoint_costs_work_and_changes_nothing(make_job, tmp_path, caplog):
+def test_a_damaged_checkpoint_costs_work_but_does_not_change_the_result(make_job, tmp_path, caplog):
     """The previous checkpoint is used, and the final weights are the same."""
     job, whole = make_job(), make_job(fields={"folder": tmp_path / "whole"})
     stop_after(job, 8)
@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_costs_work_and_changes_nothing(make_job, tmp_path,
     assert models[0] == models[1]
 
 
-def test_a_training_keeps_as_many_checkpoints_as_it_is_told(make_job):
+def test_a_training_keeps_the_configured_number_of_checkpoints(make_job):
     """The setting is `keep`; at the end of the training all are deleted."""
     job = make_job(keep=3)
     stop_after(job, 11)
@@ -155,14 +155,14 @@ def test_a_training_keeps_as_many_checkpoints_as_it_is_told(make_job):
     assert not TrialFolder(job.folder).checkpoints.exists()
 
 
-def test_checkpoints_of_other_work_are_not_resumed(make_job):
+def test_checkpoints_with_another_fingerprint_are_not_resumed(make_job):
     """The settings changed since: the user decides whether to start anew."""
     stop_after(make_job(), 3)
     with pytest.raises(TrainingError, match="belongs to other work"):
         train(make_job(fields={"fingerprint": "work-2"}), device="cpu")
 
 
-def test_the_best_score_is_remembered_over_a_resume(make_job):
+def test_the_best_score_is_restored_on_resume(make_job):
     """The original forgets it, and its next evaluation overwrites the best model."""
     job = make_job(evaluate_every=2, learning_rate=2.0)
     stop_after(job, 7)

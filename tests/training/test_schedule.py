@@ -13,22 +13,22 @@ def rates(steps=10, **settings):
     return [learning_rate(step, config) for step in range(1, steps + 1)]
 
 
-def test_constant_is_the_peak_at_every_step():
+def test_the_constant_schedule_stays_at_the_peak():
     """This is the original's schedule, and the default."""
     assert rates() == [2.0] * 10
 
 
-def test_warm_up_rises_to_the_peak_in_equal_parts():
+def test_warm_up_rises_linearly_to_the_peak():
     """The first step is not wasted on a rate of zero."""
     assert rates(warmup_steps=4)[:6] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 2.0])
 
 
-def test_linear_falls_from_the_peak_to_zero_after_the_last_step():
+def test_the_linear_schedule_falls_to_zero_after_the_last_step():
     """The last step still learns."""
     assert rates(steps=6, warmup_steps=2, schedule="linear") == pytest.approx([1.0, 2.0, 2.0, 1.5, 1.0, 0.5])
 
 
-def test_cosine_falls_slowly_fast_and_slowly():
+def test_the_cosine_schedule_falls_slowly_fast_and_slowly():
     """The rate is half of the peak in the middle of the decay."""
     values = rates(steps=8, schedule="cosine")
     assert values[0] == 2.0

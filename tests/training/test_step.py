@@ -50,7 +50,7 @@ def loss_of(sums):
     return (sums.nats[:2] / sums.labels[:2]).sum().item()
 
 
-def test_one_batch_of_32_and_8_of_4_have_the_same_gradients(make_engine):
+def test_gradient_accumulation_gives_the_gradients_of_one_batch(make_engine):
     """Accumulation divides by the labels of the whole step; the original's mean of means differs by percents."""
     whole, parts = make_engine(32), make_engine(4)
     examples = np.arange(32)
@@ -59,7 +59,7 @@ def test_one_batch_of_32_and_8_of_4_have_the_same_gradients(make_engine):
     assert difference < 1e-6
 
 
-def test_fifty_steps_have_the_losses_of_the_original(make_engine, store):
+def test_losses_of_fifty_steps_equal_those_of_the_original_code(make_engine, store):
     """From the same weights and batches, in float32 without dropout, losses agree to 1e-4 nats at every step."""
     engine, settings = make_engine(4), TrainingConfig(learning_rate=1e-2)
     original = as_original(make_engine(4).model)
@@ -97,7 +97,7 @@ def test_each_task_has_its_objective(settings, expected):
     assert objective_of(TrainingConfig(**settings)) == expected
 
 
-def test_minimal_supervision_learns_answers_only(make_engine):
+def test_minimal_supervision_trains_only_on_answers(make_engine):
     """Context labels get no loss and no gradient of their own."""
     engine = make_engine(8)
     sums = run_step(engine, np.arange(8), Objective(context=False, infill=True))
@@ -105,13 +105,13 @@ def test_minimal_supervision_learns_answers_only(make_engine):
     assert sums.labels[1] > sums.labels[2] > 0
 
 
-def test_labels_weigh_by_their_part():
+def test_labels_are_weighted_by_their_part():
     """10 context labels, 1 end and 3 answer tokens; a part without labels weighs nothing."""
     assert label_weights(torch.tensor([10.0, 1.0, 3.0])).tolist() == pytest.approx([0.1, 0.25, 0.25, 0.0])
     assert label_weights(torch.tensor([10.0, 0.0, 0.0])).tolist() == pytest.approx([0.1, 0.0, 0.0, 0.0])
 
 
-def test_dropout_depends_on_the_step_alone(make_engine):
+def test_dropout_depends_only_on_the_step(make_engine):
     """A resumed training draws the same masks as an uninterrupted one, whatever was drawn before."""
     engine = make_engine(8, dropout=0.5)
     first = loss_of(run_step(engine, np.arange(8), step=7))
@@ -120,7 +120,7 @@ def test_dropout_depends_on_the_step_alone(make_engine):
     assert loss_of(run_step(engine, np.arange(8), step=8)) != first
 
 
-def test_a_validation_does_not_depend_on_batches_and_leaves_dropout_on(make_engine):
+def test_validation_does_not_depend_on_batches_and_restores_dropout(make_engine):
     """nats per token over all examples; the padding and the last, smaller batch count for nothing."""
     engine = make_engine(32, dropout=0.5)
     whole = validation_losses(engine, np.arange(32))
@@ -150,7 +150,7 @@ def memory_for(monkeypatch):
     return limit
 
 
-def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(make_engine, memory_for, caplog):
+def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(make_engine, memory_for, caplog):
     """The step is done again from its beginning, with the same gradients, and the log says so."""
     plain, small = make_engine(16), make_engine(16)
     run_step(plain, np.arange(16))
@@ -161,7 +161,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(make_engine, me
     torch.testing.assert_close(gradients(small), gradients(plain), rtol=1e-4, atol=1e-6)
 
 
-def test_out_of_memory_in_a_validation_is_met_in_the_same_way(make_engine, memory_for):
+def test_out_of_memory_in_validation_halves_the_micro_batch(make_engine, memory_for):
     """The losses are the same."""
     engine = make_engine(16)
     expected = validation_losses(engine, np.arange(16))

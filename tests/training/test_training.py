@@ -38,7 +38,7 @@ def overfit_folder(make_store):
     return make_store(documents, examples_per_document=1, word=0.2, min_spans=1)
 
 
-def test_a_training_learns_eight_examples_by_heart(make_job, overfit_folder):
+def test_a_training_overfits_eight_examples(make_job, overfit_folder):
     """The sum of both losses falls from 21.6 to under 0.05 nats a token, and infilling gives the right answers."""
     job = make_job(
         dropout=0.0,
@@ -75,7 +75,7 @@ def check_answers(folder, store):
     assert all(answer.finished for answer in answers)
 
 
-def test_a_training_leaves_a_model_its_metrics_and_a_result(make_job):
+def test_a_training_leaves_model_metrics_and_result(make_job):
     """The checkpoints, which are needed until the result is written, are deleted."""
     job, seen = make_job(), []
     result = train(job, device="cpu", on_evaluation=seen.append)
@@ -96,7 +96,7 @@ def test_a_training_leaves_a_model_its_metrics_and_a_result(make_job):
     assert sum(parameter.numel() for parameter in model.parameters()) == result.parameters
 
 
-def test_the_model_kept_is_the_best_not_the_last(make_job):
+def test_the_best_model_is_kept_and_not_the_last(make_job):
     """The learning rate ruins the model after a while."""
     job = make_job(steps=8, evaluate_every=2, learning_rate=0.3, warmup_steps=40)
     early = train(job, device="cpu")
@@ -120,7 +120,7 @@ def test_the_same_job_gives_the_same_bytes(make_job, tmp_path):
     assert one.metrics.read_bytes() == two.metrics.read_bytes()
 
 
-def test_a_finished_training_is_not_done_again(make_job):
+def test_a_finished_training_is_not_repeated(make_job):
     """Its result is returned at once."""
     job = make_job(steps=2)
     result = train(job, device="cpu")
@@ -129,7 +129,7 @@ def test_a_finished_training_is_not_done_again(make_job):
     assert TrialFolder(job.folder).result.stat() == before
 
 
-def test_the_result_of_other_work_is_not_taken_for_ours(make_job):
+def test_a_result_with_another_fingerprint_is_refused(make_job):
     """The result of a training with another fingerprint is not overwritten either."""
     train(make_job(steps=2), device="cpu")
     with pytest.raises(ChangedError, match=r"is the result of other work \(work-1, not work-2\).*--force A1"):
@@ -150,7 +150,7 @@ def test_a_child_starts_from_its_parents_model(make_job, tmp_path):
     assert first < last + 1 < lines_of(parent, "step")[0]["objective"] - 1
 
 
-def test_patience_ends_a_training_that_does_not_get_better(make_job):
+def test_early_stopping_ends_a_training_after_its_patience(make_job):
     """Two evaluations without a better loss, and it is a finished training, with the best model."""
     job = make_job(steps=40, evaluate_every=1, learning_rate=5.0, patience=2)
     result = train(job, device="cpu")
@@ -159,7 +159,7 @@ def test_patience_ends_a_training_that_does_not_get_better(make_job):
     assert TrialFolder(job.folder).result.exists()
 
 
-def test_a_stopped_training_goes_on_where_it_stopped(make_job, tmp_path):
+def test_a_stopped_training_resumes_to_the_same_model(make_job, tmp_path):
     """A reason to stop leads to a checkpoint; the next call does the rest, with the same model as without the stop."""
     job, whole = make_job(), make_job(fields={"folder": tmp_path / "whole"})
     asked = iter([None, None, None, None, "the machine is needed"])
@@ -172,7 +172,7 @@ def test_a_stopped_training_goes_on_where_it_stopped(make_job, tmp_path):
     assert models[0] == models[1]
 
 
-def test_a_loss_that_is_not_finite_names_step_documents_and_cure(make_job, store_folder):
+def test_a_non_finite_loss_is_reported_with_step_documents_and_fix(make_job, store_folder):
     """No checkpoint has the ruined weights."""
     job = make_job(learning_rate=1e30, evaluate_every=100, checkpoint_every=100)
     with pytest.raises(
@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_names_step_documents_and_cure(make_job, store
         ({"evaluate_every": 9, "checkpoint_every": 1}, "norm of the weights (nan|inf)"),
     ],
 )
-def test_weights_that_a_step_ruined_are_neither_kept_nor_called_the_best(make_job, settings, found):
+def test_non_finite_weights_are_neither_saved_nor_best(make_job, settings, found):
     """The first step's loss is finite, its update is not: what comes next would be saved as a sound checkpoint."""
     job = make_job(learning_rate=1e38, steps=10, **settings)
     with pytest.raises(NonFiniteLossError, match=f"A1: step 1: {found}: not finite") as caught:
@@ -233,7 +233,7 @@ def test_validation_examples_without_answers_are_refused(make_job, make_store):
     ],
     ids=["lm", "reverse_lm", "lm_all", "no_context_ilm", "minimal_supervision", "ilm"],
 )
-def test_the_papers_other_tasks_can_be_trained_and_scored(make_job, store, settings):
+def test_other_task_formats_of_the_paper_can_be_trained_and_scored(make_job, store, settings):
     """Training improves the trained task, and the model of each task is scored on the same cells as any other."""
     job = make_job(**settings, steps=12, evaluate_every=12, dropout=0.0)
     result = train(job, device="cpu")

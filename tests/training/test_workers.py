@@ -18,7 +18,7 @@ from raysweep.training.metrics import read_metrics
 from tests.training.test_resume import run_script
 
 
-def test_two_workers_give_what_one_gives(make_job, tmp_path):
+def test_two_workers_train_the_same_model_as_one_worker(make_job, tmp_path):
     """Over 12 steps of 2 × 5 examples, one odd: losses to 1e-5, weights to rounding; one set of files.
 
     The two workers pack rows and the one does not, so this is as well a whole training with packing and without.
@@ -69,7 +69,7 @@ def compare(monkeypatch):
     return compare
 
 
-def test_workers_on_unlike_gpus_are_told_of(compare, caplog):
+def test_a_warning_is_logged_if_workers_have_different_gpus(compare, caplog):
     """The faster ones wait; the same GPU twice is nothing to tell of."""
     with caplog.at_level(logging.WARNING):
         compare("NVIDIA L4 in bf16")
@@ -81,13 +81,13 @@ def test_workers_on_unlike_gpus_are_told_of(compare, caplog):
     ]
 
 
-def test_workers_that_would_train_in_different_precisions_are_refused(compare):
+def test_workers_that_would_use_different_precisions_are_refused(compare):
     """`auto` takes bfloat16 where the GPU has it: the sum of both kinds of gradients would be neither."""
     with pytest.raises(TrainingError, match="A1: its 2 workers train on NVIDIA L4 in bf16, Tesla T4 in fp32; all must"):
         compare("Tesla T4 in fp32")
 
 
-def test_workers_of_which_one_has_no_onednn_all_stop(monkeypatch):
+def test_all_workers_stop_if_one_lacks_onednn(monkeypatch):
     """A node of another kind: with its products by MKL the sum of the gradients would be of two precisions."""
     monkeypatch.setattr(attempt, "refuse_onednn", lambda *_: "")
     group = WithAnother(device=torch.device("cpu"), world_size=2, told="found fp32_onednn, and torch has none")
