@@ -9,8 +9,10 @@ from raysweep.cli.score_output import data_settings, score_texts
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole, plain_table
 from raysweep.errors import ConfigError, InputError
+from raysweep.readers.locations import find_files
 from raysweep.storage.atomic_files import write_json
 from raysweep.storage.printable import say
+from raysweep.storage.table_files import refuse_inputs
 
 if TYPE_CHECKING:
     from raysweep.classification.scored_texts import ScoredTexts
@@ -62,7 +64,8 @@ def classify_texts(
     """Score the corpora, compare the classifiers, write the results and the fitted classifier, and print a table.
 
     Raises:
-        ConfigError: the suffix of `out` is not .json.
+        ConfigError: the suffix of `out` is not .json, or an output would replace a file that is not of an earlier such
+            command.
         InputError: there is no such run, or a corpus has too few texts of known level, or changed before it was scored.
     """
     if out.suffix != ".json":
@@ -79,6 +82,11 @@ def classify_texts(
     from raysweep.config.loading import read_resolved_config
     from raysweep.inference.level_classifier import model_digest_of
 
+    tables = [out.with_name(f"{out.stem}.{number}.parquet") for number in range(1 + len(others))]
+    classifier = out.with_suffix(".skops")
+    refuse_inputs([out, classifier, *tables], [file for name in (corpus, *others) for file in find_files(name)])
+    if not (force or tables[0].exists()) and (there := [path for path in (out, classifier) if path.exists()]):
+        raise ConfigError(f"--out: {there[0]!s:.80} is there already; give --force to overwrite it, or another --out")
     config = read_resolved_config(settings.folder)
     levels = config.data.levels
     options: dict[str, Any] = {"seed": config.seed, "resamples": resamples, "confidence": CONFIDENCE}
@@ -92,8 +100,7 @@ def classify_texts(
     except InputError as error:
         raise InputError(f"{corpus[:80]}: {error}") from error
     scored: dict[str, ScoredTexts] = {}
-    for number, name in enumerate((corpus, *others)):
-        table = out.with_name(f"{out.stem}.{number}.parquet")
+    for name, table in zip((corpus, *others), tables, strict=True):
         digest = score_texts(
             settings,
             [name],
@@ -136,10 +143,10 @@ def classify_texts(
     }
     write_json(out, results)
     digests = {name: model_digest_of(settings.folder, name) for name in models}
-    save_classifier(out.with_suffix(".skops"), fit_logistic(first, models), levels=levels, models=digests)
+    save_classifier(classifier, fit_logistic(first, models), levels=levels, models=digests)
     for part in (results["within"], *results["across"]):
         _print_part(part)
-    say(f"{out}: written; the logistic regression on all texts of {corpus}: {out.with_suffix('.skops')}")
+    say(f"{out}: written; the logistic regression on all texts of {corpus}: {classifier}")
 
 
 def _choose(
@@ -151,7 +158,7 @@ def _choose(
 
     from raysweep.classification.scored_texts import measure_lengths, read_scored_texts
     from raysweep.corpus.new_texts import read_new_texts
-    from raysweep.readers.locations import digest_files, find_files
+    from raysweep.readers.locations import digest_files
     from raysweep.storage.digests import digest_text
 
     files = find_files(name)

@@ -56,8 +56,11 @@ def import_texts(source: Path, level: str, out: Path) -> None:
         level: given to all documents, because the original's files hold no levels.
 
     Raises:
+        ConfigError: the output exists already.
         InputError: the file is neither of these, or the pickle holds types that are not on the allow-list.
     """
+    if out.exists():
+        raise ConfigError(f"--out: {out} is there already; name another file")
     if source.suffix == ".txt":
         try:
             texts = source.read_text(encoding="utf-8").split("\n\n\n")

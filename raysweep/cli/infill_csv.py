@@ -21,6 +21,7 @@ from raysweep.readers.csv_files import fields_up_to
 from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.clock import unix_seconds
 from raysweep.storage.printable import say, say_json, shown, spreadsheet_safe
+from raysweep.storage.table_files import refuse_inputs
 
 if TYPE_CHECKING:
     from raysweep.inference.learner_likeness import LikenessMeter
@@ -75,8 +76,7 @@ def fill_csv(
         InputError: the file cannot be read, or a column is missing.
         ConfigError: the output would replace the input, or exists already.
     """
-    if out.exists() and source.exists() and out.samefile(source):
-        raise ConfigError(f"--out: found {out!s:.80}, which is the CSV that is read; name another file")
+    refuse_inputs([out], [source])
     if out.exists() and not may_overwrite:
         raise ConfigError(f"--out: {out} is there already; give --force to overwrite it, or another name")
     meter = _likeness_meter(chosen, classifier) if measures_likeness else None

@@ -31,7 +31,7 @@ from raysweep.staging.run_staging import LocalStorage, ReadStorage, Staging
 from raysweep.staging.staged_output import StagedOutput
 from raysweep.storage.printable import say
 from raysweep.storage.run_folder import RunFolder
-from raysweep.storage.table_files import check_suffix
+from raysweep.storage.table_files import check_suffix, refuse_inputs
 
 if TYPE_CHECKING:
     from raysweep.inference.level_predictor import LevelPredictor
@@ -109,6 +109,7 @@ def score_texts(
         with_tokens=with_tokens,
         place=output.place,
     )
+    refuse_inputs([*scoring.outputs, scoring.record, scoring.quarantine], scoring.files)
     identity = scoring.identity()
     predictor = _predictor(run, chosen) if with_levels else None
     # A new report may have another temperature, which changes the levels but not the scores.
@@ -135,8 +136,7 @@ def score_texts(
         for path in scoring.outputs:
             say(f"{scoring.shown(path)}: {made.texts:,} texts under {', '.join(chosen)}")
         if predictor is not None:
-            shown = f"temperature {predictor.temperature:.4g}, from the run's report"
-            say(f"levels: by the {predictor.family} models ({shown})")
+            say(_describe_levels(predictor))
     return str(identity["texts"])
 
 
@@ -194,6 +194,16 @@ def _predictor(run: "LoadedRun", models: Sequence[str]) -> "LevelPredictor | Non
         say(f"no levels: they need the scores of {', '.join(missing)} too", to_stderr=True)
         return None
     return predictor
+
+
+def _describe_levels(predictor: "LevelPredictor") -> str:
+    """Say which models told the levels, and how often they were right where the level is known."""
+    told = f"levels: by the {predictor.family} models (temperature {predictor.temperature:.4g}, from the run's report)"
+    if (found := predictor.accuracy) is None:
+        return f"{told}; how often they are right was not measured"
+    limits = "" if found.low is None else f" (95 % interval {found.low:.1%} to {found.high:.1%})".replace("%", " %")
+    right = f"{found.value:.1%}".replace("%", " %")
+    return f"{told}, right for {right} of the run's {found.documents:,} test documents{limits}; other texts may differ"
 
 
 def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:

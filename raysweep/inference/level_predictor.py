@@ -19,6 +19,7 @@ from raysweep.statistics.level_posterior import log_posterior
 
 if TYPE_CHECKING:
     from raysweep.evaluation.document_sums import Floats
+    from raysweep.evidence.robustness_schema import Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +34,18 @@ class LevelPredictor:
     """Level → number of training documents."""
     temperature: float
     """The temperature; 1 if the run has too few documents to fit it."""
+    accuracy: "Share | None"
+    """The share of the run's test documents whose level these models found, without what a mask hid; None if unknown.
+
+    Texts from elsewhere may be harder: other writers, prompts or lengths than the corpus has.
+    """
 
     def predict(self, texts: str | Iterable[str]) -> pd.DataFrame:
         """Compute the probability of each level for each text.
 
         The table has a row per text, in order: `text` (its number), `level` (the most likely one), and a column per
-        level.  For a text of a single token, which is not predicted, only the shares matter.
+        level.  For a text of a single token, which is not predicted, only the shares matter.  `accuracy` says how often
+        the most likely level was right on the run's test documents.
 
         Raises:
             InputError: a text is not a string, is empty, or cannot be encoded in UTF-8.

@@ -109,6 +109,7 @@ class LoadedRun:
             models=models,
             shares=row.shares,
             temperature=1.0 if calibration is None else calibration.temperature,
+            accuracy=row.accuracy,
         )
 
     def level_classifier(self, path: str | Path | None = None) -> LevelClassifier:

@@ -60,6 +60,15 @@ def write_archive(files: Mapping[str, bytes | Path], out: Path) -> None:
             archive.writestr(entry, content if isinstance(content, bytes) else content.read_bytes())
 
 
+def is_bundle(path: Path) -> bool:
+    """Return whether a file is a zip with a manifest, so that a new bundle may replace it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError):
+        return False
+
+
 def unpack_archive(path: Path, target: Path) -> Unpacked:
     """Unpack a bundle into an empty folder; InputError if it is not a zip, is not safe, or holds other bytes."""
     if path.is_dir():

@@ -21,7 +21,7 @@ from raysweep.config.schema import Config
 from raysweep.errors import InputError
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.evidence.inputs import copy_inputs
-from raysweep.publishing.archive import file_sha256, list_files, write_archive
+from raysweep.publishing.archive import file_sha256, is_bundle, list_files, write_archive
 from raysweep.publishing.manifest import FORMAT, MANIFEST, SIGNATURE, Manifest
 from raysweep.publishing.recomputing import README, bundle_texts, recompute
 from raysweep.publishing.software import describe_software
@@ -43,10 +43,13 @@ def write_bundle(folder: RunFolder, out: Path, sign: Callable[[bytes], bytes] | 
 
     Raises:
         DamagedError: a table cannot be read.
-        InputError: there is no report, it does not follow from the run, or a learner's text would be published.
+        InputError: `out` is a folder or a file that is no bundle, there is no report, it does not follow from the run,
+            or a learner's text would be published.
     """
     if out.is_dir():
         raise InputError(f"--out: found '{out}', a folder; name a file, such as {out / 'evidence.zip'}")
+    if out.exists() and not is_bundle(out):
+        raise InputError(f"--out: {out} is there already, and is no bundle; name another file")
     if not folder.evidence.exists():
         raise InputError(f"{folder.evidence}: not there; do {run_command(folder)} first")
     config = read_resolved_config(folder)

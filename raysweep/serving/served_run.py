@@ -100,10 +100,7 @@ class ServedRun:
 
     def describe(self) -> Values:
         """Return what the page needs to know before its first request."""
-        accuracy = None
-        if self.predictor is not None:
-            levels = next(row for row in self.run.evidence.cold_start if row.family == self.predictor.family)
-            accuracy = None if levels.accuracy is None else levels.accuracy.model_dump(mode="json")
+        accuracy = None if self.predictor is None else self.predictor.accuracy
         return {
             "run": self.run.folder.name,
             "language": self.run.config.data.language,
@@ -112,7 +109,7 @@ class ServedRun:
             "positions": min(int(model.network.config.n_positions) for model in self.models.values()),
             "levels": None if self.predictor is None else list(self.predictor.models),
             "no_levels": self.no_levels,
-            "level_accuracy": accuracy,
+            "level_accuracy": None if accuracy is None else accuracy.model_dump(mode="json"),
             "has_report": bool(self.report_digest),
             "max_blanks": MAX_BLANKS,
             "max_characters": MAX_CHARACTERS,
@@ -136,8 +133,10 @@ class ServedRun:
         return template
 
     def check_text(self, text: str) -> None:
-        """Raise InputError for a text that the models cannot score: invalid, or with fewer than two tokens."""
+        """Raise InputError for a text that the models cannot score: invalid, blank, or with fewer than two tokens."""
         read_texts(text)
+        if not text.strip():
+            raise InputError("text: found white space alone, which has no level; write some words")
         if len(self.vocabulary.encode(text)) < 2:
             raise InputError("text: found a single token; a model needs a word before the one that surprises it")
 

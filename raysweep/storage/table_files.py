@@ -5,7 +5,7 @@ CSV files are opened in spreadsheets, so their texts are made safe for them; the
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -30,6 +30,18 @@ def check_suffix(path: Path, option: str) -> None:
         raise ConfigError(f"{option}: found '{path!s:.60}'; must be a path, s3://bucket/name or gs://bucket/name")
     if path.suffix not in TABLE_SUFFIXES:
         raise ConfigError(f"{option}: found '{path.name[:60]}'; must end in {', '.join(TABLE_SUFFIXES)}")
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse an output that would replace a file that is read, by whatever path or link it is named.
+
+    Raises:
+        ConfigError: the message names the file.
+    """
+    read = {(status.st_dev, status.st_ino) for status in (path.stat() for path in inputs if path.exists())}
+    for out in outputs:
+        if out.exists() and (out.stat().st_dev, out.stat().st_ino) in read:
+            raise ConfigError(f"--out: would replace {out!s:.80}, which is a file that is read; give another --out")
 
 
 @contextmanager

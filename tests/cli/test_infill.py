@@ -219,7 +219,7 @@ def test_a_csv_in_another_encoding_is_refused(command, storage, tmp_path):
     for words, message in [
         (("--csv", tmp_path / "in.csv", *out), "is not UTF-8"),
         (("--csv", tmp_path / "none.csv", *out), "cannot be read (No such file"),
-        (("--csv", tmp_path / "in.csv", "--out", tmp_path / "in.csv"), "which is the CSV that is read"),
+        (("--csv", tmp_path / "in.csv", "--out", tmp_path / "in.csv"), "in.csv, which is a file that is read"),
         (("--csv", tmp_path / "in.csv"), "--csv: needs --out FILE"),
         (out, "--out, --force, --reference and --learner-likeness: need --csv FILE"),
         (("--csv", tmp_path / "in.csv", "--out", tmp_path / "there.csv"), "there.csv is there already; give --force"),

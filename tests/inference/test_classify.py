@@ -107,6 +107,23 @@ def test_a_corpus_that_changes_between_selection_and_scoring_is_refused(classify
     assert "1 without a level of the run" in classify(*words)
 
 
+def test_the_results_replace_neither_a_corpus_nor_another_file(classify, corpora):
+    """A corpus in JSON, or any other file of this name, was overwritten without --force."""
+    options = ("--folds", "2", "--resamples", "100")
+    pd.read_csv(corpora / "two.csv").to_json(corpora / "two.json", orient="records")
+    (corpora / "mine.json").write_text("{}")
+    (corpora / "model.skops").write_text("mine")
+    before = {path.name: path.read_bytes() for path in corpora.iterdir()}
+    for words, message in [
+        (("one.csv", "--on", "two.json", "--out", "two.json", "--force"), r"would replace two\.json, which is a file"),
+        (("one.csv", "--out", "mine.json"), r"mine\.json is there already; give --force"),
+        (("one.csv", "--out", "model.json"), r"model\.skops is there already; give --force"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            classify(*words, *options)
+    assert {path.name: path.read_bytes() for path in corpora.iterdir()} == before
+
+
 def test_corpora_that_cannot_be_classified_are_refused(classify, corpora, tmp_path, run, monkeypatch):
     """The message gives the fix."""
     with pytest.raises(ConfigError, match=r"--out: found 'a\.csv'; must end in \.json"):

@@ -65,6 +65,7 @@ def test_public_names_and_signatures_are_unchanged():
         "models",
         "shares",
         "temperature",
+        "accuracy",
     }
 
 
@@ -157,6 +158,7 @@ def test_level_probabilities_follow_bayes_rule_with_prior_and_temperature(run):
         np.testing.assert_allclose(found[list(family.levels)], expected, atol=1e-9)
         assert found["level"].tolist() == [family.levels[place] for place in expected.argmax(axis=1)]
     assert run.levels.temperature == (family.calibration.temperature if family.calibration else 1.0)
+    assert run.levels.accuracy == family.accuracy
     with pytest.raises(InputError, match="specialised or transfer"):
         run.level_predictor("best")
     with pytest.raises(InputError, match="by transfer models; they need the scores of two"):

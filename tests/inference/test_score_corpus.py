@@ -84,6 +84,8 @@ def test_corpus_scores_equal_those_of_the_api_and_the_evaluation(score, corpus, 
     np.testing.assert_allclose(table["probability_C1"], levels["C1"], atol=1e-4)
     assert table["likeliest_level"].tolist() == levels["level"].tolist()
     assert "12 texts under start, A1, C1, all, all-C1" in out
+    known = run.levels.accuracy
+    assert f"right for {100 * known.value:.1f} % of the run's {known.documents} test documents" in out
     assert not (tmp_path / "scores.parquet.parts").exists()
 
 
@@ -541,6 +543,27 @@ def test_invalid_score_arguments_are_refused(score, tmp_path, words, error, mess
         score(*words)
     assert message in str(raised.value)
     assert not list(tmp_path.glob("*.parts"))
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["essays.csv", "--out", "essays.csv"], "essays.csv"),
+        (["essays.csv", "--out", "link.csv"], "link.csv"),
+        (["folder", "--out", "folder/a.csv"], "folder/a.csv"),
+        (["a.tokens.csv", "--out", "a.csv", "--tokens"], "a.tokens.csv"),
+    ],
+)
+def test_a_corpus_is_never_replaced_by_its_scores(score, tmp_path, words, name):
+    """--force overwrites earlier scores; where --out named the corpus itself, the learners' texts were gone."""
+    (tmp_path / "folder").mkdir()
+    texts = "text\nI like apples.\n"
+    for path in ("essays.csv", "folder/a.csv", "folder/b.csv", "a.tokens.csv"):
+        (tmp_path / path).write_text(texts)
+    (tmp_path / "link.csv").symlink_to("essays.csv")
+    with pytest.raises(ConfigError, match=rf"^--out: would replace {name}, which is a file that is read; give another"):
+        score(*words, "--model", "A1", "--force")
+    assert (tmp_path / name).read_text() == texts
 
 
 def test_a_run_without_a_model_is_refused(own_run, tmp_path):

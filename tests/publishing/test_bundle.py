@@ -1,5 +1,6 @@
 """A run's evidence as a zip: complete, without learners' texts, and the same bytes each time."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -54,6 +55,26 @@ def zipped(marked, tmp_path_factory):
     path = tmp_path_factory.mktemp("zip") / "evidence.zip"
     write_bundle(marked, path)
     return path
+
+
+def test_a_bundle_replaces_a_bundle_and_no_other_file(marked, zipped, tmp_path):
+    """A wrong --out would cost a corpus, or the private key that was to sign."""
+    out = tmp_path / "evidence.zip"
+    for content in (b"a private key", b"", zip_of("texts.csv")):
+        out.write_bytes(content)
+        with pytest.raises(InputError, match=r"evidence\.zip is there already, and is no bundle; name another file"):
+            write_bundle(marked, out)
+        assert out.read_bytes() == content
+    out.write_bytes(zipped.read_bytes())
+    write_bundle(marked, out)
+    assert out.read_bytes() == zipped.read_bytes()
+
+
+def zip_of(name):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr(name, "text\nI like apples.\n")
+    return made.getvalue()
 
 
 def test_a_bundle_with_untrained_settings_does_not_verify(tmp_path):

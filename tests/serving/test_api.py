@@ -120,6 +120,7 @@ def test_concurrent_requests_do_not_change_an_answer(client):
         ("fill", [], 422, "body: Input should be"),
         ("read", {"text": ""}, 422, "text: String should have at least 1 character"),
         ("read", {"text": "a"}, 422, "text: found a single token"),
+        ("read", {"text": "   \n\u3000 \t  "}, 422, "text: found white space alone, which has no level"),
         ("read", {"text": "a " * 20_000}, 422, "text: String should have at most 20000 characters"),
         ("read", {"text": "a \ud800"}, 422, "unable to parse raw data as a unicode string"),
         ("read", {"text": "a " * 5_000_000}, 413, "the request is larger than 1,000,000 bytes"),
