@@ -3,7 +3,8 @@
 Settings, records and the command are copied field by field from the lists below; everything else
 stays in the run folder.  Not listed are the locations of files, clusters and notification receivers, and
 error messages (which may quote a file name, an address or a text).  Paths in listed settings are cut to
-the name of the file, because the file itself is identified by its digest.
+the name of the file, because the file itself is identified by its digest: those of corpora always, and in other
+settings those that are absolute or begin at the home or the working folder.
 """
 
 import json
@@ -80,6 +81,8 @@ TRIAL = (
     "ledger",
     "result",
 )
+_PATHS = ("path", "csv")
+"""Settings that are paths of a corpus, in its section; other text with a slash may be a name on the hub."""
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
 _OPTIONS = ("--profile", "--name", "--config", "--set")
 
@@ -123,16 +126,18 @@ def published_command(command: str | None) -> str | None:
             key, equals, setting = value.partition("=") if option == "--set" else ("", "", value)
             kept += [
                 option,
-                Path(value).name if option == "--config" else f"{key}{equals}{_published_setting(setting)}",
+                Path(value).name if option == "--config" else f"{key}{equals}{_published_setting(key, setting)}",
             ]
     return shlex.join(kept)
 
 
-def _published_setting(text: str) -> str:
-    """Return a value as it was typed, without folders; a list of paths is written anew."""
-    if not text.startswith("["):
-        return _file_name(text)
-    return json.dumps(_file_names(parse_yaml(text)), ensure_ascii=False)
+def _published_setting(key: str, text: str) -> str:
+    """Return a value as it was typed; one that names folders is written anew, without them."""
+    value = parse_yaml(text)
+    published = _file_names(value, key.rpartition(".")[2])
+    if published == value:
+        return text
+    return published if isinstance(published, str) else json.dumps(published, ensure_ascii=False)
 
 
 def _is_listed(key: str) -> bool:
@@ -151,13 +156,15 @@ def _picked(values: Mapping[str, Any], fields: Iterable[str]) -> Values:
     return {name: values[name] for name in fields if name in values}
 
 
-def _file_names(value: Any) -> Any:
-    """Cut every path in the value, at any depth, to the name of its file."""
+def _file_names(value: Any, setting: str = "") -> Any:
+    """Cut every path in the value of a setting, at any depth, to the name of its file."""
     if isinstance(value, dict):
-        return {key: _file_names(inner) for key, inner in value.items()}
+        return {key: _file_names(inner, key) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_file_names(inner) for inner in value]
-    return _file_name(value) if isinstance(value, str) else value
+        return [_file_names(inner, setting) for inner in value]
+    if not isinstance(value, str):
+        return value
+    return Path(_file_name(value).replace("\\", "/")).name if setting in _PATHS else _file_name(value)
 
 
 def _file_name(text: str) -> str:

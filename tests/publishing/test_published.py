@@ -23,7 +23,10 @@ SECRETS = (
 )
 SETTINGS = {
     "data": {"csv": "/home/alice/corpora/texts.csv"},
-    "corpora": {"other": {"path": "/home/alice/corpora/other.csv"}},
+    "corpora": {
+        "other": {"path": "/home/alice/corpora/other.csv"},
+        "beside": {"path": ("alice/a.csv", "./alice/b.csv", "alice\\c.csv")},
+    },
     "model": {"start": "/home/alice/models/start"},
     "resources": {"address": "ray://secret-host:10001"},
     "notify": {"webhook": "https://alice:hunter2@secret-host/hook?key=tok-8c1f", "command": ("curl", "-u", "tok-8c1f")},
@@ -32,6 +35,9 @@ COMMAND = (
     "python -m raysweep run --profile local --name pilot --config alice/experiments.yaml "
     "--storage /home/alice/runs --set data.csv=/home/alice/corpora/texts.csv "
     "--set notify.webhook=https://alice:hunter2@secret-host "
+    "--set 'corpora={other: {path: /home/alice/corpora/other.csv}, beside: {path: [alice/a.csv]}}' "
+    "--set 'corpora.third.path=\"/home/alice/corpora/third.csv\"' "
+    "--set 'trials.plan={general: {steps: 400}}' "
     "--set 'report.resamples=200'"
 )
 
@@ -85,6 +91,7 @@ def test_a_setting_that_is_not_on_the_allow_list_is_not_published():
     }  # fmt: skip
     assert published["data"]["path"] == "texts.csv"
     assert published["corpora"]["other"]["path"] == "other.csv"
+    assert published["corpora"]["beside"]["path"] == ["a.csv", "b.csv", "c.csv"]
     assert "address" not in published["resources"]
 
 
@@ -94,5 +101,8 @@ def test_the_published_command_reproduces_the_run():
     assert words[:4] == ["python", "-m", "raysweep", "run"]
     assert words[4:] == [
         "--profile", "local", "--name", "pilot", "--config", "experiments.yaml",
-        "--set", "data.csv=texts.csv", "--set", "report.resamples=200",
+        "--set", "data.csv=texts.csv",
+        "--set", 'corpora={"other": {"path": "other.csv"}, "beside": {"path": ["a.csv"]}}',
+        "--set", "corpora.third.path=third.csv",
+        "--set", "trials.plan={general: {steps: 400}}", "--set", "report.resamples=200",
     ]  # fmt: skip
