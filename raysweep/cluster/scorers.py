@@ -266,11 +266,7 @@ class Scorer:
         return measure_speed(folder, repeats, self._device(), ensemble=others)
 
     def _device(self) -> str:
-        if not self._uses_gpu:
-            return "cpu"
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if self._uses_gpu else "cpu"
 
 
 def _raise_error(model: str, error: Exception | None) -> None:

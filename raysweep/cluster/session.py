@@ -52,6 +52,8 @@ TRAIN_VARIABLES = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # Enables the dashboard's Train tab.
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    # Workers wait for a busy or new node as long as it takes; see `trial_driver`.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1000000000",
 }
 """Variables of Ray Train, also set in a trial's process: a cluster's processes do not inherit this environment."""
 _VARIABLES = {
@@ -65,10 +67,6 @@ _VARIABLES = {
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     # Tune's handler of Ctrl-C loses unsaved work; see `pipeline.signals`.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-}
-_VARIABLES_JOINED = {
-    # A new node may take minutes; requesting it again every minute would only fill the log.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
 }
 _ACCELERATOR_TYPE = "accelerator_type:"
 """Ray's prefix of the kind of a node's GPUs among the node's resources."""
@@ -190,7 +188,7 @@ def open_session(
     if trains:
         share_arenas()
     address = resources.cluster_address
-    for name, value in {**_VARIABLES, **(_VARIABLES_JOINED if address else {})}.items():
+    for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
     leave_sigterm_alone()
     if address is None:
@@ -272,16 +270,25 @@ def capacity_of(available: Mapping[str, float], nodes: Iterable[Mapping[str, Any
         available: total of each resource, as `ray.cluster_resources` returns it.
         nodes: as `ray.nodes` returns them.
     """
+    present = [_capacity_of_node(node["Resources"]) for node in nodes if node["Alive"]]
     kinds: dict[str, float] = {}
-    for resources in (node["Resources"] for node in nodes if node["Alive"]):
-        for kind in _named(_ACCELERATOR_TYPE, resources):
-            kinds[kind] = kinds.get(kind, 0.0) + resources.get("GPU", 0.0)
+    for kind, count in (item for node in present for item in node.kinds.items()):
+        kinds[kind] = kinds.get(kind, 0.0) + count
     for kind, count in _named(f"{MAX_TRIAL_GPU}:", available).items():
         kinds[kind] = max(kinds.get(kind, 0.0), count)
     return Capacity(
         cpus=max(available.get("CPU", 0.0), available.get(MAX_CPU, 0.0)),
         gpus=max(available.get("GPU", 0.0), available.get(MAX_TRIAL_GPU, 0.0)),
         kinds=kinds,
+        # Nothing tells of what size the nodes are that the autoscaler may bring up.
+        nodes=() if {MAX_CPU, MAX_TRIAL_GPU} & set(available) else present,
+    )
+
+
+def _capacity_of_node(resources: Mapping[str, float]) -> Capacity:
+    gpus = resources.get("GPU", 0.0)
+    return Capacity(
+        cpus=resources.get("CPU", 0.0), gpus=gpus, kinds=dict.fromkeys(_named(_ACCELERATOR_TYPE, resources), gpus)
     )
 
 

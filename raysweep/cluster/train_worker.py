@@ -134,18 +134,16 @@ def _preempted() -> str | None:
 def _device(work: Work) -> str:
     # Set before torch is imported, which reads it: the number of threads changes sums on the CPU.
     os.environ["OMP_NUM_THREADS"] = str(work.need.cpus)
-    if not work.need.gpus:
-        # Torch is not asked, because a worker without GPUs sees all GPUs of its machine.
-        return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    # Torch is not asked: a worker without GPUs sees all GPUs of its machine, and one with a GPU must not use its CPU.
+    return "cuda" if work.need.gpus else "cpu"
 
 
 def _free_gpu_memory() -> None:
     """Free the GPU's memory for other processes, and reset the peak for the next training in this process."""
     import torch
 
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

@@ -75,7 +75,9 @@ def drive(config: dict[str, Any]) -> None:
 
 def _trainer(work: Work) -> Any:
     need = work.need
-    no_retries: dict[str, Any] = {"max_failures": 0, "max_preemption_failures": 0}
+    # The controller too must not retry: when the command ends, Ray cancels the reservation that it waits for, and it
+    # would make another, which nobody frees.
+    no_retries: dict[str, Any] = {"max_failures": 0, "max_preemption_failures": 0, "controller_failure_limit": 0}
     callbacks: list[Any] = [EvaluationCallback(work.evaluations)]
     settings: dict[str, Any] = {
         "train_loop_config": {"work": work},

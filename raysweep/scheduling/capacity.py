@@ -1,8 +1,8 @@
 """Compares the resources that trials request with those of a cluster, before anything starts."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from raysweep.config.resource_settings import ResourcesConfig
@@ -57,6 +57,11 @@ class ResourceRequest:
         return max(1, int(self.gpus))
 
     @property
+    def of_worker(self) -> "ResourceRequest":
+        """The part that one of its processes takes, all on one node."""
+        return replace(self, gpus=self.gpus / self.workers)
+
+    @property
     def unit(self) -> str:
         """The unit of its time: 'gpu', or 'cpu' if it has no GPU."""
         return "gpu" if self.gpus else "cpu"
@@ -75,6 +80,8 @@ class Capacity:
     gpus: float
     kinds: Mapping[str, float] = field(default_factory=dict)
     """GPUs by kind, as far as nodes report it."""
+    nodes: Sequence["Capacity"] = ()
+    """The nodes, which together have all this; empty if others may come."""
 
     @classmethod
     def used_by(cls, requests: Iterable[ResourceRequest]) -> Self:
@@ -92,6 +99,14 @@ class Capacity:
         used = self.used_by(requests)
         of_kinds = all(count <= self.kinds.get(kind, 0.0) + _SLACK for kind, count in used.kinds.items())
         return of_kinds and used.cpus <= self.cpus + _SLACK and used.gpus <= self.gpus + _SLACK
+
+    def count_places(self, worker: ResourceRequest) -> int:
+        """Return how many such workers fit on this one node at the same time."""
+        by_cpu = int(self.cpus / worker.cpus + _SLACK)
+        if not worker.gpus:
+            return by_cpu
+        gpus = self.gpus if worker.kind is None else self.kinds.get(worker.kind, 0.0)
+        return min(by_cpu, int(gpus / share_of_gpus(worker.gpus) + _SLACK))
 
 
 def find_shortage(requests: Mapping[str, ResourceRequest], capacity: Capacity) -> str:
@@ -124,7 +139,20 @@ def find_shortage(requests: Mapping[str, ResourceRequest], capacity: Capacity) -
             f"{_ask(lacking)} {most} CPUs each; the cluster has {capacity.cpus:g}. "
             f"Start larger nodes, or set resources.cpus_per_trial: {max(1, int(capacity.cpus))}"
         )
+    for name, request in requests.items():
+        worker = request.of_worker
+        if capacity.nodes and sum(node.count_places(worker) for node in capacity.nodes) < request.workers:
+            times = f"{request.workers} times " if request.workers > 1 else ""
+            sizes = ", ".join(dict.fromkeys(_size(node) for node in capacity.nodes))
+            return (
+                f"{_ask([name])} {times}{_size(worker)} on one node; the cluster's nodes have {sizes}. "
+                "Start larger nodes, or set resources.cpus_per_trial or the trial's GPUs lower"
+            )
     return ""
+
+
+def _size(part: ResourceRequest | Capacity) -> str:
+    return f"{part.cpus:g} CPUs" + (f" and {part.gpus:g} GPUs" if part.gpus else "")
 
 
 def _ask(trials: list[str]) -> str:

@@ -100,10 +100,15 @@ def train_until_asked(job, *, should_stop, **how):
     return dataclasses.replace(result, steps=step, stopped=reason or "")
 
 
-def train_and_lose_the_second_worker(job, *, rank, **how):
-    """Run the real loop, and kill its second worker once, when there is a checkpoint."""
+def train_on_cpu(job, **how):
+    """Run the real loop as if its worker had a GPU."""
     from raysweep.training import loop  # imports torch, which the other trainings do not need
 
+    return loop.train(job, **{**how, "device": "cpu"})
+
+
+def train_and_lose_the_second_worker(job, *, rank, **how):
+    """Run the real loop, and kill its second worker once, when there is a checkpoint."""
     mark = job.folder / "second worker lost"
 
     def die():
@@ -114,4 +119,4 @@ def train_and_lose_the_second_worker(job, *, rank, **how):
 
     if rank == 1 and not mark.exists():
         threading.Thread(target=die, daemon=True).start()
-    return loop.train(job, rank=rank, **how)
+    return train_on_cpu(job, rank=rank, **how)

@@ -1,5 +1,7 @@
 """What a session derives from Ray's resources and from an address."""
 
+from dataclasses import replace
+
 import pytest
 
 from raysweep.cluster.session import Session, capacity_of
@@ -33,7 +35,14 @@ T4 = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:T4": 1.0}
 def test_the_clusters_capacity_is_that_of_its_nodes_or_declared_by_its_head(available, nodes, capacity):
     """A run plans for the GPUs that the autoscaler adds once trials wait for them."""
     listed = [{"Resources": resources, "Alive": is_alive} for resources, is_alive in nodes]
-    assert capacity_of(available, listed) == capacity
+    assert replace(capacity_of(available, listed), nodes=()) == capacity
+
+
+def test_sizes_of_nodes_are_known_unless_others_may_come():
+    """The autoscaler may bring up a node on which a larger trial fits."""
+    listed = [{"Resources": A100, "Alive": True}, {"Resources": T4, "Alive": False}]
+    assert capacity_of(A100, listed).nodes == [Capacity(cpus=8, gpus=2, kinds={"A100": 2})]
+    assert capacity_of({**A100, "max_cpu": 24.0}, listed).nodes == ()
 
 
 @pytest.mark.parametrize(

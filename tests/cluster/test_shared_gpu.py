@@ -1,4 +1,4 @@
-"""Trainings that follow each other in one process, on a simulated GPU."""
+"""Trainings on a simulated GPU: which device they take, and what they leave for others in the same process."""
 
 import weakref
 from types import SimpleNamespace
@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from raysweep.cluster import train_worker
+from raysweep.cluster.scorers import Scorer
 from raysweep.cluster.train_worker import Work
-from raysweep.errors import MemoryShortageError
+from raysweep.errors import MemoryShortageError, ResourceError
+from raysweep.model.torch_devices import select_device
+from raysweep.scheduling.capacity import ResourceRequest
 
 
 class Model:
@@ -15,6 +18,24 @@ class Model:
 
     def __init__(self):
         self.itself = self
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0.0, "cpu"), (0.5, "cuda"), (2.0, "cuda")])
+def test_work_with_a_gpu_is_never_done_on_a_cpu(monkeypatch, gpus, device):
+    """A node whose PyTorch is built for CPUs used to train for days on its CPU, with a rented GPU idle beside it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert train_worker._device(SimpleNamespace(need=ResourceRequest(cpus=1, gpus=gpus))) == device
+    assert Scorer(("", ""), None, uses_gpu=gpus > 0, ticket=None)._device() == device
+
+
+def test_a_machine_whose_pytorch_finds_no_gpu_refuses_work_for_one(monkeypatch):
+    """The message has the machine's name, the version of PyTorch and the fixes."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ResourceError, match=r"^\S+: this work is for a GPU, and PyTorch \S+ finds none; install"):
+        select_device("cuda")
+    assert select_device(None).type == "cpu"
 
 
 def train_by(function, monkeypatch, *, is_shared):
@@ -35,6 +56,7 @@ def test_a_reused_process_releases_gpu_memory_between_trainings(monkeypatch, is_
         assert models[0]() is not None
         return device
 
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     for name in ("empty_cache", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda name=name: calls.append((name, models[0]() is None)))
     assert train_by(train, monkeypatch, is_shared=is_shared) == "cuda"

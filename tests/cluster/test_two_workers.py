@@ -111,7 +111,7 @@ def test_two_workers_train_the_same_model_as_one(two_gpus, one_worker, tmp_path)
     PyTorch's store used to listen on every interface.
     """
     with Listeners() as listeners:
-        folder = trained(tmp_path, OnRay(two_gpus, "raysweep.training.loop:train"))
+        folder = trained(tmp_path, OnRay(two_gpus, "tests.cluster.fake_trainings:train_on_cpu"))
     assert listeners.workers >= 2
     assert listeners.exposed == set()
     assert_same_training(folder, one_worker)

@@ -39,8 +39,36 @@ from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortag
             "trials.A1.accelerator_type: found 'H100', 1 GPU(s); the cluster has A100 2, T4 1. "
             "Use one of these, or leave it out",
         ),
+        (
+            {"each": ResourceRequest(cpus=3, gpus=0)},
+            Capacity(cpus=4, gpus=0, nodes=[Capacity(cpus=2, gpus=0)] * 2),
+            "Every trial asks for 3 CPUs on one node; the cluster's nodes have 2 CPUs. "
+            "Start larger nodes, or set resources.cpus_per_trial or the trial's GPUs lower",
+        ),
+        (
+            {"A1": ResourceRequest(cpus=4, gpus=2)},
+            Capacity(cpus=10, gpus=2, nodes=[Capacity(cpus=8, gpus=0), Capacity(cpus=2, gpus=2)]),
+            "1 trial asks for 2 times 4 CPUs and 1 GPUs on one node; the cluster's nodes have 8 CPUs, "
+            "2 CPUs and 2 GPUs. Start larger nodes, or set resources.cpus_per_trial or the trial's GPUs lower",
+        ),
+        (
+            {"A1": ResourceRequest(cpus=2, gpus=2), "B1": ResourceRequest(cpus=2, gpus=0.4, kind="T4")},
+            Capacity(cpus=4, gpus=2, kinds={"T4": 2}, nodes=[Capacity(cpus=2, gpus=1, kinds={"T4": 1})] * 2),
+            "",
+        ),
     ],
-    ids=["CPU only", "half a GPU", "no GPU", "too few GPUs", "too few CPUs", "one and a half GPUs", "no such kind"],
+    ids=[
+        "CPU only",
+        "half a GPU",
+        "no GPU",
+        "too few GPUs",
+        "too few CPUs",
+        "one and a half GPUs",
+        "no such kind",
+        "two small nodes",
+        "GPUs on the node with few CPUs",
+        "two nodes with a GPU each",
+    ],
 )
 def test_trials_that_can_never_start_are_reported_with_counts_and_fix(needs, capacity, sentence):
     """The alternative is to wait for ever for a GPU that does not exist."""
