@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -89,8 +89,4 @@ def take_umask(variables: Mapping[str, str]) -> None:
 
 def end_on_sigterm() -> None:
     """Treat SIGTERM like Ctrl-C."""
-    signal.signal(signal.SIGTERM, _interrupt)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

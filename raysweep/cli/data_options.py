@@ -1,11 +1,24 @@
-"""Adds to an error about a corpus which option gives the setting, for commands that read no config."""
+"""Settings of a corpus for commands that read no config: takes them from `--set`, and names the option in errors."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from raysweep.config.data_settings import DataConfig
-from raysweep.errors import InputError
+from raysweep.config.yaml_files import apply_overrides
+from raysweep.errors import ConfigError, InputError
+
+
+def data_overrides(overrides: Sequence[str], *, command: str) -> dict[str, Any]:
+    """Return the `data` settings given with `--set`; raises ConfigError for any other setting."""
+    values, paths = apply_overrides({"data": {}}, overrides)
+    if wrong := [path for path in paths if not path.startswith("data.") or path in ("data.path", "data.csv")]:
+        raise ConfigError(
+            *(f"--set {path}: {command} takes settings of data alone, such as data.encoding" for path in wrong)
+        )
+    settings: dict[str, Any] = values["data"]
+    return settings
 
 
 @contextmanager
@@ -24,8 +37,7 @@ def options_named(columns: Mapping[str, str | None]) -> Iterator[None]:
 
 
 def _find_option(message: str, columns: Mapping[str, str | None]) -> str:
-    used = [option for option, column in columns.items() if column and f"no column {column!r}" in message]
-    if used:
+    if used := [option for option, column in columns.items() if column and f"no column {column!r}" in message]:
         return " and ".join(f"{option} COLUMN" for option in used)
     # A file may be called data.csv, and the commands take the files as their argument.
     settings = DataConfig.model_fields.keys() - {"csv", "path"}

@@ -13,7 +13,7 @@ import shlex
 import sys
 import tempfile
 import traceback
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -32,14 +32,17 @@ _STDOUT = 1
 _LONGEST_USAGE = 300
 _USAGE_ERROR = typer.BadParameter.__bases__[0]
 
-_MENDING = {
-    errno.ENOSPC: (1, "make room; the same command then continues"),
-    errno.EDQUOT: (1, "make room; the same command then continues"),
-    errno.EIO: (1, "the disk or the network file system failed; the same command continues once it works"),
-    errno.ESTALE: (1, "the disk or the network file system failed; the same command continues once it works"),
+_FULL = (1, "make room; the same command then continues")
+_FAILED = (1, "the disk or the network file system failed; the same command continues once it works")
+_FORBIDDEN = (2, "give yourself the right to it, or name another place")
+_ADVICE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EIO: _FAILED,
+    errno.ESTALE: _FAILED,
     errno.EMFILE: (1, "raise the limit (ulimit -n 65536); the same command then continues"),
-    errno.EACCES: (2, "give yourself the right to it, or name another place"),
-    errno.EPERM: (2, "give yourself the right to it, or name another place"),
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
     errno.EROFS: (2, "mount it writable, or name another place"),
     errno.EISDIR: (2, "a folder is there; name a file"),
     errno.ENOTDIR: (2, "a part of this path is a file; name another place"),
@@ -67,7 +70,9 @@ class Commands(TyperGroup):
         except SystemExit as error:
             raise RuntimeError(f"code that raysweep called ended the process (sys.exit({error.code!r}))") from error
         except KeyboardInterrupt:
-            _interrupted()
+            again = shlex.join(["raysweep", *sys.argv[1:]])
+            say(f"interrupted; what is saved is kept. To go on: `{again}`", to_stderr=True)
+            raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError as error:
             if not _output_is_closed():
                 raise RuntimeError(f"a pipe to another process broke ({error})") from error
@@ -75,12 +80,6 @@ class Commands(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
             raise typer.Exit(OUTPUT_CLOSED) from None
         return result
-
-
-def _interrupted() -> NoReturn:
-    again = shlex.join(["raysweep", *sys.argv[1:]])
-    say(f"interrupted; what is saved is kept. To go on: `{again}`", to_stderr=True)
-    raise typer.Exit(INTERRUPTED) from None
 
 
 def end_with(error: Exception) -> int:
@@ -92,10 +91,9 @@ def end_with(error: Exception) -> int:
     if isinstance(error, RaysweepError):
         say(f"error: {shorten_quotes(str(error))}", to_stderr=True)
         return error.exit_code
-    if isinstance(error, OSError) and error.filename and error.errno in _MENDING:
-        code, mending = _MENDING[error.errno]
-        place = error.filename2 or error.filename
-        say(f"error: {place}: {error.strerror}; {mending}", to_stderr=True)
+    if isinstance(error, OSError) and error.filename and error.errno in _ADVICE:
+        code, advice = _ADVICE[error.errno]
+        say(f"error: {error.filename2 or error.filename}: {error.strerror}; {advice}", to_stderr=True)
         return code
     what = f"error: unexpected {type(error).__name__}: {shorten_line(shorten_quotes(str(error)), 80)}"
     say(f"{what}; {_keep_traceback(error)}. This is a fault in raysweep; please report it", to_stderr=True)

@@ -79,7 +79,13 @@ def fill_csv(
     refuse_inputs([out], [source])
     if out.exists() and not may_overwrite:
         raise ConfigError(f"--out: {out} is there already; give --force to overwrite it, or another name")
-    meter = _likeness_meter(chosen, classifier) if measures_likeness else None
+    meter = None
+    if measures_likeness:
+        from raysweep.inference.learner_likeness import LikenessMeter
+        from raysweep.inference.loaded_run import open_run
+
+        assert chosen.run is not None, "--learner-likeness needs --name"
+        meter = LikenessMeter(open_run(chosen.run.root, "cpu"), classifier)
     with (
         _open_rows(source, [column, *([reference] if reference else [])]) as (header, rows),
         atomic_file(out) as temporary,
@@ -178,7 +184,7 @@ class _CsvFiller:
         if self._reference is None:
             return template, []
         original = cells[self._reference]
-        answers = template.answers_in(original) or _listed(original)
+        answers = template.answers_in(original) or _parse_list(original)
         if answers is None and len(template.kinds) == 1 and not _is_other_text(template, original):
             answers = [original]
         if answers is None or len(answers) != len(template.kinds):
@@ -221,14 +227,6 @@ class _CsvFiller:
         if self._references:
             described["reference"] = describe_diversity(self._references, language)
         return described
-
-
-def _likeness_meter(chosen: ChosenModels, classifier: Path | None) -> "LikenessMeter":
-    from raysweep.inference.learner_likeness import LikenessMeter
-    from raysweep.inference.loaded_run import open_run
-
-    assert chosen.run is not None, "--learner-likeness needs --name"
-    return LikenessMeter(open_run(chosen.run.root, "cpu"), classifier)
 
 
 def _is_other_text(template: Any, original: str) -> bool:
@@ -291,7 +289,7 @@ def _locating_errors(source: Path, reader: Any) -> Iterator[None]:
         ) from error
 
 
-def _listed(text: str) -> list[str] | None:
+def _parse_list(text: str) -> list[str] | None:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):

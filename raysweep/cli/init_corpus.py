@@ -10,11 +10,10 @@ from typing import Any
 import typer
 import yaml
 
-from raysweep.cli.data_options import options_named
+from raysweep.cli.data_options import data_overrides, options_named
 from raysweep.cli.settings import DEFAULT_CONFIG
 from raysweep.config.data_settings import SplitConfig
 from raysweep.config.loading import check_file
-from raysweep.config.yaml_files import apply_overrides
 from raysweep.corpus.quarantine import count_by_reason
 from raysweep.corpus.survey import FEWEST_TEXTS, FEWEST_WRITERS, Survey, survey_corpus
 from raysweep.errors import ConfigError
@@ -34,12 +33,11 @@ def init_corpus(
 
     Raises:
         ConfigError: the config file exists already, or the order of the levels is unknown and nobody can be asked.
-        InputError: the corpus cannot be used.
     """
     if out.exists() and not may_overwrite:
         raise ConfigError(f"{out}: is there already; give --force to write it anew, or another name with --out")
     path: Any = paths[0] if len(paths) == 1 else list(paths)
-    settings = _given(overrides)
+    settings = data_overrides(overrides, command="init")
     files = find_files(path)
     with options_named({}):
         survey = survey_corpus(files, settings)
@@ -73,7 +71,7 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
         f"columns: {columns}",
         f"not used: {', '.join(unused)[:500]}" if unused else "",
         f"levels, lowest first: {levels}",
-        f"counted as: {_counted_as(survey)}" if survey.data.get("level_aliases") else "",
+        f"counted as: {_describe_aliases(survey)}" if survey.data.get("level_aliases") else "",
     ]
     if min(survey.counts[level] for level in survey.levels) < FEWEST_TEXTS:
         lines.append(
@@ -122,8 +120,9 @@ def config_text(survey: Survey, path: Any) -> str:
     steps = {level: _steps(count) for level, count in survey.train_counts.items()}
     general = min(_MOST_STEPS, max(_steps(sum(survey.train_counts.values())), max(steps.values())))
     transfer = {level: max(100, count // 10) for level, count in steps.items()}
+    corpus = path if isinstance(path, str) else path[0]
     return f"""\
-# Written by `raysweep init` for {_one_line(path)}; edit it as you like.  All settings: raysweep check --schema
+# Written by `raysweep init` for {shown(corpus)}; edit it as you like.  All settings: raysweep check --schema
 default: quick
 
 profiles:
@@ -170,18 +169,6 @@ profiles:
 """
 
 
-def _given(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the `data` settings given with `--set`."""
-    values, paths = apply_overrides({"data": {}}, overrides)
-    wrong = [path for path in paths if not path.startswith("data.") or path in ("data.path", "data.csv")]
-    if wrong:
-        raise ConfigError(
-            *(f"--set {path}: init takes settings of data alone, such as data.encoding" for path in wrong)
-        )
-    given: dict[str, Any] = values["data"]
-    return given
-
-
 def _ask_order(survey: Survey, *, is_agreed: bool) -> tuple[str, ...]:
     levels = ", ".join(survey.levels)
     if is_agreed:
@@ -205,12 +192,12 @@ def _is_asked() -> bool:
     return sys.stdin.isatty()
 
 
-def _counted_as(survey: Survey) -> str:
+def _describe_aliases(survey: Survey) -> str:
     aliases = survey.data["level_aliases"]
-    shown_ones = ", ".join(f"{shown(spelling, 30)} as {level}" for spelling, level in list(aliases.items())[:8])
+    examples = ", ".join(f"{shown(spelling, 30)} as {level}" for spelling, level in list(aliases.items())[:8])
     names = {unicodedata.name(letter, "").partition(" ")[0].title() for letter in "".join(aliases)}
     scripts = " and ".join(script for script in ("Cyrillic", "Greek") if script in names)
-    return f"{shown_ones}{' …' if len(aliases) > 8 else ''}{f' ({scripts} letters)' if scripts else ''}"
+    return f"{examples}{' …' if len(aliases) > 8 else ''}{f' ({scripts} letters)' if scripts else ''}"
 
 
 def _people(survey: Survey) -> str:
@@ -237,7 +224,3 @@ def _indented(data: Mapping[str, Any]) -> str:
 def _inline(steps: Mapping[str, int]) -> str:
     text: str = yaml.safe_dump(dict(steps), sort_keys=False, default_flow_style=True, width=10_000)
     return text.strip()
-
-
-def _one_line(path: Any) -> str:
-    return shown(path if isinstance(path, str) else path[0])

@@ -103,7 +103,7 @@ def print_plan(
     everything = forecast_run(config, trials, folder)
     here = everything.of(todo)
     counts = gpus if gpus is not None else (COUNTS if as_json else ())
-    spans = [_span(settings, todo, count) for count in counts]
+    spans = [_forecast_on(count, settings, todo) for count in counts]
     if as_json:
         _print_json(settings, outlook, states, everything, here, spans)
         return outlook.refusal.exit_code if outlook.refusal else 0
@@ -118,11 +118,9 @@ def print_plan(
         console.print()
         console.print(_span_table([makespan_json(here), *spans]))
     console.print()
-    for line in [*_closing_lines(everything, here, todo), *_searched_steps_lines(trials)]:
-        console.print(line, markup=False)
-    if todo and settings.address is not None:
-        console.print(describe_transfers(here.trials, folder), markup=False)
-    for line in _reason_lines(outlook, trials):
+    transfers = [describe_transfers(here.trials, folder)] if todo and settings.address is not None else []
+    lines = [*_closing_lines(everything, here, todo), *_searched_steps_lines(trials), *transfers]
+    for line in [*lines, *_reason_lines(outlook, trials)]:
         console.print(line, markup=False)
     if outlook.refusal is None:
         return 0
@@ -172,7 +170,7 @@ def _print_json(
     say_json({"run": settings.folder.name, "refusal": refusal, **plan, "trials": rows})
 
 
-def _span(settings: Settings, todo: Mapping[str, Trial], gpus: float) -> dict[str, Any]:
+def _forecast_on(gpus: float, settings: Settings, todo: Mapping[str, Trial]) -> dict[str, Any]:
     """Forecast the trainings on a number of GPUs, as one of `makespans`; no times if a trial needs more GPUs."""
     resources = settings.config.resources
     if any(gpus_of_trial(resources, trial.settings.gpus, gpus=gpus) > gpus for trial in todo.values()):
@@ -256,7 +254,7 @@ def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("rates", no_wrap=True)
     for span in spans:
         table.add_row(
-            f"{span['gpus']:g} × {_short(span['device'])}" if span["gpus"] else f"CPU, {span['slots']:g} at a time",
+            f"{span['gpus']:g} × {_gpu_model(span['device'])}" if span["gpus"] else f"CPU, {span['slots']:g} at a time",
             *("-" if span[key] is None else duration(span[key]) for key in SPAN_TIMES),
             amount(span["cost"]),
             span["source"],
@@ -267,7 +265,7 @@ def _span_table(spans: Sequence[Mapping[str, Any]]) -> Table:
 def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str, Trial]) -> list[str]:
     steps = sum(trial.steps for trial in everything.trials.values())
     lines = [f"{steps:,} steps in all; {len(todo)} of {len(everything.trials)} trials are to be trained"]
-    if plan_of_seeds := _say_sequential(everything.config, list(everything.trials)):
+    if plan_of_seeds := _describe_sequential_seeds(everything.config, list(everything.trials)):
         lines.append(plan_of_seeds)
     plan = plan_of(here)
     disk = sum(trial.disk_bytes for trial in everything.trials.values())
@@ -286,7 +284,7 @@ def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str
     kind = everything.device.name
     if kind != "cpu" and find_gpu_spec(kind) is None:
         lines.append(
-            f"GPU '{_short(kind)}': its kind is not known here; where nothing is measured, taken as {ASSUMED_GPU}"
+            f"GPU '{_gpu_model(kind)}': its kind is not known here; where nothing is measured, taken as {ASSUMED_GPU}"
         )
     if here.device.gpus == 0 and here.makespan.makespan_s > LONG_ON_CPU_S:
         lines.append(
@@ -301,7 +299,7 @@ def _closing_lines(everything: RunForecast, here: RunForecast, todo: Mapping[str
     return lines
 
 
-def _say_sequential(config: Config, trials: Sequence[str]) -> str:
+def _describe_sequential_seeds(config: Config, trials: Sequence[str]) -> str:
     """Explain how trials are counted if seeds are sequential; '' if they are not."""
     if config.sequential_seeds is None:
         return ""
@@ -312,5 +310,5 @@ def _say_sequential(config: Config, trials: Sequence[str]) -> str:
     )
 
 
-def _short(device: str) -> str:
+def _gpu_model(device: str) -> str:
     return device.removeprefix("NVIDIA ").partition("-")[0]

@@ -11,7 +11,7 @@ from rich.text import Text
 from raysweep.cli.settings import Settings
 from raysweep.cli.terminal import PrintableConsole, amount, plain_table
 from raysweep.errors import ConfigError, InputError
-from raysweep.planning.power import LevelNeed, LevelSpread, plan_levels
+from raysweep.planning.power import LevelSpread, plan_levels
 from raysweep.planning.run_forecast import forecast_run
 from raysweep.scheduling.trials import expand_trials
 from raysweep.staging.run_command import run_command
@@ -40,7 +40,8 @@ def print_power(settings: Settings, pilot: str, *, effect: float | None, as_json
     ratio = config.report.hypotheses.specialisation.smallest_effect if effect is None else effect
     if not ratio > 1.0:
         raise ConfigError(f"--effect: found {ratio:g}; must be a ratio of perplexities above 1, such as 1.05")
-    folder = _find_pilot(settings, pilot)
+    path = Path(pilot).expanduser()
+    folder = RunFolder(path.resolve()) if path.is_dir() else open_run_folder(settings.storage, pilot)
     spreads = _read_spreads(folder)
     options = [_option(settings, spreads, seeds, log(ratio)) for seeds in SEEDS]
     if as_json:
@@ -57,11 +58,6 @@ def print_power(settings: Settings, pilot: str, *, effect: float | None, as_json
     console.print(_cost_table(options))
     for line in _notes(spreads):
         console.print(line, markup=False)
-
-
-def _find_pilot(settings: Settings, pilot: str) -> RunFolder:
-    path = Path(pilot).expanduser()
-    return RunFolder(path.resolve()) if path.is_dir() else open_run_folder(settings.storage, pilot)
 
 
 def _read_spreads(folder: RunFolder) -> list[LevelSpread]:
@@ -87,16 +83,15 @@ def _option(settings: Settings, spreads: Sequence[LevelSpread], seeds: int, effe
     forecast = forecast_run(config, trials, settings.folder)
     return {
         "seeds": seeds,
-        "levels": [_need_json(need) for need in needs],
+        "levels": [
+            {"level": need.level, "other": need.other, "learners": need.learners, "documents": need.documents}
+            for need in needs
+        ],
         "trainings": len(trials),
         "gpu_hours": forecast.gpu_hours,
         "cpu_hours": sum(trial.expected_s for trial in forecast.trials.values() if not trial.gpus) / 3600,
         "cost": forecast.cost,
     }
-
-
-def _need_json(need: LevelNeed) -> dict[str, Any]:
-    return {"level": need.level, "other": need.other, "learners": need.learners, "documents": need.documents}
 
 
 def _needs_table(spreads: Sequence[LevelSpread], options: Sequence[dict[str, Any]]) -> Table:

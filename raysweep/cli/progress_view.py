@@ -42,8 +42,6 @@ MARKS = {
 
 NOTE = "note: "
 """Prefix of a warning."""
-
-
 LONGEST_REASON = 200
 """Maximum length of a reason in characters; the trial's log has the rest."""
 

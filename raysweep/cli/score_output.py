@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from raysweep.cli.data_options import data_overrides
 from raysweep.cli.settings import Settings
 from raysweep.config.data_settings import DataConfig
 from raysweep.config.error_messages import error_messages
 from raysweep.config.resource_settings import ResourcesConfig
-from raysweep.config.yaml_files import apply_overrides
 from raysweep.errors import ConfigError, InputError
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.lock import locked
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
     from raysweep.inference.level_predictor import LevelPredictor
     from raysweep.inference.loaded_run import LoadedRun
 
-_TELL_EVERY_S = 5.0
+_PRINT_EVERY_S = 5.0
 
 
 class ScoreView:
     """Prints progress on stderr, one line every few seconds."""
 
     def __init__(self) -> None:
-        self._told = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def advance(self, stage: str, done: int, total: int, unit: str) -> None:
         """Print the progress, unless a line was printed within the last few seconds."""
-        if time.monotonic() - self._told >= _TELL_EVERY_S:
-            self._told = time.monotonic()
+        if time.monotonic() - self._printed_at >= _PRINT_EVERY_S:
+            self._printed_at = time.monotonic()
             self.say(f"{stage}: {done:,}/{total:,} {unit}")
 
     def say(self, message: str) -> None:
@@ -219,16 +219,11 @@ def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:
 
 def data_settings(of_run: DataConfig, overrides: Sequence[str]) -> DataConfig:
     """Take levels and language from the run, and everything else from the overrides; ConfigError if one is wrong."""
-    values, paths = apply_overrides({"data": {}}, overrides)
-    if wrong := [path for path in paths if not path.startswith("data.") or path in ("data.path", "data.csv")]:
-        raise ConfigError(
-            *(f"--set {path}: score takes settings of data alone, such as data.encoding" for path in wrong)
-        )
     given: dict[str, Any] = {
         "levels": list(of_run.levels),
         "level_aliases": dict(of_run.level_aliases),
         "language": of_run.language,
-        **values["data"],
+        **data_overrides(overrides, command="score"),
     }
     try:
         return DataConfig.model_validate_json(json.dumps(given))

@@ -12,6 +12,17 @@ from raysweep.storage.printable import say
 
 app = new_group()
 
+CorpusArgument = Annotated[
+    list[str], typer.Argument(metavar="CORPUS...", help="A file, several, a glob, a folder or an address.")
+]
+StorageOption = Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders are stored.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Setting of the corpus, such as data.encoding=cp1252; repeatable."),
+]
+InlineOption = Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")]
+OverwriteOption = Annotated[bool, typer.Option("--force", help="Overwrite the file.")]
+
 
 @app.command()
 @with_settings()
@@ -21,11 +32,10 @@ def sample(
     rows: Annotated[
         int | None, typer.Option("--rows", min=1, help="Number of texts [default: data.sample.rows].")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    force: OverwriteOption = False,
 ) -> None:
     """Write a synthetic corpus in the shape of EFCAMDAT."""
     from raysweep.corpus.sample import SYNTHETIC_NOTICE, write_sample
-    from raysweep.errors import ConfigError
 
     if out.is_file() and not force:
         raise ConfigError(f"{out}: is there already; give --force to write it anew, or another name with --out")
@@ -37,18 +47,11 @@ def sample(
 
 @app.command()
 def init(
-    corpus: Annotated[
-        list[str], typer.Argument(metavar="CORPUS...", help="A file, several, a glob, a folder or an address.")
-    ],
+    corpus: CorpusArgument,
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = DEFAULT_CONFIG,
     yes: Annotated[bool, typer.Option("--yes", help="Accept what is shown without asking.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Setting of the corpus, such as data.encoding=cp1252; repeatable."
-        ),
-    ] = None,
+    force: OverwriteOption = False,
+    set_: SetOption = None,
 ) -> None:
     """Inspect your corpus, and write an experiments.yaml for it."""
     from raysweep.cli.init_corpus import init_corpus
@@ -64,7 +67,7 @@ def infill(
         typer.Option("--model", help="Trial of the run; without --name, a folder, s3://… or gs://…"),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Run whose models are used.")] = None,
-    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders are stored.")] = "runs",
+    storage: StorageOption = "runs",
     all_levels: Annotated[
         bool, typer.Option("--all-levels", help="Use each level's own model of the run, side by side.")
     ] = False,
@@ -168,14 +171,12 @@ def infill(
 
 @app.command()
 def score(
-    corpus: Annotated[
-        list[str], typer.Argument(metavar="CORPUS...", help="A file, several, a glob, a folder or an address.")
-    ],
+    corpus: CorpusArgument,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Run whose models score.")],
     out: Annotated[
         str, typer.Option("--out", metavar="FILE", help="Table to write: .parquet, .csv or .jsonl, or s3://…")
     ] = "scores.parquet",
-    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders are stored.")] = "runs",
+    storage: StorageOption = "runs",
     model: Annotated[
         list[str] | None,
         typer.Option("--model", metavar="MODEL", help="Trial, or start; repeatable [default: all]."),
@@ -185,13 +186,8 @@ def score(
     format_: Annotated[str | None, typer.Option("--format", help="As in data.format; recognised if absent.")] = None,
     text_column: Annotated[str | None, typer.Option("--text-column", help="As in data.columns.text.")] = None,
     id_column: Annotated[str | None, typer.Option("--id-column", help="As in data.columns.id.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Setting of the corpus, such as data.encoding=cp1252; repeatable."
-        ),
-    ] = None,
-    inline: Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")] = False,
+    set_: SetOption = None,
+    inline: InlineOption = False,
     force: Annotated[bool, typer.Option("--force", help="Score again, and overwrite the table.")] = False,
 ) -> None:
     """Score every text of a corpus under every model of a run.
@@ -228,16 +224,11 @@ def classify(
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="File for the results; the classifier is saved beside it.")
     ] = Path("classification.json"),
-    storage: Annotated[str, typer.Option("--storage", metavar="FOLDER", help="Where run folders are stored.")] = "runs",
+    storage: StorageOption = "runs",
     folds: Annotated[int, typer.Option("--folds", min=2, help="Number of cross-validation folds.")] = 5,
     resamples: Annotated[int, typer.Option("--resamples", min=100, help="Bootstrap resamples of learners.")] = 2000,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Setting of the corpus, such as data.encoding=cp1252; repeatable."
-        ),
-    ] = None,
-    inline: Annotated[bool, typer.Option("--inline", help="Work in this process, without Ray.")] = False,
+    set_: SetOption = None,
+    inline: InlineOption = False,
     force: Annotated[bool, typer.Option("--force", help="Score again, and overwrite the tables.")] = False,
 ) -> None:
     """Predict levels of texts from perplexities and baselines."""

@@ -16,7 +16,6 @@ from raysweep.storage.run_folder import RunFolder
 
 KEEP_EVERY_S = 5.0
 """Seconds of spending that a kill may lose."""
-WAYS_ON = "raise it, or set budget.start_anyway: true to train until the cap"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,11 +57,7 @@ def price_of(prices: PricesConfig, device: str, *, gpu_hours: float, core_hours:
 
 
 def refuse_start(budget: BudgetConfig, spent: Spent, expected: Spent, *, currency: str) -> list[str]:
-    """List the reasons not to start: each cap that is reached, or that the trainings are expected to exceed.
-
-    Args:
-        expected: what the remaining trainings will use.
-    """
+    """List the reasons not to start: each cap that is reached, or that the remaining trainings will exceed."""
     problems = []
     for name, cap in _caps(budget).items():
         used, more = getattr(spent, name), getattr(expected, name)
@@ -71,7 +66,10 @@ def refuse_start(budget: BudgetConfig, spent: Spent, expected: Spent, *, currenc
             problems.append(f"budget.{name}: {_figure(used)} of {cap:g} {unit} are used; raise it to go on")
         elif used + more > cap and not budget.start_anyway:
             so_far = f" besides {_figure(used)} used" if used else ""
-            problems.append(f"budget.{name}: found {cap:g}; the plan expects {_figure(more)} {unit}{so_far}. {WAYS_ON}")
+            problems.append(
+                f"budget.{name}: found {cap:g}; the plan expects {_figure(more)} {unit}{so_far}. "
+                "raise it, or set budget.start_anyway: true to train until the cap"
+            )
     return problems
 
 

@@ -75,7 +75,7 @@ def calibrate(
     say("calibrate: preparing a sample of the data")
     sample = _make_examples(config, folder)
     together = _counts(config, device)
-    say(f"calibrate: training {_or(together)} at a time on {device.name}")
+    say(f"calibrate: training {_join(together)} at a time on {device.name}")
     write_text(folder.config, dump_config(local_model(config)))
     spec = {
         "device": device.torch_name,
@@ -87,16 +87,16 @@ def calibrate(
     threads, until = config.resources.cpus_per_trial, began + limit_s
     while True:
         try:
-            seen = _run_workers(folder.root, together, threads=threads, until=until, say=say)
+            measured = _run_workers(folder.root, together, threads=threads, until=until, say=say)
             break
         except ResourceError as error:
             if not device.gpus or len(together) == 1:
                 raise
             # Most likely the GPU's memory is too small for that many, which is a result too.
             together, until = together[:-1], time.monotonic() + limit_s
-            say(f"{error}; once more with {_or(together)} at a time")
+            say(f"{error}; once more with {_join(together)} at a time")
             _forget_workers(folder)
-    first, (step_s, token_s) = seen[0], _fit_steps(seen[0]["steps"], together[0])
+    first, (step_s, token_s) = measured[0], _fit_steps(measured[0]["steps"], together[0])
     rates = Rates(
         source="measured",
         device=device.name,
@@ -110,9 +110,9 @@ def calibrate(
         generate_document_s=first["generate_document_s"],
         mask_s=sample.mask_s,
         mask_start_s=sample.mask_start_s,
-        memory_bytes=max(worker["memory_bytes"] for worker in seen),
+        memory_bytes=max(worker["memory_bytes"] for worker in measured),
         device_memory_bytes=first["device_memory_bytes"] or device.memory_bytes,
-        slow_down=_slow_downs(seen, together),
+        slow_down=_slow_downs(measured, together),
     )
     return rates, sample.size
 
@@ -144,11 +144,11 @@ def _make_examples(config: Config, folder: RunFolder) -> _Sample:
     from raysweep.readers.locations import find_files
 
     levels, columns, rows = config.data.levels, None, 0
-    files = find_files(config.data.path) if config.data.path is not None else [folder.sample_csv]
-    if config.data.path is None:
-        columns, rows = SAMPLE_COLUMNS, config.data.sample.rows
-        shares = config.data.sample.level_shares
-        sampled = SAMPLE_DOCUMENTS * len(levels) * 2
+    if config.data.path is not None:
+        files = find_files(config.data.path)
+    else:
+        files, columns, rows = [folder.sample_csv], SAMPLE_COLUMNS, config.data.sample.rows
+        shares, sampled = config.data.sample.level_shares, SAMPLE_DOCUMENTS * len(levels) * 2
         write_sample(folder.sample_csv, rows=sampled, seed=config.seed, level_shares=shares, levels=levels)
     corpus = read_corpus(files, config.data, columns)
     scale = rows / corpus.rows if rows else 1.0
@@ -226,7 +226,11 @@ def _counts(config: Config, device: Device) -> list[int]:
 def _run_workers(root: Path, together: Sequence[int], *, threads: int, until: float, say: Say) -> list[dict[str, Any]]:
     """Start the workers, take them through the phases, and read what they measured."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    workers = [_start_worker(root, index, environment) for index in range(together[-1])]
+    workers = []
+    for index in range(together[-1]):
+        command = [sys.executable, "-m", "raysweep.planning.calibration_worker", str(root), str(index)]
+        with (root / f"output-{index}").open("wb") as output:
+            workers.append(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
     try:
         if not _wait_for(root, "ready-{}", workers, until):
             raise ResourceError(_why_not_ready(root, workers))
@@ -252,12 +256,6 @@ def _forget_workers(folder: RunFolder) -> None:
         for path in folder.root.glob(pattern):
             path.unlink()
     shutil.rmtree(folder.trials, ignore_errors=True)
-
-
-def _start_worker(root: Path, index: int, environment: dict[str, str]) -> Worker:
-    command = [sys.executable, "-m", "raysweep.planning.calibration_worker", str(root), str(index)]
-    with (root / f"output-{index}").open("wb") as output:
-        return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
 
 def _wait_for(root: Path, name: str, workers: Sequence[Worker], until: float) -> bool:
@@ -315,5 +313,5 @@ def _slow_downs(seen: Sequence[dict[str, Any]], together: Sequence[int]) -> dict
     return {count: max(1.0, seconds / alone) for count, seconds in token_s.items()} if alone else {}
 
 
-def _or(counts: Sequence[int]) -> str:
+def _join(counts: Sequence[int]) -> str:
     return " and ".join(map(str, counts)) if len(counts) < 3 else f"{', '.join(map(str, counts[:-1]))} and {counts[-1]}"

@@ -26,12 +26,7 @@ class GpuSharing:
 
 
 def choose_gpu_sharing(resources: ResourcesConfig, rates: Rates, *, cores: int, on_gpu: bool) -> GpuSharing:
-    """Choose how many trainings share a GPU (or the cores), as configured or as measured.
-
-    Args:
-        rates: of the device; if they are assumed, no GPU is shared.
-        cores: of the machine.
-    """
+    """Choose how many trainings share a GPU (or the cores), as configured or as measured."""
     configured = resources.trials_per_gpu
     if not on_gpu:
         return _on_cores(resources, rates, cores)
@@ -41,18 +36,18 @@ def choose_gpu_sharing(resources: ResourcesConfig, rates: Rates, *, cores: int, 
         return GpuSharing(together=1, reason=f"resources.gpus_per_trial: {resources.gpus_per_trial:g}")
     if rates.source != "measured":
         return GpuSharing(together=1, reason="not measured; `raysweep plan --calibrate` finds out what fits and pays")
-    return _what_fits_and_pays(rates)
+    return _choose_by_throughput(rates)
 
 
-def _what_fits_and_pays(rates: Rates) -> GpuSharing:
-    fitting = _fitting(rates)
+def _choose_by_throughput(rates: Rates) -> GpuSharing:
+    fitting = _count_fitting(rates)
     best, speed, reason = 1, 1.0, "nothing more was measured"
     for count, slow_down in sorted(rates.slow_down.items()):
         if count == 1:
             continue
         if count > fitting:
-            needed, there = count * rates.memory_bytes / GIB, rates.device_memory_bytes / GIB
-            reason = f"{count} need {needed:.1f} GiB of {there:.1f}"
+            needed, memory = count * rates.memory_bytes / GIB, rates.device_memory_bytes / GIB
+            reason = f"{count} need {needed:.1f} GiB of {memory:.1f}"
             break
         gain = count / slow_down
         reason = f"{count} together do {gain:.2f} times the work of one"
@@ -65,12 +60,12 @@ def _on_cores(resources: ResourcesConfig, rates: Rates, cores: int) -> GpuSharin
     slots, configured = max(1, cores // resources.cpus_per_trial), resources.trials_per_gpu
     if configured != "auto" and configured < slots:
         return GpuSharing(together=configured, reason=f"resources.trials_per_gpu: {configured}")
-    if rates.source == "measured" and (fitting := _fitting(rates)) < slots:
+    if rates.source == "measured" and (fitting := _count_fitting(rates)) < slots:
         return GpuSharing(together=fitting, reason=f"the memory is enough for {fitting}")
     return GpuSharing(together=slots, reason=f"{cores} cores, {resources.cpus_per_trial} for each trial")
 
 
-def _fitting(rates: Rates) -> int:
+def _count_fitting(rates: Rates) -> int:
     """Return how many fit the device's memory with a margin; 1 if memory is unknown or too small even for one."""
     if not rates.memory_bytes or not rates.device_memory_bytes:
         return 1

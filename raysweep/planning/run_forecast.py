@@ -84,9 +84,8 @@ class RunForecast:
     @property
     def cost(self) -> dict[str, Any] | None:
         """Amount and currency for the trials' own time; None without prices."""
-        core_hours = (
-            sum(trial.expected_s for trial in self.trials.values()) / 3600 * self.config.resources.cpus_per_trial
-        )
+        hours = sum(trial.expected_s for trial in self.trials.values()) / 3600
+        core_hours = hours * self.config.resources.cpus_per_trial
         return price_of(self.config.prices, self.device.name, gpu_hours=self.gpu_hours, core_hours=core_hours)
 
     @property
@@ -157,9 +156,12 @@ def _own_size(config: Config, folder: RunFolder) -> DataSize:
     tokens = counted.tokens if counted else dict.fromkeys(levels, min(EFCAMDAT_TOKENS, config.masking.max_tokens))
     if counts := _prepared(folder):
         documents = {level: sum(counts.get(level, {}).values()) for level in levels}
-        rows = sum(documents.values())
-        return DataSize(tokens=tokens, documents=documents, rows=rows)
-    return counted or DataSize(tokens=tokens, documents=_sampled(config), rows=_rows(config))
+        return DataSize(tokens=tokens, documents=documents, rows=sum(documents.values()))
+    if counted:
+        return counted
+    path = config.data.path
+    rows = config.data.sample.rows if path is None else _bytes_of(path) // BYTES_PER_ROW
+    return DataSize(tokens=tokens, documents=_sampled(config), rows=rows)
 
 
 def _prepared(folder: RunFolder) -> dict[str, dict[str, int]]:
@@ -204,12 +206,6 @@ def _sampled(config: Config) -> dict[str, int]:
         return {}
     total = sum(shares.get(level, 0.0) for level in config.data.levels)
     return {level: round(config.data.sample.rows * shares.get(level, 0.0) / total) for level in config.data.levels}
-
-
-def _rows(config: Config) -> int:
-    if config.data.path is None:
-        return config.data.sample.rows
-    return _bytes_of(config.data.path) // BYTES_PER_ROW
 
 
 def _bytes_of(path: str | Sequence[str]) -> int:
