@@ -49,11 +49,7 @@ def split_folds(corpus: ScoredTexts, folds: int, seed: int) -> Ints:
 def predict_within(
     corpus: ScoredTexts, fold_D: Ints, levels: int, models: Sequence[str], seed: int, *, reads_texts: bool = True
 ) -> dict[str, Floats]:
-    """Predict by cross-validation; returns the probabilities (D, K) by classifier.
-
-    Args:
-        reads_texts: include classifiers that read the texts themselves.
-    """
+    """Predict by cross-validation; returns the probabilities (D, K) by classifier."""
     probabilities: dict[str, Floats] = {}
     with _one_thread():
         for candidate in _chosen(models, seed, reads_texts=reads_texts):

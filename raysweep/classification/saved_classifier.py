@@ -25,11 +25,7 @@ _TRUSTED = ("numpy.dtype",)
 
 
 def save_classifier(path: Path, fitted: Any, *, levels: tuple[str, ...], models: Mapping[str, str]) -> None:
-    """Write the classifier with its levels and the models whose perplexities are its features.
-
-    Args:
-        models: model → digest, in the order of the features.
-    """
+    """Write the classifier, its levels and, as model → digest, the models whose perplexities are its features."""
     values = {"levels": list(levels), "models": dict(models), "perplexities": _PERPLEXITIES, "pipeline": fitted}
     dumped = skops.io.dumps(values)
     with atomic_file(path) as temporary:

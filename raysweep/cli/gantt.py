@@ -18,11 +18,7 @@ LONGEST_NAME = 20
 
 
 def draw_gantt(trials: Mapping[str, Trial], span: Makespan, *, width: int) -> Text:
-    """Draw the trials in order of their start, under an axis from 0 to the makespan.
-
-    Args:
-        width: columns of the terminal.
-    """
+    """Draw the trials in order of their start, under an axis from 0 to the makespan, `width` columns wide."""
     rows = {row: [name for name in names if name in span.start] for row, names in rows_of(trials).items()}
     start = {row: min(map(span.start.__getitem__, names)) for row, names in rows.items() if names}
     end = {row: max(map(span.end.__getitem__, rows[row])) for row in start}

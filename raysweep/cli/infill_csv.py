@@ -208,11 +208,7 @@ class _CsvFiller:
                 ]
 
     def metrics(self, language: str, levels: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Compute the metrics by model; for the learners' answers, as `reference`, those that need no comparison.
-
-        Args:
-            levels: by model, the level that it was trained on.
-        """
+        """Compute the metrics by model and, as `reference`, of the learners' answers; `levels` are those trained on."""
         from raysweep.evaluation.answer_diversity import describe_diversity
         from raysweep.evaluation.generation import summarise
 

@@ -18,11 +18,7 @@ def find_cautions(
     has_controls: bool,
     learners_known: bool,
 ) -> tuple[Caution, ...]:
-    """List what limits this run, the most important first; () if nothing was tested.
-
-    Args:
-        role_of: the role of each entry of `trials:`.
-    """
+    """List what limits this run, the most important first; () if nothing was tested."""
     tested = [finding for finding in findings if finding.verdict is not Verdict.NOT_TESTED]
     if not tested:
         return ()

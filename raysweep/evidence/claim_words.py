@@ -106,11 +106,7 @@ def claim_sentence(finding: ClaimFinding) -> str:
 
 
 def claim_reason(finding: ClaimFinding, fine_tuning_steps: Sequence[int] = ()) -> Reason:
-    """Word an overall finding as a sentence with its numbers.
-
-    Args:
-        fine_tuning_steps: numbers of steps for which the fine-tuned models were trained.
-    """
+    """Word an overall finding as a sentence with its numbers."""
     code, verdict, note = finding.hypothesis, finding.verdict, finding.note
     if verdict is Verdict.NOT_TESTED:
         text = f"It was not tested whether {_WHETHER[code]}."

@@ -58,11 +58,7 @@ def describe_leaks(
     losses: Mapping[str, LevelLosses],
     resamples: Resamples,
 ) -> Leaks:
-    """Count the test documents that another split contains, and measure how much easier the models find them.
-
-    Args:
-        entrants: every row of the report, including controls.
-    """
+    """Count the test documents that another split contains, and measure how much easier all models find them."""
     record: Mapping[str, Any] = read_if_there(folder.leakage) or {}
     if "leaky_test_documents" in record:
         is_leaky = record["leaky_test_documents"] > 0
@@ -114,11 +110,7 @@ def judge_controls(
     findings: Sequence[Finding],
     leaks: Leaks,
 ) -> tuple[ControlFinding, ...]:
-    """Judge every kind of control that was configured; on a refused split, only state that none was tested.
-
-    Args:
-        findings: on the hypotheses, as if nothing leaked.
-    """
+    """Judge every kind of configured control by the findings; on a refused split, state that none was tested."""
     kinds = [kind for kind in CONTROL_KINDS if roles.is_planned(kind)]
     if PLACEBO in kinds:
         draws = range(1, config.controls.placebo_draws + 1)

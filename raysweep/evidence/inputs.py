@@ -55,11 +55,7 @@ _ROWS_PER_BLOCK = 1 << 17
 
 
 def list_inputs(folder: RunFolder, trials: Collection[str], corpora: Collection[str] = ()) -> list[str]:
-    """List the sorted paths of all inputs, relative to the run folder; files that no stage wrote are left out.
-
-    Args:
-        corpora: further corpora that the models were scored on.
-    """
+    """List the sorted paths of all inputs, relative to the run folder; files that no stage wrote are left out."""
     return list(_find(folder, trials, corpora))
 
 
@@ -77,11 +73,7 @@ def describe_inputs(
     corpora: Collection[str] = (),
     tables: Future[dict[str, str]] | None = None,
 ) -> Inputs:
-    """Return a digest of every input, and one over all of them.
-
-    Args:
-        tables: the future of `digesting_tables`, if it was started.
-    """
+    """Return a digest of every input, and one over all; `tables` is the future of `digesting_tables`."""
     inputs = _find(folder, trials, corpora)
     known = tables.result() if tables is not None else {}
     files = {name: known.get(name) or _digest(found, folder) for name, found in inputs.items()}

@@ -19,14 +19,7 @@ from raysweep.storage.run_folder import TrialFolder
 
 
 def refuse_extension(target: Target, settings: TrialConfig, result: Mapping[str, object]) -> None:
-    """Raise if the training cannot be extended to the steps that the config asks for.
-
-    Args:
-        result: the result of the finished training.
-
-    Raises:
-        ConfigError: the message gives the reason and what to do instead.
-    """
+    """Raise ConfigError, with the reason, if the finished training cannot be extended to the steps of the config."""
     if problem := why_not_extendable(target, settings, result):
         raise ConfigError(f"--extend {target.name}: {problem}. Train it again with --force {target.name}")
 

@@ -106,22 +106,14 @@ def trial_made_from(
 def scores_made_from(
     done: Mapping[str, StageRecord], record: TrialRecord | None, parent: TrialRecord | None = None
 ) -> dict[str, str]:
-    """Return the digests of what a model's scores are made from; `record` is None for the start.
-
-    Args:
-        parent: record of the model to interpolate with.
-    """
+    """Return what a model's scores are made from; `record` is None for the start, `parent` is interpolated with."""
     digests = {"documents": documents_digest(done), "examples": examples_digest(done)}
     models = {"model": record, "parent": parent}
     return {**digests, **{name: known.model_digest for name, known in models.items() if known is not None}}
 
 
 def further_identity(config: Config, corpus: str, files: str) -> dict[str, Any]:
-    """Return the settings of a further corpus's documents and examples.
-
-    Args:
-        files: digest of its files.
-    """
+    """Return the settings of a further corpus's documents and examples; `files` is the digest of its files."""
     fields = config.corpora[corpus].model_dump(mode="json", exclude={"path", "max_bad_fraction"})
     read_with = {"levels": list(config.data.levels), "threshold": config.data.near_duplicates.threshold}
     return {
@@ -132,12 +124,7 @@ def further_identity(config: Config, corpus: str, files: str) -> dict[str, Any]:
 
 
 def further_scores_made_from(corpus: Outputs | None, record: TrialRecord | None) -> dict[str, str]:
-    """Return the digests of what a model's scores on a further corpus are made from.
-
-    Args:
-        corpus: outputs of the corpus; None if it is not made.
-        record: record of the model; None for the start.
-    """
+    """Return what a model's scores on a corpus are made from, as far as it is made; `record` is None for the start."""
     digests = {} if corpus is None else {"corpus": combine_digests(corpus, FURTHER_CORPUS)}
     return digests if record is None else {**digests, "model": record.model_digest}
 

@@ -20,11 +20,7 @@ def train_tasks(
     fresh: Collection[str],
     costs: Mapping[str, float],
 ) -> list[TrainTask]:
-    """Make a task for each trial; a parent that is not among the trials is done already.
-
-    Args:
-        costs: expected seconds of one training, by trial.
-    """
+    """Make a task for each trial, with its expected seconds; a parent not among the trials is done already."""
     names = {trial.name for trial in trials}
     return [
         TrainTask(

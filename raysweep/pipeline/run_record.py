@@ -69,11 +69,7 @@ def read_run(folder: RunFolder) -> RunRecord | None:
 
 
 def open_run(folder: RunFolder, *, profile: str, command: Sequence[str], anew: bool = False) -> RunRecord:
-    """Return the folder's record with the versions of this process, or a new record.
-
-    Args:
-        anew: whether everything is made again, so that an unreadable record does not matter.
-    """
+    """Return the record with the versions of this process, or a new one; with `anew` it may be unreadable."""
     try:
         before = read_run(folder)
     except (DamagedError, EarlierVersionError):
@@ -105,11 +101,7 @@ def mark_done(
     made_from: Mapping[str, str] | None = None,
     outputs: Sequence[Path] = (),
 ) -> RunRecord:
-    """Record that a stage is done, after its files are in place.
-
-    Args:
-        outputs: files and folders that it made; paths that do not exist are left out.
-    """
+    """Record that a stage is done, after its files are in place; outputs that do not exist are left out."""
     record = StageRecord(
         fingerprint=fingerprint(identity),
         identity=identity,

@@ -59,11 +59,7 @@ def refuse_changes(scoring: TextScoring, identity: Mapping[str, Any]) -> None:
 def finish(
     scoring: TextScoring, identity: Mapping[str, Any], counts: TextCounts, send: Callable[[], None] = lambda: None
 ) -> None:
-    """Record that the output is complete, then delete the parts.
-
-    Args:
-        send: uploads the output and its record to object storage.
-    """
+    """Record that the output is complete, send it and its record to object storage, and delete the parts."""
     if scoring.record.exists() and not scoring.with_tokens:
         scoring.tokens_out.unlink(missing_ok=True)  # it belongs to an earlier command's scores
     write_sealed(

@@ -142,11 +142,7 @@ class SweepState:
                 self._pause(training)
 
     def halt(self, reason: str, *, within_s: float | None = None) -> None:
-        """Let no more trainings start, and ask the running ones to save a checkpoint and end.
-
-        Args:
-            within_s: how long the executor waits for that, which is shown to the user.
-        """
+        """Let no more trainings start; ask the running ones to save a checkpoint and end, within the stated seconds."""
         self.halted = reason
         self._graph.halt()
         running = self._graph.running()

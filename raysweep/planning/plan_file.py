@@ -59,11 +59,7 @@ def read_plan(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def plan_of(forecast: RunForecast, makespans: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """Return the contents of plan.json.
-
-    Args:
-        makespans: entries for other numbers of GPUs.
-    """
+    """Return the contents of plan.json, with `makespans` for other numbers of GPUs."""
     device, span = forecast.device, forecast.makespan
     stages = forecast_stages(forecast.config, forecast.rates, forecast.data, span, cores=device.cores)
     return {

@@ -29,11 +29,7 @@ class Mismatch:
 
 
 def compare_values(place: str, stated: Any, found: Any, exact: Any) -> Iterator[Mismatch]:
-    """Yield the differences between two JSON values, one for each leaf.
-
-    Args:
-        exact: `found` before its numbers were rounded.
-    """
+    """Yield the differences between two JSON values, by leaf; `exact` is `found` before rounding."""
     if isinstance(stated, dict) and isinstance(found, dict):
         for name in sorted(stated.keys() | found.keys()):
             inner = f"{place}.{name}" if ": " in place else f"{place}: {name}"

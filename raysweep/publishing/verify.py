@@ -47,14 +47,7 @@ class Verification:
 
 
 def verify_bundle(path: Path, key: Path | None = None) -> Verification:
-    """Unpack a bundle, check its hashes and its signature, and compute its report again.
-
-    Args:
-        key: the public key with which it must be signed.
-
-    Raises:
-        InputError: it is not a bundle, it is not safe to unpack, or `key` is not a key.
-    """
+    """Check a bundle's hashes and signature, and compute its report again; InputError if it or `key` is unusable."""
     asked = read_public_key(key) if key is not None else None
     with tempfile.TemporaryDirectory(prefix="raysweep-verify-") as scratch:
         unpacked, storage = Path(scratch) / "unpacked", Path(scratch) / "runs"
