@@ -77,8 +77,7 @@ def advise(findings: Sequence[Tested], kinds: Sequence[Tested]) -> tuple[ScopeAd
 
 def way_of(verdicts: Verdicts) -> WayName:
     """Return the way that the verdicts support; see the top of this file."""
-    is_tested = any(verdict is not Verdict.NOT_TESTED for verdict in verdicts.values())
-    if not is_tested:
+    if all(verdict is Verdict.NOT_TESTED for verdict in verdicts.values()):
         return "not tested"
     if verdicts["H2"] is Verdict.CONFIRMED:
         return "general"
@@ -105,12 +104,8 @@ def headline_of(advice: Sequence[ScopeAdvice]) -> str:
         return f"On average over the levels, {_ON_AVERAGE[overall.way]}; on no single level is this decided."
     if len(ways) == 1 and len(tested) == len(levels):
         return f"{_EVERYWHERE[ways[0]]}{_ADDS[overall.adds]}."
-    parts = [
-        _ON_SOME[way].format(_named([level.scope for level in tested if level.way == way]))
-        for way in _ON_SOME
-        if way in ways
-    ]
-    sentence = "; ".join(parts)
+    levels_of = {way: [level.scope for level in tested if level.way == way] for way in _ON_SOME if way in ways}
+    sentence = "; ".join(_ON_SOME[way].format(_join(scopes)) for way, scopes in levels_of.items())
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
@@ -156,5 +151,5 @@ def _adds(way: WayName, verdicts: Verdicts) -> Literal["nothing", "transfer", "s
     return "specialised" if way == "general" and verdicts["own"] is Verdict.CONFIRMED else "nothing"
 
 
-def _named(levels: Sequence[str]) -> str:
+def _join(levels: Sequence[str]) -> str:
     return levels[0] if len(levels) == 1 else f"{', '.join(levels[:-1])} and {levels[-1]}"

@@ -98,13 +98,10 @@ def _exceptions(findings: Sequence[ClaimFinding], verdicts: Mapping[str, Verdict
     """List, per hypothesis, the levels whose verdict contradicts the overall one."""
     sentences = []
     for code, overall in verdicts.items():
+        of_claim = [finding for finding in _on_levels(findings) if finding.hypothesis == code]
         differing = []
         for verdict in (Verdict.CONFIRMED, Verdict.REFUTED):
-            levels = [
-                finding.scope
-                for finding in _on_levels(findings)
-                if (finding.hypothesis, finding.verdict) == (code, verdict)
-            ]
+            levels = [finding.scope for finding in of_claim if finding.verdict == verdict]
             if levels and overall not in (verdict, Verdict.NOT_TESTED):
                 differing.append(f"{verdict} on {', '.join(levels)}")
         if differing:

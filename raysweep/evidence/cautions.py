@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from raysweep.evidence.advice import CANNOT_ANSWER, NOT_DECIDED
-from raysweep.evidence.evidence_schema import Caution, ClaimFinding, Recommendation
+from raysweep.evidence.evidence_schema import Caution, CautionCode, ClaimFinding, Recommendation
 from raysweep.evidence.run_schema import Training
 from raysweep.statistics.claims import Verdict
 
@@ -31,32 +31,19 @@ def find_cautions(
         steps[role].append(training.steps)
         known += training.best_step is not None
         last += training.best_step == training.steps
-    cautions = []
+    texts: dict[CautionCode, str] = {}
     if min(finding.seeds for finding in tested) == 1:
-        cautions.append(
-            Caution(code="one_seed", text="each model was trained once, so chance in training is not covered")
-        )
+        texts["one_seed"] = "each model was trained once, so chance in training is not covered"
     if last:
-        cautions.append(
-            Caution(
-                code="last_step",
-                text=f"the last step was the best in {last} of {known} trainings, so these models may need more steps",
-            )
-        )
-    if text := _unequal(steps):
-        cautions.append(Caution(code="unequal_steps", text=text))
+        best = f"the last step was the best in {last} of {known} trainings"
+        texts["last_step"] = f"{best}, so these models may need more steps"
+    if unequal := _unequal(steps):
+        texts["unequal_steps"] = unequal
     if not has_controls:
-        cautions.append(
-            Caution(
-                code="no_controls",
-                text="no control was trained, so the level may not be what helps",
-            )
-        )
+        texts["no_controls"] = "no control was trained, so the level may not be what helps"
     if not learners_known:
-        cautions.append(
-            Caution(code="learners_unknown", text="the learners are unknown, so intervals may be too narrow")
-        )
-    return tuple(cautions)
+        texts["learners_unknown"] = "the learners are unknown, so intervals may be too narrow"
+    return tuple(Caution(code=code, text=text) for code, text in texts.items())
 
 
 def soften(answer: Recommendation, cautions: Sequence[Caution]) -> Recommendation:

@@ -86,9 +86,8 @@ def describe_choices(
         speed: evaluation/speed.json; None if nothing was timed.
         trainings: for the unit of their hours, of GPUs or CPUs.
     """
-    hours_of = (
-        " and ".join(sorted({training.hours_of for training in trainings if training.hours is not None})) or "CPU"
-    )
+    units = {training.hours_of for training in trainings if training.hours is not None}
+    hours_of = " and ".join(sorted(units)) or "CPU"
     by_name = {strategy.name: strategy for strategy in strategies}
     base = by_name["general"].perplexity.value if "general" in by_name else None
     return tuple(

@@ -130,11 +130,9 @@ def verdict_words(finding: ClaimFinding) -> str:
 def _numbers(finding: ClaimFinding) -> str:
     compared = compare(finding)
     assert compared.value is not None
-    limits = (
-        ""
-        if compared.low is None or compared.high is None
-        else f" (interval: {change_range(compared.low, compared.high)})"
-    )
+    limits = ""
+    if compared.low is not None and compared.high is not None:
+        limits = f" (interval: {change_range(compared.low, compared.high)})"
     bound = f"; less than {change(compared.margin)} was asked" if finding.hypothesis == "H2" else ""
     above, below = KINDS_OF_MODEL[compared.above], KINDS_OF_MODEL[compared.below]
     return f"the perplexity of {above} is {change(compared.value)}{limits} than that of {below}{bound}"

@@ -17,14 +17,8 @@ from raysweep.storage.classification_files import ClassificationFolder
 from raysweep.storage.run_folder import RunFolder
 
 
-def describe_classification(folder: RunFolder, config: Config) -> Classification | None:
-    """Return the metrics of every classifier on every corpus; None if not configured.
-
-    Raises:
-        InputError: the tables are missing, or do not belong together.
-    """
-    if config.classification is None:
-        return None
+def describe_classification(folder: RunFolder, config: Config) -> Classification:
+    """Return the metrics of every classifier on every corpus; raises InputError if the tables are unusable."""
     features, predictions = read_classification(folder)
     fitted = fit_rows(features)
     shares = fitted["level"].value_counts(normalize=True)

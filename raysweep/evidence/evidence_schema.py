@@ -57,10 +57,13 @@ class Reason(Section):
     text: str
 
 
+CautionCode = Literal["one_seed", "last_step", "unequal_steps", "no_controls", "learners_unknown"]
+
+
 class Caution(Section):
     """Something that limits the answer; while there is one, the headline only leans to its recommendation."""
 
-    code: Literal["one_seed", "last_step", "unequal_steps", "no_controls", "learners_unknown"]
+    code: CautionCode
     text: str
 
 

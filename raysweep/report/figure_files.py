@@ -206,7 +206,6 @@ def _rules() -> list[tuple[str, frozenset[str], Styles]]:
 
 @cache
 def _colour(name: str) -> Any:
-    """Register reportlab's own fonts, and return the characters that they have."""
     from reportlab.lib.colors import toColor
 
     return toColor(name)
@@ -214,7 +213,7 @@ def _colour(name: str) -> Any:
 
 @cache
 def _register_fonts() -> frozenset[int]:
-    """Make reportlab's own font known, and give the characters that it has."""
+    """Register reportlab's own fonts, and return the characters that they have."""
     import reportlab
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont

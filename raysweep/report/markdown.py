@@ -59,11 +59,8 @@ def _section(section: ReportSection) -> list[str]:
 def _table(table: Table[Any]) -> list[str]:
     header = [_escape(column.title) for column in table.columns]
     rule = ["---:" if column.is_number else "---" for column in table.columns]
-    return [_row(header), _row(rule), *(_row([_cell(cell) for cell in row]) for row in table.rows)]
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    rows = [header, rule, *([_cell(cell) for cell in row] for row in table.rows)]
+    return [f"| {' | '.join(cells)} |" for cells in rows]
 
 
 def _cell(cell: Cell) -> str:

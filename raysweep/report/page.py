@@ -89,9 +89,9 @@ def _measured(finding: ClaimFinding, confidence: str) -> dict[str, str]:
     shown = compare(finding)
     if shown.value is None:
         return {"value": "", "label": ""}
-    limits = (
-        f" ({confidence} interval: {formats.change_range(shown.low, shown.high)})" if shown.low and shown.high else ""
-    )
+    limits = ""
+    if shown.low and shown.high:
+        limits = f" ({confidence} interval: {formats.change_range(shown.low, shown.high)})"
     label = f"perplexity of {KINDS_OF_MODEL[shown.above]} than of {KINDS_OF_MODEL[shown.below]}{limits}"
     return {"value": formats.change(shown.value), "label": label}
 

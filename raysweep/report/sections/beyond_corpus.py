@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from raysweep.evidence import formats
-from raysweep.evidence.claim_words import Comparison, claim_reason, compare
+from raysweep.evidence.claim_words import claim_reason, compare
 from raysweep.evidence.evidence_schema import ClaimFinding, Evidence, FurtherCorpusScores
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.robustness_schema import Row
@@ -127,9 +127,6 @@ def _matrix(evidence: Evidence, corpus: FurtherCorpusScores, number: int) -> Tab
 
 
 def _changes(evidence: Evidence, pairs: list[_Pair], corpus: FurtherCorpusScores, number: int) -> Table[_Pair]:
-    def ratio(finding: ClaimFinding) -> Comparison:
-        return compare(finding)
-
     def claim(pair: _Pair) -> Cell:
         return Cell(text=pair.name, values=(pair.there.hypothesis, pair.there.scope))
 
@@ -140,9 +137,9 @@ def _changes(evidence: Evidence, pairs: list[_Pair], corpus: FurtherCorpusScores
         pairs,
         Column("Claim", ("hypothesis", "scope"), claim, is_number=False),
         Column("Own documents", ("own_verdict",), lambda pair: _verdict(pair.own), is_number=False),
-        estimates("Ratio", "own_ratio", formats.ratio, lambda pair: ratio(pair.own)),
+        estimates("Ratio", "own_ratio", formats.ratio, lambda pair: compare(pair.own)),
         Column("This corpus", ("verdict",), lambda pair: _verdict(pair.there), is_number=False),
-        estimates("Ratio on this corpus", "ratio", formats.ratio, lambda pair: ratio(pair.there)),
+        estimates("Ratio on this corpus", "ratio", formats.ratio, lambda pair: compare(pair.there)),
         numbers("Documents", "documents", formats.count, lambda pair: pair.there.documents),
         words("Note", "note", lambda pair: pair.there.note),
     )

@@ -82,7 +82,7 @@ def _share(estimate: MetricEstimate) -> str:
     return f"{formats.share(estimate.value)} ({formats.share(estimate.low)} to {formats.share(estimate.high)})"
 
 
-def _classifiers(found: Classification) -> Table[_Row]:
+def _classifiers(classification: Classification) -> Table[_Row]:
     def metric(title: str, name: str, show: Callable[[float | None], str]) -> Column[_Row]:
         return estimates(title, name, show, lambda row: row[1].metrics[name])
 
@@ -91,7 +91,7 @@ def _classifiers(found: Classification) -> Table[_Row]:
         "Levels told by classifiers. Within one level: a neighbouring level counts as right. Macro F1: mean over the "
         "levels. QWK: Cohen's kappa with quadratic weights. RMSE: in levels. Calibration error: how far the stated "
         "probabilities are from the shares that are right. Brier score: their mean squared error",
-        [(corpus, row) for corpus in found.corpora for row in corpus.classifiers],
+        [(corpus, row) for corpus in classification.corpora for row in corpus.classifiers],
         words("Texts", "corpus", lambda row: _where(row[0])),
         words("Classifier", "classifier", lambda row: _BASELINE * row[1].is_baseline + NAMES[row[1].classifier]),
         metric("Accuracy", "accuracy", formats.share),
@@ -104,7 +104,7 @@ def _classifiers(found: Classification) -> Table[_Row]:
     )
 
 
-def _confusion(found: Classification) -> Table[_True]:
+def _confusion(classification: Classification) -> Table[_True]:
     def predicted(place: int, level: str) -> Column[_True]:
         def cell(row: _True) -> Cell:
             count = row[2][place]
@@ -113,27 +113,28 @@ def _confusion(found: Classification) -> Table[_True]:
 
         return Column(f"Predicted {level}", (f"found_{level}",), cell)
 
-    logistic = [(corpus, row) for corpus in found.corpora for row in corpus.classifiers if row.classifier == LOGISTIC]
     return Table[_True](
         "classification_confusion",
         "Texts of each level (row) by the level that the logistic regression on perplexities predicts (column); "
         "correct ones are bold",
         [
             (corpus, level, counts)
-            for corpus, row in logistic
-            for level, counts in zip(found.levels, row.confusion, strict=True)
+            for corpus in classification.corpora
+            for row in corpus.classifiers
+            if row.classifier == LOGISTIC
+            for level, counts in zip(classification.levels, row.confusion, strict=True)
         ],
         words("Texts", "corpus", lambda row: _where(row[0])),
         words("True level", "level", lambda row: row[1]),
-        *(predicted(place, level) for place, level in enumerate(found.levels)),
+        *(predicted(place, level) for place, level in enumerate(classification.levels)),
     )
 
 
-def _ablation(found: Classification) -> Table[_Lost]:
+def _ablation(classification: Classification) -> Table[_Lost]:
     return Table[_Lost](
         "classification_ablation",
         "Accuracy that the logistic regression loses without a model's perplexities, in percentage points",
-        [(corpus, lost) for corpus in found.corpora for lost in corpus.without_model],
+        [(corpus, lost) for corpus in classification.corpora for lost in corpus.without_model],
         words("Texts", "corpus", lambda row: _where(row[0])),
         words("Without model", "model", lambda row: row[1].model),
         estimates("Accuracy lost", "accuracy_lost", formats.points, lambda row: row[1].accuracy),

@@ -61,11 +61,8 @@ def generation_section(evidence: Evidence) -> ReportSection:
             "Every model fills the same blanks with its most likely words. A one-word answer is right or wrong. A "
             "longer answer is compared with what the learner wrote, by the words (unigrams) and the pairs of words "
             "(bigrams) that both have."
-            + (
-                " Below a mean of several seeds stand its lowest and highest seed, where they differ."
-                if is_mean
-                else ""
-            )
+            + " Below a mean of several seeds stand its lowest and highest seed, where they differ."
+            * is_mean
         )
     blocks: list[Block] = [text, _overall(answers)]
     if answers:
