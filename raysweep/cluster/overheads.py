@@ -11,23 +11,13 @@ from raysweep.cluster.session import open_session
 from raysweep.cluster.sweep import run_sweep
 from raysweep.config.schema import Config
 from raysweep.errors import TrainingError
-from raysweep.pipeline.tasks import ScoreTask, TrainTask
+from raysweep.pipeline.tasks import ScoreTask, SilentListener, TrainTask
 from raysweep.planning.calibration_worker import calibration_job
 from raysweep.planning.measured_overheads import measure_starts
 from raysweep.planning.rates import Overheads
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.clock import unix_seconds
 from raysweep.storage.run_folder import RunFolder
-
-
-class _Silent:
-    """A listener that ignores everything."""
-
-    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
-        """Ignore progress."""
-
-    def say(self, message: str) -> None:
-        """Ignore a message."""
 
 
 def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s: float) -> Overheads:
@@ -44,14 +34,14 @@ def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s
     with open_session(config.resources, scratch=folder.ray) as session:
         opened = unix_seconds()
         tasks = [_train_task(config, folder, f"start-{number}") for number in range(2 * slots)]
-        run_sweep(session, tasks, _Silent(), storage=folder.ray)
+        run_sweep(session, tasks, SilentListener(), storage=folder.ray)
         records = [record for task in tasks if (record := read_record(task.folder))]
         if failed := [record for record in records if record.state is not State.DONE]:
             raise TrainingError(f"calibration: {failed[0].reason}")
         started = min(record.started_at or opened for record in records)
         scoring = unix_seconds()
         with closing(Scorers(session)) as scorers:
-            scorers.score([_score_task(config, folder, tasks[0])], _Silent())
+            scorers.score([_score_task(config, folder, tasks[0])], SilentListener())
         scored = unix_seconds()
     measured = Overheads(
         ray_start_s=round(opened - began, 3),

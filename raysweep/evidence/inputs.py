@@ -76,7 +76,7 @@ def describe_inputs(
     """Return a digest of every input, and one over all; `tables` is the future of `digesting_tables`."""
     inputs = _find(folder, trials, corpora)
     known = tables.result() if tables is not None else {}
-    files = {name: known.get(name) or _digest(found, folder) for name, found in inputs.items()}
+    files = {name: known.get(name) or _digest(source, folder) for name, source in inputs.items()}
     lines = "".join(f"{name} {digest}\n" for name, digest in files.items())
     return Inputs(files=files, digest=hashlib.sha256(lines.encode()).hexdigest())
 
@@ -96,10 +96,10 @@ def read_if_there(path: Path) -> Any:
 
 def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder, corpora: Collection[str] = ()) -> None:
     """Copy the inputs to another run folder, in the form that a bundle contains."""
-    for name, found in _find(folder, trials, corpora).items():
+    for name, source in _find(folder, trials, corpora).items():
         path = target.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = _content(found, folder)
+        content = _content(source, folder)
         if isinstance(content, pa.Table):
             with atomic_file(path) as temporary:
                 pq.write_table(content, temporary, compression="zstd")
@@ -107,7 +107,7 @@ def copy_inputs(folder: RunFolder, trials: Collection[str], target: RunFolder, c
             path.write_bytes(content.read_bytes())
         elif isinstance(content, str):
             write_text(path, content)
-        elif _is_record(path):
+        elif path == TrialFolder(path.parent).record:
             write_sealed(path, content)
         else:
             write_json(path, content)
@@ -128,9 +128,10 @@ class _Input(NamedTuple):
 
 def _find(folder: RunFolder, trials: Collection[str], corpora: Collection[str]) -> dict[str, _Input]:
     """Find all existing inputs, by their paths relative to the run folder, in order."""
+    places = [folder.further(name) for name in corpora]
     candidates = (
         *_candidates(folder, trials),
-        *(_Input(path) for name in corpora for path in _of_further(folder, name)),
+        *(_Input(path) for place in places for path in (place.documents, place.splits, place.losses)),
     )
     existing = (source for source in candidates if source.sizes or os.path.exists(source.path))  # noqa: PTH110 - of thousands of files
     # `relative_to` would take as long as everything else.
@@ -158,26 +159,17 @@ def _candidates(folder: RunFolder, trials: Collection[str]) -> Iterator[_Input]:
         yield _Input(folder.cells_record(model))
 
 
-def _of_further(folder: RunFolder, name: str) -> tuple[Path, ...]:
-    place = folder.further(name)
-    return place.documents, place.splits, place.losses
-
-
-def _is_record(path: Path) -> bool:
-    return path == TrialFolder(path.parent).record
-
-
 def _published_settings(folder: RunFolder) -> str:
     return yaml.safe_dump(published_config(read_resolved_config(folder)), sort_keys=False, allow_unicode=True)
 
 
-def _content(found: _Input, folder: RunFolder) -> pa.Table | Path | Values | str:
+def _content(source: _Input, folder: RunFolder) -> pa.Table | Path | Values | str:
     """Return an input in the form that a bundle contains: a table, JSON values, a text, or the file unchanged."""
-    if found.path.suffix == _TABLE:
-        return _without_text(_read_table(found.path, folder))
-    if found.sizes:
-        return found.sizes
-    return found.path if found.publish is None else found.publish(found.path)
+    if source.path.suffix == _TABLE:
+        return _without_text(_read_table(source.path, folder))
+    if source.sizes:
+        return source.sizes
+    return source.path if source.publish is None else source.publish(source.path)
 
 
 def _read_table(path: Path, folder: RunFolder) -> pa.Table:
@@ -190,10 +182,10 @@ def _read_table(path: Path, folder: RunFolder) -> pa.Table:
         ) from error
 
 
-def _digest(found: _Input, folder: RunFolder) -> str:
-    if found.path.suffix == _TABLE:
-        return _table_digest(found.path)
-    if isinstance(content := _content(found, folder), Path):
+def _digest(source: _Input, folder: RunFolder) -> str:
+    if source.path.suffix == _TABLE:
+        return _table_digest(source.path)
+    if isinstance(content := _content(source, folder), Path):
         return hashlib.sha256(content.read_bytes()).hexdigest()
     assert not isinstance(content, pa.Table)
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)

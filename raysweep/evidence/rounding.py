@@ -95,10 +95,10 @@ def _not_finite(value: Any, place: str = "") -> list[str]:
         return [f"{place[:_LONGEST_PLACE]} is {value}"]
     inside: Iterator[tuple[str, Any]] = iter(())
     if isinstance(value, list):
-        inside = ((f"{place}[{number}]", one) for number, one in enumerate(value))
+        inside = ((f"{place}[{number}]", item) for number, item in enumerate(value))
     elif isinstance(value, dict):
-        inside = ((f"{place}.{name}" if place else name, one) for name, one in value.items())
-    return [found for place, one in inside for found in _not_finite(one, place)][:3]
+        inside = ((f"{place}.{name}" if place else name, item) for name, item in value.items())
+    return [number for place, item in inside for number in _not_finite(item, place)][:3]
 
 
 def _round(value: float) -> float:

@@ -84,13 +84,13 @@ def _tokens_tried(result: Mapping[str, Any]) -> int | None:
     return sum(int(sample.get("tokens") or tokens / steps * (sample["stopped_at"] or 0)) for sample in tried)
 
 
-def _describe_search(search: SearchConfig, found: Mapping[str, Any]) -> SearchTried:
+def _describe_search(search: SearchConfig, chosen: Mapping[str, Any]) -> SearchTried:
     return SearchTried(
         metric=search.metric,
         space={name: _range_said(values) for name, values in search.space.items()},
-        winner=found["sample"],
+        winner=chosen["sample"],
         samples=tuple(
-            SearchSample(**{name: sample[name] for name in SearchSample.model_fields}) for sample in found["tried"]
+            SearchSample(**{name: sample[name] for name in SearchSample.model_fields}) for sample in chosen["tried"]
         ),
     )
 

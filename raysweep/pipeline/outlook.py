@@ -16,6 +16,7 @@ from raysweep.pipeline.corpus_survey import is_at_hand, survey_corpus
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.run import Run
 from raysweep.pipeline.stages import STAGES, Target, asked_stages, changes_of, decide
+from raysweep.pipeline.tasks import SilentListener
 from raysweep.storage.run_folder import RunFolder
 
 
@@ -31,19 +32,6 @@ class Outlook:
     """By trial: what changed and which option it needs, or why it would be trained again."""
     todo: tuple[str, ...]
     """The trials that it would train, including those that it refuses until they are forced."""
-
-
-class _Silent:
-    """A listener that ignores everything."""
-
-    def begin(self, stage: str) -> None:
-        """Ignore the start of a stage."""
-
-    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
-        """Ignore progress."""
-
-    def say(self, message: str) -> None:
-        """Ignore a message."""
 
 
 @trusting_file_times()
@@ -67,7 +55,7 @@ def foresee(
         profile=profile,
         folder=folder,
         executor=InlineExecutor(),
-        listener=_Silent(),
+        listener=SilentListener(),
         command=command,
         forced=forced,
         extended=extended,

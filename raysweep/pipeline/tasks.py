@@ -152,6 +152,19 @@ class Listener(Protocol):
         """Show a line to the user."""
 
 
+class SilentListener:
+    """A listener that ignores everything."""
+
+    def begin(self, stage: str) -> None:
+        """Ignore the start of a stage."""
+
+    def advance(self, stage: str, done: int, total: int, unit: str) -> None:
+        """Ignore progress."""
+
+    def say(self, message: str) -> None:
+        """Ignore a message."""
+
+
 class Executor(Protocol):
     """Runs tasks wherever its workers are.  An error in one piece of masking or scoring is raised here."""
 

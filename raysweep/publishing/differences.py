@@ -49,16 +49,16 @@ def compare_values(place: str, stated: Any, found: Any, exact: Any) -> Iterator[
 def compare_texts(place: str, stated: str, found: str) -> Iterator[Mismatch]:
     """Yield the differences between two texts, one for each line."""
     lines = zip_longest(stated.split("\n"), found.split("\n"))
-    for number, (one, other) in enumerate(lines, start=1):
+    for number, (before, after) in enumerate(lines, start=1):
         line = f"{place} line {number}"
-        if one is None:
-            yield Mismatch(line, "no such line", f"recomputed {_cut(other)!r}")
-        elif other is None:
-            yield Mismatch(line, repr(_cut(one)), "recomputed without it")
-        elif one != other:
-            first = next(i for i, pair in enumerate(zip_longest(one, other)) if pair[0] != pair[1])
+        if before is None:
+            yield Mismatch(line, "no such line", f"recomputed {_cut(after)!r}")
+        elif after is None:
+            yield Mismatch(line, repr(_cut(before)), "recomputed without it")
+        elif before != after:
+            first = next(i for i, pair in enumerate(zip_longest(before, after)) if pair[0] != pair[1])
             around = slice(max(0, first - _AROUND), first + _AROUND)
-            yield Mismatch(line, repr(one[around]), f"recomputed {other[around]!r}")
+            yield Mismatch(line, repr(before[around]), f"recomputed {after[around]!r}")
 
 
 def count_leaves(value: Any) -> int:
