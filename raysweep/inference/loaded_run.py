@@ -157,10 +157,10 @@ class LoadedRun:
         self._refuse_damage("report", self.folder.evidence)
         try:
             return Evidence.model_validate_json(self.folder.evidence.read_text(encoding="utf-8"))
-        except ValidationError as error:
+        except ValidationError:  # a message for every number, thousands in all
             raise InputError(
                 f"{self.folder.evidence}: was written by another version of raysweep; {self._fix('report')}"
-            ) from error
+            ) from None
 
     def losses(self) -> pd.DataFrame:
         """Read the losses of every test document, `evaluation/losses.parquet`.

@@ -1,6 +1,6 @@
 """Checks the texts to be scored, and builds the tables of their scores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ def read_texts(
         InputError: a text is not a string, is empty but may not be, or cannot be encoded in UTF-8; or the numbers of
             ids and texts differ.
     """
+    if isinstance(texts, (pd.DataFrame, Mapping, bytes)):  # these would be read as their column names, keys or numbers
+        raise InputError(f"texts: found a {type(texts).__name__}; must be a string, or a list or column of strings")
     listed = [texts] if isinstance(texts, str) else list(texts)
     for number, text in enumerate(listed):
         if not isinstance(text, str):

@@ -222,5 +222,7 @@ async def _answer_invalid_request(_: Request, error: Exception) -> Response:
     """Report the first invalid field of a request, without quoting the text that was sent."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return refused(422, f"body: found no JSON at character {first['loc'][-1]}; must be an object with a text")
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
     return refused(422, f"{printable(place)[:SHOWN_CHARACTERS]}: {first['msg']}")

@@ -223,6 +223,8 @@ def test_a_gpt2_without_infilling_tokens_scores_but_refuses_to_infill(tmp_path):
         (["a", None], None, "text 1: found NoneType; must be a string"),
         (["a\ud800b"], None, "text 0, character 1: found '.ud800', half of a character"),
         (["a", "b"], ["1"], "ids: found 1 for 2 texts"),
+        (pd.DataFrame({"essay": ["a"]}), None, "texts: found a DataFrame; must be a string, or a list or column"),
+        ({"essay": "a"}, None, "texts: found a dict; must be a string"),
     ],
 )
 def test_a_value_that_is_not_a_text_is_refused_with_its_index_and_type(run, texts, ids, message):

@@ -179,6 +179,15 @@ def test_a_report_older_than_its_run_is_not_bundled(tmp_path):
         write_bundle(folder, tmp_path / "evidence.zip")
 
 
+def test_a_report_of_another_version_is_named_in_one_line(marked, tmp_path):
+    """A message for each of its thousand numbers filled the terminal."""
+    folder = type(marked)(shutil.copytree(marked.root, tmp_path / "run"))
+    folder.evidence.write_text(folder.evidence.read_text().replace('"confidence"', '"of_another_version"'))
+    with pytest.raises(InputError, match=r"evidence\.json was written by another version of raysweep") as refused:
+        write_bundle(folder, tmp_path / "evidence.zip")
+    assert len(str(refused.value)) < 600
+
+
 @pytest.mark.parametrize("name", ["losses", "documents"])
 def test_a_truncated_table_is_reported_as_damaged(marked, tmp_path, name):
     """It is a fault of the disk, and not of raysweep, and nothing is published."""

@@ -6,6 +6,7 @@ import shutil
 import socket
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
 
@@ -137,7 +138,11 @@ def test_an_invalid_request_is_answered_with_the_reason(client, path, body, stat
 def test_a_body_that_is_not_json_is_refused(client):
     """A page of another site therefore cannot send it as a form."""
     json_type = {"content-type": "application/json"}
-    assert client.post("/api/read", content=b"{", headers=json_type).status_code == 422
+    answer = client.post("/api/read", content=b'{"text": "a b"', headers=json_type)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422,
+        "body: found no JSON at character 14; must be an object with a text",
+    )
     assert client.post("/api/read", data={"text": "I go home"}).status_code == 422
     assert client.get("/api/read").status_code == 405
     assert client.get("/nothing").status_code == 404
@@ -374,6 +379,9 @@ def test_a_report_of_another_version_disables_only_level_predictions(own_run, mo
     own_run.folder.evidence.write_text(text, encoding="utf-8")
     monkeypatch.setattr(own_run.__class__, "_refuse_damage", lambda *_: None)
     assert "was written by another version of raysweep" in serve_run(own_run).no_levels
+    with pytest.raises(InputError) as refused:
+        _ = own_run.evidence
+    assert len("".join(traceback.format_exception(refused.value))) < 3000, "pydantic names every number, in 5,000 lines"
 
 
 @pytest.mark.parametrize("requests", [20, pytest.param(200, marks=pytest.mark.slow)])
