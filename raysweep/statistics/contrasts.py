@@ -12,7 +12,7 @@ Several seeds add a second source of variance, between trainings (`seed_variance
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -76,6 +76,10 @@ class Sources:
             largest_shift=self.largest_shift / times,
             prompts=self.prompts,
         )
+
+    def negated(self) -> "Sources":
+        """Return the sources of the contrast with the opposite sign."""
+        return replace(self, deviations=-self.deviations, cubes=-self.cubes, largest_shift=-self.largest_shift)
 
     def deviations_with_seeds(self) -> Floats:
         """Return the (R,) deviations from the estimate, in the order of the resamples."""
@@ -182,11 +186,17 @@ class Measured:
         return max(below if side > 0.0 else 1.0 - below, 1.0 / (resamples + 1))
 
 
-def measure_once(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = ()) -> Measured:
-    """Return `measure`, cached on these resamples."""
-    key = tuple(map(tuple, (parts, *alike)))
+def measure_once(
+    resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequence[Part]] = (), *, is_negated: bool = False
+) -> Measured:
+    """Return `measure`, or that of the contrast with the opposite sign, cached on these resamples."""
+    key = (is_negated, *map(tuple, (parts, *alike)))
     if key not in resamples.measured:
-        resamples.measured[key] = measure(resamples, parts, alike)
+        if is_negated:
+            opposite = measure_once(resamples, parts, alike)
+            resamples.measured[key] = opposite.sources.negated().around(-opposite.estimate)
+        else:
+            resamples.measured[key] = measure(resamples, parts, alike)
     measured: Measured = resamples.measured[key]
     return measured
 

@@ -30,7 +30,6 @@ from raysweep.statistics.contrasts import Measured, measure_once
 from raysweep.statistics.group_sequential import LEAST_SEEDS, LookedAt, look_at
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
 from raysweep.statistics.sample_size import Rule, predict_need
-from raysweep.statistics.weighted_parts import Part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,14 +117,16 @@ def _test(
     tail = (1.0 - confidence) / 2.0
 
     def measure_all(roles: RoleModels) -> dict[str, Measured]:
-        def contrast(role: str, of_levels: Sequence[str]) -> list[Part]:
-            return mean_log_ratio(hypothesis.numerator, role, roles, of_levels, shares)
+        return {role: measure_ratio_to(role, roles) for role in compared}
 
-        pooled = [level for level in alike if level not in levels]
-        return {
-            role: measure_once(resamples, contrast(role, levels), [contrast(role, [other]) for other in pooled])
-            for role in compared
-        }
+    def measure_ratio_to(role: str, roles: RoleModels) -> Measured:
+        # Two claims that compare the same roles either way round share what takes the time.
+        above, below = sorted((hypothesis.numerator, role))
+        contrast, *others = (
+            mean_log_ratio(above, below, roles, of_levels, shares)
+            for of_levels in (levels, *([level] for level in alike if level not in levels))
+        )
+        return measure_once(resamples, contrast, others, is_negated=above == role)
 
     seeds = [] if roles.most_seeds is None else roles.common_seeds((hypothesis.numerator, *compared), levels)
     measured: Mapping[str, Measured]

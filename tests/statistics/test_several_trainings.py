@@ -87,6 +87,17 @@ def test_contrasts_cached_by_their_parts_include_the_levels_pooled_with():
     assert len(drawn.measured) == 3
 
 
+def test_a_contrast_of_the_opposite_sign_is_what_measuring_it_gives():
+    """Claims that compare two roles either way round are measured once."""
+    roles, drawn = experiment(1, seeds=3, spread=0.03, learners="single trainings", resamples=200)
+    contrast, opposite = (mean_log_ratio(*pair, roles, LEVELS) for pair in (("G", "P"), ("P", "G")))
+    found, expected = measure_once(drawn, contrast, is_negated=True), measure(drawn, opposite)
+    for name in ("estimate", "acceleration", "bias", "seed_variance"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-9), name
+    assert found.interval(0.95) == pytest.approx(expected.interval(0.95), rel=1e-9)
+    assert found.sources.largest_shift == pytest.approx(expected.sources.largest_shift, rel=1e-9)
+
+
 def count(experiments, **settings):
     """Return shares in per cent: intervals that contain the truth; false claims overall, on a level after Holm."""
     held, false = np.zeros(2), {claim.code: np.zeros(2) for claim in CLAIMS}
