@@ -13,6 +13,7 @@ Several seeds add a second source of variance, between trainings (`seed_variance
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import sqrt
 
 import numpy as np
@@ -93,7 +94,7 @@ class Sources:
         seed_variance = sum(component.variance for component in self.seeds)
         prompt_variance = 0.0 if self.prompts is None else self.prompts.variance
         total = self.document_variance + seed_variance + prompt_variance
-        draws = sort_ends(estimate + self.deviations_with_seeds())
+        draws = estimate + self.deviations_with_seeds()
         return Measured(
             estimate=estimate,
             draws=draws,
@@ -110,13 +111,13 @@ class Sources:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """A contrast with its uncertainty, in nats per token."""
 
     estimate: float
     draws: Floats
-    """(R,) as `sort_ends` leaves them."""
+    """(R,) in no order."""
     document_variance: float
     seed_variance: float
     """0 with one seed, for which it is unknown."""
@@ -144,7 +145,12 @@ class Measured:
         widened = widen(share, self.freedom)
         moved = self.bias + widened
         percentile = float(ndtr(self.bias + moved / (1.0 - self.acceleration * moved)))
-        return quantile(self.draws, percentile)
+        return quantile(self._sorted, percentile)
+
+    @cached_property
+    def _sorted(self) -> Floats:
+        """(R,) as `sort_ends` leaves the draws; most contrasts are asked for p-values alone."""
+        return sort_ends(self.draws)
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Return the central, equal-tailed interval."""

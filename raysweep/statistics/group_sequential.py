@@ -77,7 +77,7 @@ class Look:
         return float(np.exp(np.interp(np.log(alpha), np.log(_ALPHAS), np.log(self.levels))))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class LookedAt(Measured):
     """A contrast whose limits and p-values account for the looks before it."""
 

@@ -49,6 +49,7 @@ def assess(
     confidence: float,
     *,
     predict: bool = True,
+    limit_levels: bool = True,
     shares: Mapping[str, float] | None = None,
 ) -> list[Finding]:
     """Return the overall finding, then one per level of `levels`, in their order.
@@ -56,6 +57,7 @@ def assess(
     Args:
         shares: each level's share of the corpus, in any unit, for the weighted mean in addition to the plain one.
         predict: whether to predict the sample size that would decide an undecided claim, which takes most of the time.
+        limit_levels: whether single levels get limits, which their verdicts do not need.
     """
     tested: dict[str, _Tested] = {}
     findings: dict[str, Finding] = {}
@@ -65,7 +67,7 @@ def assess(
         if reason := obstacle_of[level]:
             findings[level] = not_tested(hypothesis, level, reason)
         else:
-            tested[level] = _test(hypothesis, roles, resamples, [level], confidence, alike=testable)
+            tested[level] = _test(hypothesis, roles, resamples, [level], confidence, alike=testable, limit=limit_levels)
     confirm = holm([test.p_confirm for test in tested.values()])
     refute = holm([test.p_refute for test in tested.values()])
     tail = (1.0 - confidence) / 2.0
@@ -105,6 +107,7 @@ def _test(
     confidence: float,
     *,
     alike: Sequence[str] = (),
+    limit: bool = True,
     shares: Mapping[str, float] | None = None,
 ) -> _Tested:
     """Test a claim about the mean over `levels` of the log ratio, against every role with models on all of them.
@@ -140,17 +143,17 @@ def _test(
         looks, measured = (), measure_all(roles)
         p_confirm, p_refute = _p_values(hypothesis, list(measured.values()))
     hardest = (min if hypothesis.above else max)(compared, key=lambda role: measured[role].estimate)
-    low, high = _limits(hypothesis, list(measured.values()), tail, tail)
+    low, high = _limits(hypothesis, list(measured.values()), tail, tail) if limit else (None, None)
     finding = Finding(
         hypothesis=hypothesis.code,
         scope=levels[0],
         verdict=Verdict.UNDECIDED,
         margin=hypothesis.margin,
         value=perplexity(measured[hardest].estimate),
-        low=perplexity(low),
-        high=perplexity(high),
-        alone_low=perplexity(low),
-        alone_high=perplexity(high),
+        low=low,
+        high=high,
+        alone_low=low,
+        alone_high=high,
         against=tuple(compared),
         rival=hardest,
         levels=tuple(levels),
@@ -182,13 +185,14 @@ def _seed_looks(hypothesis: Hypothesis, rounds: Sequence[tuple[LookedAt, ...]], 
 def _limits(
     hypothesis: Hypothesis, measured: Sequence[Measured], confirm_tail: float, refute_tail: float
 ) -> tuple[float, float]:
-    """Return the limits of the contrast with the hardest role; Bonferroni over the roles on the refuting side."""
+    """Return the limits of the ratio to the hardest role; Bonferroni over the roles on the refuting side."""
     refute_tail = refute_tail / len(measured)
     if hypothesis.above:
         extreme, low, high = min, confirm_tail, 1.0 - refute_tail
     else:
         extreme, low, high = max, refute_tail, 1.0 - confirm_tail
-    return extreme(contrast.limit(low) for contrast in measured), extreme(contrast.limit(high) for contrast in measured)
+    limits = [extreme(contrast.limit(share) for contrast in measured) for share in (low, high)]
+    return perplexity(limits[0]), perplexity(limits[1])
 
 
 def _p_values(hypothesis: Hypothesis, measured: Sequence[Measured]) -> tuple[float, float]:
@@ -248,10 +252,10 @@ def _decide(
     verdict = (
         Verdict.CONFIRMED if test.p_confirm <= tail else Verdict.REFUTED if test.p_refute <= tail else Verdict.UNDECIDED
     )
-    low, high = _joint_limits(hypothesis, test, tail, open_to, scopes)
-    finding = replace(
-        test.finding, verdict=verdict, low=low, high=high, p_confirm=test.p_confirm, p_refute=test.p_refute
-    )
+    finding = replace(test.finding, verdict=verdict, p_confirm=test.p_confirm, p_refute=test.p_refute)
+    if finding.low is not None:
+        low, high = _joint_limits(hypothesis, test, tail, open_to, scopes)
+        finding = replace(finding, low=low, high=high)
     if verdict is Verdict.UNDECIDED and finding.looks:
         power = _seed_power(hypothesis, test.measured, tail, open_to)
         if power is None:
@@ -303,7 +307,7 @@ def _joint_limits(
     is_confirmed, is_refuted = test.p_confirm <= tail, test.p_refute <= tail
     confirm_tail = tail / (scopes if is_confirmed else open_to[0])
     refute_tail = tail / (scopes if is_refuted else open_to[1])
-    low, high = map(perplexity, _limits(hypothesis, test.measured, confirm_tail, refute_tail))
+    low, high = _limits(hypothesis, test.measured, confirm_tail, refute_tail)
     is_above, is_below = (is_confirmed, is_refuted) if hypothesis.above else (is_refuted, is_confirmed)
     margin = hypothesis.margin
     return max(low, margin) if is_above else min(low, margin), min(high, margin) if is_below else max(high, margin)

@@ -40,7 +40,7 @@ class Variation:
     name: str
     documents: int
     findings: tuple[Finding, ...]
-    """For every hypothesis: overall, then each level."""
+    """For every hypothesis: overall, then each level, which has no limits."""
     kinds: tuple[Finding, ...]
     """The same for the claims of `Question.compare_kinds`."""
 
@@ -57,13 +57,13 @@ class Question:
     shares: Mapping[str, float] | None = None
     """Each level's share of the corpus, in any unit."""
 
-    def judge(self, resamples: Resamples, *, predict: bool = False) -> tuple[Finding, ...]:
-        """Test every hypothesis; `predict` as in `assess`."""
-        return self._assess(self.hypotheses, resamples, predict=predict, shares=self.shares)
+    def judge(self, resamples: Resamples, *, predict: bool = False, limit_levels: bool = True) -> tuple[Finding, ...]:
+        """Test every hypothesis; `predict` and `limit_levels` as in `assess`."""
+        return self._assess(self.hypotheses, resamples, predict=predict, limit_levels=limit_levels, shares=self.shares)
 
     def compare_kinds(self, resamples: Resamples) -> tuple[Finding, ...]:
-        """Test the claims that the advice needs in addition to the hypotheses."""
-        return self._assess(ADAPTATION_CLAIMS, resamples)
+        """Test the claims that the advice needs in addition to the hypotheses, without limits on single levels."""
+        return self._assess(ADAPTATION_CLAIMS, resamples, limit_levels=False)
 
     def _assess(
         self,
@@ -71,6 +71,7 @@ class Question:
         resamples: Resamples,
         *,
         predict: bool = False,
+        limit_levels: bool,
         shares: Mapping[str, float] | None = None,
     ) -> tuple[Finding, ...]:
         return tuple(
@@ -83,6 +84,7 @@ class Question:
                 self.levels,
                 self.confidence,
                 predict=predict,
+                limit_levels=limit_levels,
                 shares=shares,
             )
         )
@@ -103,7 +105,7 @@ def try_variations(
             group="margin",
             name=f"H2's margin {(margin - 1) * 100:g} %",
             documents=sum(level.documents for level in drawn.levels.values()),
-            findings=_with_margin(question, margin).judge(drawn),
+            findings=_with_margin(question, margin).judge(drawn, limit_levels=False),
             kinds=kinds,
         )
         for margin in MARGINS
@@ -115,7 +117,8 @@ def try_variations(
         # Measurements cached on the resamples are freed with them.
         resamples = together.pop(0)
         documents = sum(len(losses.documents) for losses in selection.values())
-        findings, kinds = question.judge(resamples), question.compare_kinds(resamples)
+        findings = question.judge(resamples, limit_levels=False)
+        kinds = question.compare_kinds(resamples)
         variations.append(Variation(group=group, name=name, documents=documents, findings=findings, kinds=kinds))
     return variations
 

@@ -98,6 +98,16 @@ def test_a_contrast_of_the_opposite_sign_is_what_measuring_it_gives():
     assert found.sources.largest_shift == pytest.approx(expected.sources.largest_shift, rel=1e-9)
 
 
+def test_levels_without_limits_have_the_same_verdicts():
+    """A variation needs the limits of its overall findings alone."""
+    roles, drawn = experiment(1, seeds=3, spread=0.03, learners="single trainings", resamples=200)
+    for claim in CLAIMS:
+        overall, *levels = assess(claim, roles, drawn, LEVELS, 0.95)
+        without = {"low": None, "high": None, "alone_low": None, "alone_high": None}
+        expected = [overall, *(replace(level, **without) for level in levels)]
+        assert assess(claim, roles, drawn, LEVELS, 0.95, limit_levels=False) == expected
+
+
 def count(experiments, **settings):
     """Return shares in per cent: intervals that contain the truth; false claims overall, on a level after Holm."""
     held, false = np.zeros(2), {claim.code: np.zeros(2) for claim in CLAIMS}
