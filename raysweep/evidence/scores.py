@@ -25,6 +25,7 @@ class Scores:
         self.levels = tuple(level for level in levels if level in resamples.levels)
         self.resamples = resamples
         self.confidence = confidence
+        self._perplexities: dict[tuple[str, str], Estimate] = {}
 
     def matrix(self) -> tuple[Row, ...]:
         """Return a row per entry and a cell per level: perplexity with its interval."""
@@ -137,7 +138,10 @@ class Scores:
         )
 
     def _perplexity(self, level: str, entrant: Entrant) -> Estimate:
-        return self._ratio([_part(1.0, level, entrant)])
+        """Return the perplexity of one of `entrants` on a level, measured once."""
+        if (key := (level, entrant.name)) not in self._perplexities:
+            self._perplexities[key] = self._ratio([_part(1.0, level, entrant)])
+        return self._perplexities[key]
 
     def _ratio(self, parts: Sequence[Part]) -> Estimate:
         return estimate_ratio(self.resamples, parts, self.confidence)

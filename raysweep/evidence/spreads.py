@@ -1,17 +1,18 @@
 """Estimates how much each level's log ratios vary between learners and between trainings, to plan an experiment."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from math import sqrt
 
+import numpy as np
 from scipy.special import chdtri
 
 from raysweep.evidence.evidence_schema import Spread
 from raysweep.planning.power import LevelSpread
 from raysweep.statistics.bootstrap import Resamples
-from raysweep.statistics.contrasts import Measured, document_variance, measure
+from raysweep.statistics.contrasts import Measured, measure
 from raysweep.statistics.role_models import RoleModels, lack_of_writers, mean_log_ratio
-from raysweep.statistics.seed_variance import SeedVariance
+from raysweep.statistics.seed_variance import SeedVariance, influences_by_seed
 from raysweep.statistics.weighted_parts import Part
 
 COMPARED = ("specialised", "transfer")
@@ -58,16 +59,12 @@ def _variances(resamples: Resamples, parts: Sequence[Part], measured: Measured) 
     The documents' variance of one training is D, of which all trainings share O.  Trainings differ by their own
     variance and, with this many learners, by D − O.
     """
-    seeds = sorted(set.intersection(*(set(part.models) for part in parts)))
-    is_paired = len(seeds) > 1 and all(len(part.models) == len(seeds) for part in parts)
+    seeds = parts[0].seeds
+    is_paired = len(seeds) > 1 and all(part.seeds == seeds for part in parts)
     if not is_paired:
         components = measured.sources.seeds
         return measured.document_variance, 0.0, _between(components) if components else None
-    single = [
-        document_variance(resamples, [replace(part, models={seed: part.models[seed]}) for part in parts])
-        for seed in seeds
-    ]
-    of_one = sum(single) / len(single)
+    of_one = float(np.sum(influences_by_seed(resamples, parts, seeds) ** 2)) / len(seeds)
     shared = min(measured.document_variance, of_one)
     between = _between(measured.sources.seeds)
     return shared, of_one - shared, max(between - (of_one - shared), 0.0)

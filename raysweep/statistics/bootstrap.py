@@ -183,7 +183,9 @@ def _resample(
     # A column is contiguous in memory, and becomes a fold's draws in place.
     drawn = {level: np.zeros((resamples, matrix.shape[1]), order="F") for level, matrix in matrices.items()}
     # Multiply only a level's rows, since most learners write on few of the levels.
-    rows_of = {level: np.flatnonzero(matrix.any(axis=1)) for level, matrix in matrices.items()}
+    rows_of = {
+        level: np.unique(np.concatenate([sums.members for _, sums in found])) for level, found in by_level.items()
+    }
     for which, part, times in clusters.draw(resamples, seed):
         for level, rows in rows_of.items():
             inside = rows[(rows >= part.start) & (rows < part.stop)]

@@ -254,11 +254,6 @@ def measure(resamples: Resamples, parts: Sequence[Part], alike: Sequence[Sequenc
     return sources.around(estimate)
 
 
-def document_variance(resamples: Resamples, parts: Sequence[Part]) -> float:
-    """Return the contrast's variance from documents alone, without draws, so that its parts may be single trainings."""
-    return float(np.sum(learner_influences(resamples, parts) ** 2))
-
-
 def learner_influences(resamples: Resamples, parts: Sequence[Part]) -> Floats:
     """Return the (C,) contribution of each learner to the contrast."""
     influence_C = np.zeros(resamples.clusters.count)
