@@ -54,7 +54,7 @@ def begin(tmp_path):
 
 def running(name):
     """Processes whose command line begins with the name."""
-    return [found for found in psutil.process_iter(["cmdline"]) if (found.info["cmdline"] or [""])[0] == name]
+    return [process for process in psutil.process_iter(["cmdline"]) if (process.info["cmdline"] or [""])[0] == name]
 
 
 @pytest.mark.parametrize("status", [3, 0])
@@ -75,8 +75,8 @@ def test_parallel_checks_end_with_a_failing_check(tmp_path, begin, status):
     program(tmp_path / ".venv/bin/ruff", until_it_began, f"exit {status}")
     links = {"UV_FIND_LINKS": "" if status else "own", "PIP_FIND_LINKS": "one two"}
     script = begin("run", RAYSWEEP_CLUSTER_LIMIT_S="", **links)
-    said = script.communicate(timeout=120)[1]
-    assert (script.returncode, said) == (status, "")
+    output = script.communicate(timeout=120)[1]
+    assert (script.returncode, output) == (status, "")
     assert (tmp_path / "links").read_text() == ("one,two 8\n" if status else "own 8\n")
     assert (tmp_path / "clustered").exists() == (status == 0)
     if not status:
@@ -86,20 +86,20 @@ def test_parallel_checks_end_with_a_failing_check(tmp_path, begin, status):
 
 
 @pytest.mark.parametrize(
-    ("fails", "ends", "said"),
+    ("fails", "ends", "message"),
     [
         ("exit 2", 2, "in 20 s once more: .venv/bin/pip"),
         ("sleep 2.1; exit 1", 1, "took over 120 s and failed: .venv/bin/pip"),
         ("exec sleep 600", 124, "took over 120 s and failed: .venv/bin/pip"),
     ],
 )
-def test_a_failing_package_index_is_retried_once_but_a_silent_one_is_not(tmp_path, begin, fails, ends, said):
+def test_a_failing_package_index_is_retried_once_but_a_silent_one_is_not(tmp_path, begin, fails, ends, message):
     """By the clock of a fake: the whole of CI has 20 minutes."""
     (tmp_path / "README.md").write_text(README)
     program(tmp_path / "bin/python3")
     program(tmp_path / ".venv/bin/pip", f"echo asked >> {tmp_path}/asked", fails)
     script = begin("run", [("sleep 20", "sleep 0"), ("--foreground 480", "--foreground 3"), ("-lt 120", "-lt 2")])
-    assert said in script.communicate(timeout=120)[1]
+    assert message in script.communicate(timeout=120)[1]
     assert script.returncode == ends
     assert (tmp_path / "asked").read_text().count("asked") == (2 if ends == 2 else 1)
 
@@ -114,10 +114,10 @@ def test_the_cluster_test_is_limited_to_the_remaining_time(tmp_path, begin, seco
         program(tmp_path / ".venv/bin" / path)
     program(tmp_path / ".ci/cluster", f'echo "$RAYSWEEP_CLUSTER_LIMIT_S" > {tmp_path}/clustered')
     script = begin("run", RAYSWEEP_CLUSTER_LIMIT_S="", SECONDS=str(seconds))
-    said = script.communicate(timeout=120)[0]
+    output = script.communicate(timeout=120)[0]
     assert script.returncode == 0
     if limit is None:
-        assert "cluster: skipped: " in said
+        assert "cluster: skipped: " in output
         assert not (tmp_path / "clustered").exists()
     else:
         given = (tmp_path / "clustered").read_text()
@@ -125,7 +125,7 @@ def test_the_cluster_test_is_limited_to_the_remaining_time(tmp_path, begin, seco
 
 
 @pytest.mark.parametrize(
-    ("log", "status", "said"),
+    ("log", "status", "message"),
     [
         ("", 0, "no known vulnerability in"),
         ("Found 1 known vulnerability in 1 package", 1, "take the fixed version"),
@@ -135,7 +135,7 @@ def test_the_cluster_test_is_limited_to_the_remaining_time(tmp_path, begin, seco
     ],
     ids=["sound", "vulnerable", "unreachable", "slow", "unknown"],
 )
-def test_an_audit_fails_for_vulnerabilities_but_not_for_an_unreachable_service(tmp_path, begin, log, status, said):
+def test_an_audit_fails_for_vulnerabilities_but_not_for_an_unreachable_service(tmp_path, begin, log, status, message):
     """The service answers for one package, and then as told."""
     (tmp_path / "constraints.txt").write_text("packaging==25.0\ntorch==2.9.0\n")
     (tmp_path / "requirements.lock").write_text("packaging==25.0 --hash=sha256:0\n")
@@ -146,8 +146,8 @@ def test_an_audit_fails_for_vulnerabilities_but_not_for_an_unreachable_service(t
     program(tmp_path / ".venv/bin/uv", install)
     script = begin("audit")
     printed = "".join(script.communicate(timeout=120))
-    assert said in printed
-    assert script.returncode == (1 if "take the fixed" in said else 0)
+    assert message in printed
+    assert script.returncode == (1 if "take the fixed" in message else 0)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])

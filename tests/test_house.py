@@ -118,7 +118,7 @@ def test_only_the_printing_module_prints(tmp_path):
     boundary = ROOT / "raysweep/storage/printable.py"
     lines = {path: list(_printing_calls(path)) for path in (ROOT / "raysweep").rglob("*.py")}
     assert len(lines.pop(boundary)) == 2
-    assert {str(path): found for path, found in lines.items() if found} == {}
+    assert {str(path): line for path, line in lines.items() if line} == {}
     sample = tmp_path / "sample.py"
     sample.write_text(
         "print(1)\ntyper.echo(2)\nsys.stderr.write(3)\nConsole()\nos.write(2, b'')\nconsole.print(4)\nsay(5)\n"

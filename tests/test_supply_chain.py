@@ -92,10 +92,10 @@ def test_the_lock_check_passes_with_a_note_without_an_index(tmp_path, script):
 
 def test_a_version_conflict_fails_the_check(tmp_path):
     """Names such as networkx and dnspython are in it, and a hint that a page could not be fetched."""
-    said = "  × No solution found: networkx==1 needs dnspython\n  hint: Failed to fetch https://index/connection"
-    environment = fake_uv(tmp_path, f"printf '{said}' >&2; exit 1")
+    message = "  × No solution found: networkx==1 needs dnspython\n  hint: Failed to fetch https://index/connection"
+    environment = fake_uv(tmp_path, f"printf '{message}' >&2; exit 1")
     done = subprocess.run([ROOT / ".ci/lock", "--check"], capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stderr) == (1, said)
+    assert (done.returncode, done.stderr) == (1, message)
 
 
 def fake_uv(folder, script):

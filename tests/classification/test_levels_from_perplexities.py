@@ -53,20 +53,20 @@ def make_texts(count=90, seed=0, noise=0.6):
 
 def compare_within(corpus, folds=3):
     fold_D = split_folds(corpus, folds, 0)
-    found = predict_within(corpus, fold_D, 3, MODELS, 0)
-    return judge_predictions(corpus.levels, corpus.groups, found, **SETTINGS), fold_D
+    predictions = predict_within(corpus, fold_D, 3, MODELS, 0)
+    return judge_predictions(corpus.levels, corpus.groups, predictions, **SETTINGS), fold_D
 
 
 def test_metrics_equal_those_of_scikit_learn():
     """Accuracy, macro F1, QWK and RMSE; adjacent accuracy by its definition."""
     rng = np.random.default_rng(3)
-    truth, found = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
-    ours = metrics_of(confusion_of(truth, found, 5))
-    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(truth, found))
-    assert ours["macro_f1"] == pytest.approx(sk.f1_score(truth, found, average="macro"))
-    assert ours["qwk"] == pytest.approx(sk.cohen_kappa_score(truth, found, weights="quadratic"))
-    assert ours["rmse"] == pytest.approx(sk.root_mean_squared_error(truth, found))
-    assert ours["adjacent_accuracy"] == pytest.approx(np.mean(np.abs(truth - found) <= 1))
+    truth, guessed = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    ours = metrics_of(confusion_of(truth, guessed, 5))
+    assert ours["accuracy"] == pytest.approx(sk.accuracy_score(truth, guessed))
+    assert ours["macro_f1"] == pytest.approx(sk.f1_score(truth, guessed, average="macro"))
+    assert ours["qwk"] == pytest.approx(sk.cohen_kappa_score(truth, guessed, weights="quadratic"))
+    assert ours["rmse"] == pytest.approx(sk.root_mean_squared_error(truth, guessed))
+    assert ours["adjacent_accuracy"] == pytest.approx(np.mean(np.abs(truth - guessed) <= 1))
     assert np.isnan(metrics_of(confusion_of(np.zeros(3, int), np.zeros(3, int), 2))["qwk"])
 
 
@@ -74,8 +74,8 @@ def test_within_corpus_results_equal_those_of_scikit_learn():
     """The same folds, fitted and predicted by hand for each classifier; learners are never divided."""
     corpus = make_texts()
     judged, fold_D = compare_within(corpus)
-    found = judged["classifiers"]
-    assert list(found) == ["logistic", "ordinal", "boosting", "majority", "length", "words", "characters", "native"]
+    results = judged["classifiers"]
+    assert list(results) == ["logistic", "ordinal", "boosting", "majority", "length", "words", "characters", "native"]
     splits = [(np.flatnonzero(fold_D != fold), np.flatnonzero(fold_D == fold)) for fold in range(3)]
     for fit, test in splits:
         assert not {corpus.groups[row] for row in fit} & {corpus.groups[row] for row in test}
@@ -88,11 +88,11 @@ def test_within_corpus_results_equal_those_of_scikit_learn():
         predicted = np.empty(90, dtype=int)
         for fit, test in splits:
             predicted[test] = make().fit(matrix[fit], corpus.levels[fit]).predict(matrix[test])
-        assert found[name]["confusion"] == sk.confusion_matrix(corpus.levels, predicted, labels=[0, 1, 2]).tolist()
-        value = found[name]["metrics"]["macro_f1"]
+        assert results[name]["confusion"] == sk.confusion_matrix(corpus.levels, predicted, labels=[0, 1, 2]).tolist()
+        value = results[name]["metrics"]["macro_f1"]
         assert value["value"] == pytest.approx(sk.f1_score(corpus.levels, predicted, average="macro"))
         assert value["low"] <= value["value"] <= value["high"]
-    assert found["logistic"]["metrics"]["accuracy"]["value"] > found["native"]["metrics"]["accuracy"]["value"] + 0.2
+    assert results["logistic"]["metrics"]["accuracy"]["value"] > results["native"]["metrics"]["accuracy"]["value"] + 0.2
 
 
 def test_ablating_the_informative_model_costs_the_most_accuracy():
@@ -109,35 +109,35 @@ def test_another_corpus_is_classified_without_fitting_on_it():
     first = first.take(np.flatnonzero(first.levels < 2))
     (predicted,) = predict_across(first, [other], 3, MODELS, 0)
     assert count_unseen(first, other, LEVELS) == {"B1": int((other.levels == 2).sum())}
-    found = judge_predictions(other.levels, other.groups, predicted, **SETTINGS)["classifiers"]["logistic"]
+    results = judge_predictions(other.levels, other.groups, predicted, **SETTINGS)["classifiers"]["logistic"]
     by_hand = fit_logistic(first, MODELS).predict(other.matrix(MODELS))
-    assert found["confusion"] == sk.confusion_matrix(other.levels, by_hand, labels=[0, 1, 2]).tolist()
-    assert [row[2] for row in found["confusion"]] == [0, 0, 0]
+    assert results["confusion"] == sk.confusion_matrix(other.levels, by_hand, labels=[0, 1, 2]).tolist()
+    assert [row[2] for row in results["confusion"]] == [0, 0, 0]
 
 
 def test_intervals_resample_learners_and_not_texts():
     """A learner's texts come together: ten copies of each text make no interval narrower."""
-    truth, found = make_texts(seed=4).levels, make_texts(seed=5).levels
+    truth, guessed = make_texts(seed=4).levels, make_texts(seed=5).levels
     groups = [str(row) for row in range(len(truth))]
     options = {"levels": 3, "resamples": 500, "seed": 0}
-    once = bootstrap_metrics(truth, found[None], groups, **options)["accuracy"]
-    tenfold = bootstrap_metrics(np.repeat(truth, 10), np.repeat(found, 10)[None], np.repeat(groups, 10), **options)
+    once = bootstrap_metrics(truth, guessed[None], groups, **options)["accuracy"]
+    tenfold = bootstrap_metrics(np.repeat(truth, 10), np.repeat(guessed, 10)[None], np.repeat(groups, 10), **options)
     assert tenfold["accuracy"] == pytest.approx(once)
-    renamed = bootstrap_metrics(truth, found[None], [f"z{-int(name)}" for name in groups], **options)["accuracy"]
+    renamed = bootstrap_metrics(truth, guessed[None], [f"z{-int(name)}" for name in groups], **options)["accuracy"]
     np.testing.assert_array_equal(renamed, once)
-    assert np.isnan(bootstrap_metrics(truth, found[None], ["one"] * len(truth), **options)["accuracy"]).all()
+    assert np.isnan(bootstrap_metrics(truth, guessed[None], ["one"] * len(truth), **options)["accuracy"]).all()
 
 
 def test_bootstrapping_in_parts_gives_the_same_draws(monkeypatch):
     """The parts of a large corpus are the same draws, and their means are about the value."""
-    truth, found = make_texts(seed=4).levels, make_texts(seed=5).levels
+    truth, guessed = make_texts(seed=4).levels, make_texts(seed=5).levels
     groups = [str(row) for row in range(len(truth))]
-    whole = bootstrap_metrics(truth, found[None], groups, 3, resamples=300, seed=0)
+    whole = bootstrap_metrics(truth, guessed[None], groups, 3, resamples=300, seed=0)
     monkeypatch.setattr("raysweep.classification.level_metrics._NUMBERS_AT_ONCE", 1000)
-    in_parts = bootstrap_metrics(truth, found[None], groups, 3, resamples=300, seed=0)
+    in_parts = bootstrap_metrics(truth, guessed[None], groups, 3, resamples=300, seed=0)
     assert in_parts["qwk"].shape == (300, 1)
     np.testing.assert_array_equal(in_parts["accuracy"], whole["accuracy"])
-    assert whole["accuracy"].mean() == pytest.approx(sk.accuracy_score(truth, found), abs=0.01)
+    assert whole["accuracy"].mean() == pytest.approx(sk.accuracy_score(truth, guessed), abs=0.01)
 
 
 def test_ordinal_probabilities_are_differences_of_cumulative_ones():
@@ -162,8 +162,11 @@ def test_too_few_texts_for_the_folds_are_refused():
     )
     with pytest.raises(InputError, match="folds: found 3; a fold would hold all texts of a level"):
         split_folds(by_one, 3, 0)
-    assert [each.name for each in candidates(("A1",), 0)][-1] == "characters"  # no native without the start
-    assert [each.name for each in candidates(("start", "A1"), 0)][-2:] == [ablation_of("start"), ablation_of("A1")]
+    assert [candidate.name for candidate in candidates(("A1",), 0)][-1] == "characters"  # no native without the start
+    assert [candidate.name for candidate in candidates(("start", "A1"), 0)][-2:] == [
+        ablation_of("start"),
+        ablation_of("A1"),
+    ]
 
 
 def test_a_saved_classifier_gives_the_same_probabilities(tmp_path):

@@ -12,9 +12,9 @@ from tests.tokenizers_of_tests import write_byte_level
 def test_bench_mask_times_the_rows_of_a_csv(command, tmp_path):
     """The times are printed as JSON; a missing column is an error."""
     assert command("sample", "--rows", 12, "--out", tmp_path / "texts.csv").exit_code == 0
-    told = json.loads(command("bench", "mask", "--csv", tmp_path / "texts.csv", "--rows", 10).stdout)
-    assert told["documents"] == 10
-    assert told["documents_per_s"] > 0
+    report = json.loads(command("bench", "mask", "--csv", tmp_path / "texts.csv", "--rows", 10).stdout)
+    assert report["documents"] == 10
+    assert report["documents_per_s"] > 0
     assert "a column 'essay'" in str(
         command("bench", "mask", "--csv", tmp_path / "texts.csv", "--column", "essay").exception
     )
@@ -23,9 +23,9 @@ def test_bench_mask_times_the_rows_of_a_csv(command, tmp_path):
 def test_bench_train_times_steps(command):
     """The options reach the benchmark."""
     options = ("--config", "micro", "--steps", 1, "--batch-size", 2, "--device", "cpu", "--micro-batch", 1)
-    told = json.loads(command("bench", "train", *options, "--packing", "off").stdout)
-    assert (told["size"], told["batch_size"], told["micro_batch"], told["packing"]) == ("micro", 2, 1, "off")
-    assert told["tokens_per_s"] > 0
+    report = json.loads(command("bench", "train", *options, "--packing", "off").stdout)
+    assert (report["size"], report["batch_size"], report["micro_batch"], report["packing"]) == ("micro", 2, 1, "off")
+    assert report["tokens_per_s"] > 0
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_bench_train_refuses_unknown_options(command, option, value):
 def test_bench_score_compares_with_plain_transformers(command):
     """Both score the same labels; an untrained model's loss is that of a uniform guess among 50,264 tokens."""
     options = ("--device", "cpu", "--config", "micro", "--documents", 6)
-    told = json.loads(command("bench", "score", *options, "--like", "transformers").stdout)
-    assert told["nats_per_label"] == pytest.approx(10.83, rel=0.02)
-    ratio = told["examples_per_s"] / told["transformers"]["examples_per_s"]
-    assert told["ratio_to_transformers"] == pytest.approx(ratio)
-    assert told["cpu_ratio_to_transformers"] > 0
+    report = json.loads(command("bench", "score", *options, "--like", "transformers").stdout)
+    assert report["nats_per_label"] == pytest.approx(10.83, rel=0.02)
+    ratio = report["examples_per_s"] / report["transformers"]["examples_per_s"]
+    assert report["ratio_to_transformers"] == pytest.approx(ratio)
+    assert report["cpu_ratio_to_transformers"] > 0
     assert "transformers" not in json.loads(command("bench", "score", *options).stdout)
 
 
@@ -66,10 +66,10 @@ def test_bench_uses_the_tokenizer_of_a_folder(command, tmp_path, kind, options):
     folder = write_byte_level(tmp_path / "tokenizer", size=400)
     options = ("bench", kind, "--device", "cpu", "--config", "micro", *options, "--tokenizer")
     ids = len(json.loads((folder / "vocab.json").read_text())) + 7
-    told = json.loads(command(*options, folder).stdout)
-    assert told["ids"] == ids
+    report = json.loads(command(*options, folder).stdout)
+    assert report["ids"] == ids
     if kind == "score":
-        assert told["nats_per_label"] == pytest.approx(math.log(ids), rel=0.02), "untrained: any token"
+        assert report["nats_per_label"] == pytest.approx(math.log(ids), rel=0.02), "untrained: any token"
     error = command(*options, "corpus").exception
     assert isinstance(error, ConfigError)
     assert "--tokenizer: found 'corpus'; must be 'gpt2' or a folder with a tokenizer.json" in str(error)

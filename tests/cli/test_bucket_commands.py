@@ -76,16 +76,16 @@ def test_every_command_accepts_a_bucket_uri(on, command, uri, gate, monkeypatch,
 
 def test_the_plan_states_bytes_to_object_storage_but_not_their_time(on, command):
     """The rate of the storage is not known; on a path nothing is sent."""
-    said = re.compile(
+    sentence = re.compile(
         r"object storage: the trainings send at most (\d+) MB of weights .*, of which (\d+) MB are models"
     )
-    planned, models = map(int, said.search(text_of(on("plan"))).groups())
+    planned, models = map(int, sentence.search(text_of(on("plan"))).groups())
     output = text_of(on("run", "--inline"))
-    assert said.search(output)[1] == str(planned)
+    assert sentence.search(output)[1] == str(planned)
     assert "besides tokenizers (3.6 MB a model with GPT-2's), curves, records, the corpus and its examples;" in output
     assert "The time of these transfers is unknown, and not included" in output
     assert models <= float(re.search(r"storage: sent ([\d.]+) MB", output)[1]) <= planned + 5  # with the tokenizer
-    assert said.search(text_of(on("plan"))) is None
+    assert sentence.search(text_of(on("plan"))) is None
     assert "object storage" not in command("plan").output
 
 

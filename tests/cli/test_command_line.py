@@ -107,14 +107,14 @@ def test_the_status_of_a_truncated_record_is_an_error(prepared, tmp_path):
 
 def test_status_and_doctor_print_json(prepared, monkeypatch):
     """Scripts that watch a run or a machine need it."""
-    told = json.loads(prepared("status", "--json").output)
-    assert told["run"] == "tiny"
-    assert [(row["trial"], row["state"], row["step"]) for row in told["trials"]] == [("A1", "pending", 0)]
+    status = json.loads(prepared("status", "--json").output)
+    assert status["run"] == "tiny"
+    assert [(row["trial"], row["state"], row["step"]) for row in status["trials"]] == [("A1", "pending", 0)]
     monkeypatch.delitem(doctor.CHECKS, "Ray")
-    found = prepared("doctor", "--json")
-    told = json.loads(found.output)
-    assert told["ok"] is True
-    assert {check["check"]: check["ok"] for check in told["checks"]} == dict.fromkeys(doctor.CHECKS, True)
+    result = prepared("doctor", "--json")
+    status = json.loads(result.output)
+    assert status["ok"] is True
+    assert {check["check"]: check["ok"] for check in status["checks"]} == dict.fromkeys(doctor.CHECKS, True)
     wrong = prepared("doctor", "--json", "--set", "data.path=none.csv")
     assert wrong.exit_code == 1
     assert json.loads(wrong.output)["ok"] is False

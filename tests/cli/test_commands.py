@@ -107,9 +107,9 @@ def test_a_misspelt_run_name_is_answered_with_the_nearest_one(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments.yaml").write_text((ROOT / "experiments.yaml").read_text())
     for name, hint in (("pilto", "; did you mean 'pilot'?"), ("x", "; known are paper, pilot")):
-        told = CliRunner().invoke(app, [*words, "--name", name])
-        assert isinstance(told.exception, ConfigError)
-        assert str(told.exception) == f"--name: no run '{name}' in {tmp_path / 'runs'}{hint}"
+        result = CliRunner().invoke(app, [*words, "--name", name])
+        assert isinstance(result.exception, ConfigError)
+        assert str(result.exception) == f"--name: no run '{name}' in {tmp_path / 'runs'}{hint}"
         assert not (tmp_path / "runs" / name).exists()
 
 

@@ -35,11 +35,13 @@ def test_a_failed_check_is_marked_and_the_command_exits_with_1(command, without_
     (tmp_path / "empty").mkdir()
     result = command("doctor", "--set", "data.csv=none.csv", "--set", f"model.start={tmp_path}/empty")
     assert result.exit_code == 1
-    found = lines(result)
-    assert found["data"] == ("✘", "data.path: found 'none.csv', no such file; must be a file, a glob or an address")
-    assert found["start"][0] == "✘"
-    assert "empty': holds no config.json; must be a folder with config.json and model.safetensors" in found["start"][1]
-    assert found["tokenizer"][0] == "✔"
+    findings = lines(result)
+    assert findings["data"] == ("✘", "data.path: found 'none.csv', no such file; must be a file, a glob or an address")
+    assert findings["start"][0] == "✘"
+    assert (
+        "empty': holds no config.json; must be a folder with config.json and model.safetensors" in findings["start"][1]
+    )
+    assert findings["tokenizer"][0] == "✔"
 
 
 def test_a_library_error_is_reported_as_a_failed_check(command, without_ray, monkeypatch):
@@ -58,9 +60,9 @@ def test_a_larger_model_needs_more_disk_and_memory(command, without_ray):
     """gpt2-medium is counted at its own size, not that of GPT-2 base."""
     needed = {}
     for start in ("gpt2", "gpt2-medium"):
-        found = lines(command("doctor", "--set", f"model.start={start}"))
+        findings = lines(command("doctor", "--set", f"model.start={start}"))
         needed[start] = [
-            float(found[subject][1].split("about ")[1].split()[0].replace(",", "")) for subject in ("disk", "memory")
+            float(findings[subject][1].split("about ")[1].split()[0].replace(",", "")) for subject in ("disk", "memory")
         ]
     assert needed["gpt2-medium"][0] > 2 * needed["gpt2"][0]
     assert needed["gpt2-medium"][1] > needed["gpt2"][1]

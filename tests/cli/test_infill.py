@@ -59,18 +59,18 @@ def test_infill_shows_the_level_models_side_by_side(command, storage):
     lines = command(*words).stdout.splitlines()
     assert lines[0].split() == ["A1", "C2"]
     assert lines[1].count("I like ") == 2
-    told = json.loads(command(*words, "--json", "--first-word", "green").stdout)
-    assert list(told) == ["A1", "C2"]
-    (answer,) = told["C2"][0]["answers"]
+    answers = json.loads(command(*words, "--json", "--first-word", "green").stdout)
+    assert list(answers) == ["A1", "C2"]
+    (answer,) = answers["C2"][0]["answers"]
     assert answer["text"].startswith("green")
     assert 0.0 < answer["probability"] < 1.0
-    assert told["C2"][0]["text"][answer["start"] :].startswith(answer["text"])
+    assert answers["C2"][0]["text"][answer["start"] :].startswith(answer["text"])
 
 
 def test_infill_finds_a_model_by_trial_name_or_folder(command, storage, model_folder):
     """It is found by the trial's name, its folder, or the model's folder."""
     text = ("--samples", 1, "--max-words", 1, "I like [word].", "--json")
-    told = [
+    outputs = [
         command("infill", *words, *text).stdout
         for words in (
             ("--name", "pilot", "--storage", storage, "--model", "A1"),
@@ -78,8 +78,8 @@ def test_infill_finds_a_model_by_trial_name_or_folder(command, storage, model_fo
             ("--model", model_folder / "model"),
         )
     ]
-    assert told[0] == told[1] == told[2]
-    assert json.loads(told[0])[0]["text"].startswith("I like ")
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert json.loads(outputs[0])[0]["text"].startswith("I like ")
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,12 @@ def test_every_text_of_a_csv_is_filled_and_scored(fill):
     ]
     result, rows = fill(*lines, options=("--all-levels", "--samples", 2, "--reference", "said", "--json"))
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert (told["texts"], told["failed"]) == (5, 2)
-    assert told["errors"][0].startswith("line 3: text: found no blank")
-    assert "line 6: column 'said': found 'unlike', which does not fit the text with its 2 blanks" in told["errors"][1]
+    answers = json.loads(result.stdout)
+    assert (answers["texts"], answers["failed"]) == (5, 2)
+    assert answers["errors"][0].startswith("line 3: text: found no blank")
+    assert (
+        "line 6: column 'said': found 'unlike', which does not fit the text with its 2 blanks" in answers["errors"][1]
+    )
     assert [(row["id"], row["model"], row["sample"]) for row in rows] == [
         *(("7", model, sample) for model in ("A1", "C2") for sample in ("1", "2")),
         ("8", "", ""),
@@ -157,9 +159,9 @@ def test_every_text_of_a_csv_is_filled_and_scored(fill):
     first, second = json.loads(rows[0]["answers"])
     assert rows[0]["filled"] == f"I like {first}, {second}."
     assert "found no blank" in rows[4]["error"]
-    assert [told["metrics"]["A1"][name] for name in ("answers", "words", "longer_answers")] == [8, 4, 4]
-    assert told["metrics"]["reference"]["words_per_sentence"] == pytest.approx((1 + 3 + 2 + 1) / 4)
-    assert told["metrics"]["A1"]["exact_match"] == 0.0
+    assert [answers["metrics"]["A1"][name] for name in ("answers", "words", "longer_answers")] == [8, 4, 4]
+    assert answers["metrics"]["reference"]["words_per_sentence"] == pytest.approx((1 + 3 + 2 + 1) / 4)
+    assert answers["metrics"]["A1"]["exact_match"] == 0.0
 
 
 def test_csv_answers_do_not_depend_on_the_batch_size(fill, monkeypatch):

@@ -101,9 +101,9 @@ def run_quick(command):
 
 def check_init(command, folder, corpus, levels):
     """Check the first command and the profiles that it wrote."""
-    told = command("init", corpus, "--yes")
-    assert told.exit_code == 0, told.output
-    assert told.output.splitlines()[-1] == "next: `raysweep run --profile quick`"
+    result = command("init", corpus, "--yes")
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == "next: `raysweep run --profile quick`"
     configs = check_file(folder / "experiments.yaml")
     assert set(configs) == {"quick", "paper"}
     for config in configs.values():
@@ -199,9 +199,9 @@ def test_init_prints_its_findings_and_the_next_command_in_ten_lines(command, tmp
     rows += [(f"r{n}", "Thai", "C1", f"Rare text number {n}.", "x") for n in range(5)]
     rows += [("u1", "Thai", "native", "A text &amp; markup.", "x")]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "l1", "cefr", "text", "extra")))
-    told = command("init", "a.csv")
-    assert told.exit_code == 0
-    assert told.output.splitlines() == [
+    result = command("init", "a.csv")
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
         "a.csv: csv, 126 rows, 125 texts",
         "columns: id = id, l1 = l1, level = cefr, text = text",
         "not used: extra",
@@ -212,12 +212,12 @@ def test_init_prints_its_findings_and_the_next_command_in_ten_lines(command, tmp
         "writers: no learners known, 1 first languages, no prompts known (so one writer's texts may be in two splits, "
         "and intervals count texts)",
         "splits: none published, so 65, 10 and 25 % of each level, whole by text",
-        told.output.splitlines()[9],
+        result.output.splitlines()[9],
         "experiments.yaml: written, with the profiles quick (minutes, small models from scratch) and paper (GPT-2, on "
         "GPUs)",
         "next: `raysweep run --profile quick`",
     ]
-    assert told.output.splitlines()[9].startswith("texts: language en, ")
+    assert result.output.splitlines()[9].startswith("texts: language en, ")
     data = yaml.safe_load((tmp_path / "experiments.yaml").read_text())["profiles"]["quick"]["data"]
     assert data["level_aliases"] == {"A1.i": "A1", "A2.ii": "A2"}
     assert data["leave_out"] == ["native", "C1"]
@@ -230,8 +230,8 @@ def test_an_existing_config_is_not_overwritten_without_force(command, tmp_path):
     """It may contain a week of work."""
     write(tmp_path / "a.csv", ("A1", "B1"))
     (tmp_path / "experiments.yaml").write_text("mine")
-    told = command("init", "a.csv", "--yes")
-    assert "experiments.yaml: is there already; give --force" in str(told.exception)
+    result = command("init", "a.csv", "--yes")
+    assert "experiments.yaml: is there already; give --force" in str(result.exception)
     assert (tmp_path / "experiments.yaml").read_text() == "mine"
     assert command("init", "a.csv", "--yes", "--out", "other.yaml").output.endswith("--config other.yaml`\n")
     assert command("init", "a.csv", "--yes", "--force").exit_code == 0
@@ -241,11 +241,11 @@ def test_an_existing_config_is_not_overwritten_without_force(command, tmp_path):
 def test_init_asks_for_the_order_of_unknown_levels_or_states_it(command, tmp_path, monkeypatch):
     """Alphabetical order is a guess that only a person can confirm."""
     write(tmp_path / "a.csv", ("Gelb", "Blau", "Rot"))
-    told = command("init", "a.csv")
-    assert "the order of the levels is not known (Blau, Gelb, Rot?). Confirm it with --yes" in str(told.exception)
+    result = command("init", "a.csv")
+    assert "the order of the levels is not known (Blau, Gelb, Rot?). Confirm it with --yes" in str(result.exception)
     assert "taken, lowest first: Blau, Gelb, Rot" in command("init", "a.csv", "--yes").output
-    said = command("init", "a.csv", "--force", "--set", "data.levels=[Rot, Gelb, Blau]")
-    assert said.exit_code == 0, said.output
+    result_with_order = command("init", "a.csv", "--force", "--set", "data.levels=[Rot, Gelb, Blau]")
+    assert result_with_order.exit_code == 0, result_with_order.output
     assert load_config(tmp_path / "experiments.yaml")[1].data.levels == ("Rot", "Gelb", "Blau")
     monkeypatch.setattr("raysweep.cli.init_corpus._is_asked", lambda: True)
     asked = command("init", "a.csv", "--force", input="Rot, Blau\nGelb, Rot, Blau\n")
@@ -271,9 +271,9 @@ def test_init_recognises_levels_in_common_spellings(command, tmp_path, spellings
     texts = [text for _, _, text in made_up_rows(("A1",), 40 * len(spellings))]
     rows = [(f"w{n}", "Thai", spellings[n % len(spellings)], text) for n, text in enumerate(texts)]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "l1", "level", "text")))
-    told = command("init", "a.csv", "--yes")
-    assert told.exit_code == 0, told.exception
-    assert f"levels, lowest first: {line}" in told.output.splitlines()
+    result = command("init", "a.csv", "--yes")
+    assert result.exit_code == 0, result.exception
+    assert f"levels, lowest first: {line}" in result.output.splitlines()
     assert command("prepare", "--profile", "quick").exit_code == 0
 
 
@@ -285,17 +285,17 @@ def test_init_recognises_column_names_in_other_languages(command, tmp_path):
     names = ("train", "dev", "test", "", "extra")
     rows = [(n // 9, names[n % 5], *row[2:]) for n, row in enumerate(rows)]
     (tmp_path / "b.csv").write_bytes(delimited(",", rows, ("id", "split", "level", "text")))
-    told = command("init", "b.csv", "--force").output
+    output = command("init", "b.csv", "--force").output
     assert (
         "not used: id (its values repeat; if it names the writer: --set data.columns.learner=id), split (48 rows have "
         "no known split ('', 'extra'); say what 'extra' is in data.split_names, or leave the column out)"
-    ) in told
+    ) in output
     asked = command("init", "b.csv", "--force", "--set", "data.columns.split=split")
     assert "say what 'extra' is in data.split_names, or leave out data.columns.split" in str(asked.exception)
     rows = [(n, "" if n == 5 else names[n % 3], *row[2:]) for n, row in enumerate(rows)]
     (tmp_path / "b.csv").write_bytes(delimited(",", rows, ("id", "split", "level", "text")))
-    told = command("init", "b.csv", "--force").output
-    assert "split (1 row has no known split (''); fill it in, or leave the column out)" in told
+    output = command("init", "b.csv", "--force").output
+    assert "split (1 row has no known split (''); fill it in, or leave the column out)" in output
     asked = command("init", "b.csv", "--force", "--set", "data.columns.split=split")
     assert str(asked.exception).endswith(
         "fill it in, or leave out data.columns.split (here: --set data.columns.ROLE=COLUMN)"
@@ -303,7 +303,7 @@ def test_init_recognises_column_names_in_other_languages(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "sets", "told"),
+    ("column", "values", "sets", "message"),
     [
         ("id", lambda n: n // 2, (), "id (its values repeat; if it names the writer: --set data.columns.learner=id)"),
         ("id", lambda n: n % 9, (), "not used: id (its values repeat), uid\n"),
@@ -312,23 +312,23 @@ def test_init_recognises_column_names_in_other_languages(command, tmp_path):
         ("id", lambda n: n // 2, ("--set", "data.columns.id=uid"), "not used: id\n"),
     ],
 )
-def test_init_proposes_a_learner_column_only_if_plausible(command, tmp_path, column, values, sets, told):
+def test_init_proposes_a_learner_column_only_if_plausible(command, tmp_path, column, values, sets, message):
     """A wrong proposal puts all texts into two groups."""
     rows = [(values(n), n, level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, (column, "uid", "level", "text")))
-    assert told in command("init", "a.csv", *sets).output
+    assert message in command("init", "a.csv", *sets).output
 
 
 def test_a_guessed_column_can_be_disabled(command, tmp_path):
     """A third of the learners are not known."""
     rows = [(n, f"w{n}" if n % 3 else "", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "author", "level", "text")))
-    told = str(command("init", "a.csv").exception)
-    assert "column 'author': found no value" in told
-    assert "or do without it: --set data.columns.learner=null" in told
-    assert "data.columns.text" not in told
-    told = command("init", "a.csv", "--set", "data.columns.learner=null")
-    assert "not used: author\n" in told.output
+    result = str(command("init", "a.csv").exception)
+    assert "column 'author': found no value" in result
+    assert "or do without it: --set data.columns.learner=null" in result
+    assert "data.columns.text" not in result
+    result = command("init", "a.csv", "--set", "data.columns.learner=null")
+    assert "not used: author\n" in result.output
     assert command("prepare", "--profile", "quick").exit_code == 0
 
 
@@ -355,33 +355,33 @@ def test_native_script_levels_and_sub_levels_are_kept_by_init(command, tmp_path)
     """The alphabet is said, and levels that were named stay apart."""
     rows = [(n, "\u0410\u0411\u0412"[n % 3] + "1", row[3]) for n, row in enumerate(rows_of(("A1", "B1", "C1")))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "level", "text")))
-    told = command("init", "a.csv").output
-    assert "levels, lowest first: A1 40, B1 40, C1 40\n" in told
-    assert "\u0412\u0031' as C1 (Cyrillic letters)\n" in told
+    result = command("init", "a.csv").output
+    assert "levels, lowest first: A1 40, B1 40, C1 40\n" in result
+    assert "\u0412\u0031' as C1 (Cyrillic letters)\n" in result
     rows = [(n, ("A1", "A1+", "A2", "A2+")[n % 4], text) for n, _, text in rows]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "level", "text")))
-    told = command("init", "a.csv", "--force", "--set", "data.levels=[A1,A1+,A2,A2+]")
-    assert "levels, lowest first: A1 30, A1+ 30, A2 30, A2+ 30\n" in told.output
+    result = command("init", "a.csv", "--force", "--set", "data.levels=[A1,A1+,A2,A2+]")
+    assert "levels, lowest first: A1 30, A1+ 30, A2 30, A2+ 30\n" in result.output
     assert command("prepare", "--profile", "quick").exit_code == 0
     rows = [(n, "\u0410\u0412\u0413"[n % 3] + "1", text) for n, _, text in rows]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "level", "text")))
-    told = command("init", "a.csv", "--force", "--set", "data.level_aliases={\u0413\u0031: C1}")
-    assert "levels, lowest first: A1 40, B1 40, C1 40\n" in told.output
-    told = command("init", "a.csv", "--force", "--set", "data.leave_out=[\u0413\u0031]")
-    assert "levels, lowest first: A1 40, B1 40\n" in told.output
+    result = command("init", "a.csv", "--force", "--set", "data.level_aliases={\u0413\u0031: C1}")
+    assert "levels, lowest first: A1 40, B1 40, C1 40\n" in result.output
+    result = command("init", "a.csv", "--force", "--set", "data.leave_out=[\u0413\u0031]")
+    assert "levels, lowest first: A1 40, B1 40\n" in result.output
 
 
 def test_few_learners_increase_the_test_share_with_a_note(command, tmp_path):
     """Intervals count writers where they are known: ten of each level are needed, however many texts they wrote."""
     rows = [(n, f"w{n // 2 % 45}", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1"), 180))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "learner", "level", "text")))
-    told = command("init", "a.csv").output
-    assert "splits: none published, so 65, 10 and 25 % of each level" in told
-    assert "few writers" not in told
+    output = command("init", "a.csv").output
+    assert "splits: none published, so 65, 10 and 25 % of each level" in output
+    assert "few writers" not in output
     rows = [(number, f"w{number // 2 % 30}", *row) for number, _, *row in rows]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "learner", "level", "text")))
-    told = command("init", "a.csv", "--force").output
-    assert "few writers: level A1 has about 8 to test on; with fewer than 10 a run shows how it works" in told
+    output = command("init", "a.csv", "--force").output
+    assert "few writers: level A1 has about 8 to test on; with fewer than 10 a run shows how it works" in output
 
 
 def test_a_json_object_with_a_list_of_records_is_read(command, tmp_path):
@@ -407,9 +407,9 @@ def test_steps_of_the_paper_profile_scale_with_the_corpus(command, tmp_path):
 def test_a_file_named_data_csv_is_not_taken_for_a_setting(command, tmp_path):
     """The option in the message was --set data.csv=… instead of that of the encoding."""
     (tmp_path / "data.csv").write_bytes("id,level,text\n".encode("utf-16"))
-    told = str(command("init", "data.csv", "--yes").exception)
-    assert "data.csv: is UTF-16" in told
-    assert told.endswith("(here: --set data.encoding=…)")
+    output = str(command("init", "data.csv", "--yes").exception)
+    assert "data.csv: is UTF-16" in output
+    assert output.endswith("(here: --set data.encoding=…)")
 
 
 @pytest.mark.parametrize(
@@ -423,9 +423,9 @@ def test_a_file_named_data_csv_is_not_taken_for_a_setting(command, tmp_path):
 )
 def test_init_does_not_advise_setting_data_path(message, option):
     """They are the command's argument; `--set data.path=…`, which these commands refuse, was the advice."""
-    with pytest.raises(InputError) as told, options_named({}):
+    with pytest.raises(InputError) as raised, options_named({}):
         raise InputError(message)
-    assert str(told.value) == message + option
+    assert str(raised.value) == message + option
 
 
 @pytest.mark.parametrize(
@@ -464,6 +464,6 @@ def test_init_does_not_advise_setting_data_path(message, option):
 def test_an_unsuitable_corpus_is_refused_before_anything_is_written(command, tmp_path, content, sets, message):
     """The message has the numbers and says what to do."""
     (tmp_path / "a.csv").write_bytes(content)
-    told = command("init", "a.csv", "--yes", *sets)
-    assert message in str(told.exception)
+    result = command("init", "a.csv", "--yes", *sets)
+    assert message in str(result.exception)
     assert not (tmp_path / "experiments.yaml").exists()

@@ -54,16 +54,16 @@ def test_a_preview_can_be_limited_to_one_level(command):
 )
 def test_missing_inputs_are_reported_with_the_single_command_that_makes_them(command, words, missing, stage):
     """The command must not also start hours of training."""
-    told = f"holds no {missing}; do" if missing else f"needs '{stage}', which is not done; do"
-    assert f"{told} `python -m raysweep {stage} --profile tiny --name tiny` first" in str(command(*words).exception)
+    message = f"holds no {missing}; do" if missing else f"needs '{stage}', which is not done; do"
+    assert f"{message} `python -m raysweep {stage} --profile tiny --name tiny` first" in str(command(*words).exception)
 
 
 def test_a_profile_name_with_a_space_is_quoted_in_commands(command, tmp_path):
     """Every other word of the commands is quoted, too."""
     config = tmp_path / "experiments.yaml"
     config.write_text(config.read_text().replace("tiny", "my run"))
-    told = str(command("preview", "--name", "pilot").exception)
-    assert "do `python -m raysweep mask --profile 'my run' --name pilot` first" in told
+    output = str(command("preview", "--name", "pilot").exception)
+    assert "do `python -m raysweep mask --profile 'my run' --name pilot` first" in output
 
 
 @pytest.fixture
@@ -89,9 +89,9 @@ def test_diff_prints_a_row_per_field(command, two_runs):
 
 def test_diff_json_prints_one_object(command, two_runs):
     """A null means that one side has no such field."""
-    told = json.loads(command("diff", "first", "second", "--json").stdout)
-    assert (told["first"], told["second"]) == ("first", "second")
-    assert told["differences"][1] == {
+    difference = json.loads(command("diff", "first", "second", "--json").stdout)
+    assert (difference["first"], difference["second"]) == ("first", "second")
+    assert difference["differences"][1] == {
         "kind": "result",
         "field": "A1.best_losses.infill",
         "first": 2.5,
@@ -126,6 +126,6 @@ def test_check_notes_a_level_without_a_trial(command):
 def test_the_plan_states_the_steps_assumed_for_a_search(command):
     """Its own steps stand in the config too, and are not those of its samples."""
     space = "{samples: 2, space: {steps: {low: 2, high: 3000}}}"
-    told = command("plan", "--set", "trials.A1.warmup_steps=0", "--set", f"trials.A1.search={space}").stdout
-    assert "A1: its steps are searched; the forecast takes every sample to have the most, 3,000\n" in told
-    assert "6,000 steps in all" in told
+    output = command("plan", "--set", "trials.A1.warmup_steps=0", "--set", f"trials.A1.search={space}").stdout
+    assert "A1: its steps are searched; the forecast takes every sample to have the most, 3,000\n" in output
+    assert "6,000 steps in all" in output

@@ -42,9 +42,9 @@ def test_stages_that_depend_on_a_missing_corpus_are_not_forecast(capsys, tmp_pat
     overrides = (f"data.csv={tmp_path}/none.csv",)
     settings = Settings(file=EXPERIMENTS, asked_profile="efcamdat", storage=str(tmp_path), overrides=overrides)
     print_plan(settings, as_json=False, gpus=None)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "the other stages depend on the corpus, which is not here" in said
-    assert "the whole run" not in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "the other stages depend on the corpus, which is not here" in output
+    assert "the whole run" not in output
 
 
 def test_the_gantt_chart_is_readable_without_colours(settings):
@@ -91,7 +91,10 @@ def test_times_sizes_and_costs_are_formatted_for_people():
     """Figures are times, sizes and money."""
     assert [duration(seconds) for seconds in (0, 59.4, 185, 7800)] == ["0 s", "59 s", "3 min 05 s", "2 h 10 min"]
     assert [size(count) for count in (12, 13_300_740, 1.5e9, 5e11)] == ["12 B", "13 MB", "1.5 GB", "500 GB"]
-    assert [amount({"amount": each, "currency": "EUR"}) for each in (1234.5, 0.0008)] == ["1,234.50 EUR", "0.0008 EUR"]
+    assert [amount({"amount": number, "currency": "EUR"}) for number in (1234.5, 0.0008)] == [
+        "1,234.50 EUR",
+        "0.0008 EUR",
+    ]
     assert amount(None) == "-"
 
 
@@ -113,8 +116,8 @@ def test_a_plan_of_days_on_a_cpu_suggests_alternatives(tmp_path, capsys, monkeyp
         as_json=False,
         gpus=None,
     )
-    told = " ".join(capsys.readouterr().out.split())
-    assert "days. Use GPUs (cluster.yaml; `plan --gpus 1,2,4`), or a smaller model" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "days. Use GPUs (cluster.yaml; `plan --gpus 1,2,4`), or a smaller model" in output
     print_plan(Settings(file=EXPERIMENTS, storage=str(tmp_path)), as_json=False, gpus=None)
     assert "days. Use GPUs" not in capsys.readouterr().out
 
@@ -123,7 +126,7 @@ def test_the_plan_with_sequential_seeds_is_stated_as_an_upper_bound(tmp_path, ca
     """All 55 trainings are counted, but only 22 are trained first."""
     asked = Settings(file=EXPERIMENTS, storage=str(tmp_path / "runs"), overrides=("seeds={max: 5, stop: sequential}",))
     print_plan(asked, as_json=False, gpus=None)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "all 55 trials are counted, which is an upper bound. 22 are trained first" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "all 55 trials are counted, which is an upper bound. 22 are trained first" in output
     print_plan(asked, as_json=True, gpus=[1.0])
     assert json.loads(capsys.readouterr().out)["is_upper_bound"] is True

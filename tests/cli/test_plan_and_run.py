@@ -80,8 +80,8 @@ def planned(place, forced=(), extended=(), **changes):
     settings = Settings(file=file, storage=str(place))
     with contextlib.redirect_stdout(io.StringIO()) as out:
         code = print_plan(settings, as_json=True, gpus=[], forced=list(forced), extended=list(extended))
-    told = json.loads(out.getvalue())
-    return [trial["trial"] for trial in told["trials"] if trial["starts_at_s"] is not None], code, told
+    plan = json.loads(out.getvalue())
+    return [trial["trial"] for trial in plan["trials"] if trial["starts_at_s"] is not None], code, plan
 
 
 @ON_DISK
@@ -90,14 +90,14 @@ def test_run_trains_the_trials_announced_by_plan(states, forced):
     """The trials and their order agree; where changed settings make the run ask, nothing is trained."""
     with tempfile.TemporaryDirectory() as place:
         run = run_with(states, Path(place), forced)
-        announced, code, told = planned(Path(place), forced)
+        announced, code, output = planned(Path(place), forced)
         refused: list[str] = []
         try:
             run.do("train")
         except ChangedError as error:
             refused, announced = list(error.problems), []
         assert run.executor.names == announced
-        assert told["refusal"] == refused
+        assert output["refusal"] == refused
         assert (code == 2) == bool(refused)
         assert CHANGED in states.values() or not refused
 
@@ -134,12 +134,12 @@ def test_plan_refuses_what_run_refuses(states, prepared, masked, thin, forced):
         run = run_with(states, Path(place), forced)
         settle_stages(run, prepared, masked, thin=thin)
         before = {path: path.read_bytes() for path in Path(place).rglob("*") if path.is_file()}
-        _, code, told = planned(Path(place), forced)
+        _, code, output = planned(Path(place), forced)
         after = {path: path.read_bytes() for path in Path(place).rglob("*") if path.is_file()}
         assert {path: data for path, data in after.items() if path.name != "experiments.yaml"} == before
         run.command = Settings(file=Path(place) / "experiments.yaml", storage=place).command()
-        assert told["refusal"] == outcome(run)
-        assert (code == 0) == (told["refusal"] == [])
+        assert output["refusal"] == outcome(run)
+        assert (code == 0) == (output["refusal"] == [])
 
 
 def settle_stages(run, prepared, masked, *, thin):
@@ -217,14 +217,14 @@ def test_plan_and_run_agree_over_sequences_of_commands(commands):
                 made_from = run.stages["mask"].targets(run.record.stages)[0].made_from
                 made = {"seconds": 1.0, "outputs": [run.folder.examples], "made_from": made_from}
                 run.record = run_record.mark_done(run.folder, run.record, "mask", examples_identity(run.config), **made)
-            announced, code, told = planned(Path(place), **asked, **changes)
+            announced, code, output = planned(Path(place), **asked, **changes)
             refused: list[str] = []
             try:
                 run.do("train")
             except RaysweepError as error:
                 refused, announced = str(error).splitlines(), []
             assert run.executor.names == announced
-            assert told["refusal"] == refused
+            assert output["refusal"] == refused
             assert (code == 2) == bool(refused)
             if not refused:
                 steps = wanted
@@ -237,15 +237,15 @@ def test_a_changed_trial_is_reported_with_the_required_option(tmp_path, capsys):
     """The plan names the setting, both values and the option, and ends with the run's exit code for refusal."""
     run_with({**dict.fromkeys(TRIALS, State.DONE), "A1": CHANGED}, tmp_path)
     file = tmp_path / "experiments.yaml"
-    _, code, told = planned(tmp_path)
+    _, code, output = planned(tmp_path)
     assert code == 2
-    rows = {trial["trial"]: trial for trial in told["trials"]}
+    rows = {trial["trial"]: trial for trial in output["trials"]}
     assert (rows["A1"]["state"], rows["A1"]["reason"]) == ("changed", "changed (steps: 999 → 4): needs --force A1")
     assert (rows["all"]["state"], rows["all"]["reason"]) == ("done", None)
     assert print_plan(Settings(file=file, storage=str(tmp_path)), as_json=False, gpus=None) == 2
-    told = capsys.readouterr()
-    assert "A1: changed (steps: 999 → 4): needs --force A1" in told.out
-    assert told.err.startswith("run would refuse to start:\ntrial 'A1': its config differs")
+    output = capsys.readouterr()
+    assert "A1: changed (steps: 999 → 4): needs --force A1" in output.out
+    assert output.err.startswith("run would refuse to start:\ntrial 'A1': its config differs")
     assert print_plan(Settings(file=file, storage=str(tmp_path)), as_json=False, gpus=None, forced=["A1"]) == 0
     assert "A1: forced" in capsys.readouterr().out
 

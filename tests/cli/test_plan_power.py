@@ -35,25 +35,25 @@ def planned(settings, capsys, **options):
 
 def test_plan_power_gives_learners_per_level_for_several_numbers_of_seeds(settings, capsys):
     """The JSON also has the trainings, hours and price that the seeds take."""
-    found = planned(settings, capsys)
-    assert [option["seeds"] for option in found["options"]] == [1, 3, 5, 10]
-    assert [option["trainings"] for option in found["options"]] == [11, 33, 55, 110]
-    hours = [option["cpu_hours"] for option in found["options"]]
+    plan = planned(settings, capsys)
+    assert [option["seeds"] for option in plan["options"]] == [1, 3, 5, 10]
+    assert [option["trainings"] for option in plan["options"]] == [11, 33, 55, 110]
+    hours = [option["cpu_hours"] for option in plan["options"]]
     assert hours[1] == pytest.approx(3 * hours[0], rel=0.2)
-    assert all(option["cost"]["amount"] > 0.0 for option in found["options"])
-    levels = found["options"][3]["levels"]
-    assert [(one["level"], one["other"]) for one in levels][:5] == [
+    assert all(option["cost"]["amount"] > 0.0 for option in plan["options"])
+    levels = plan["options"][3]["levels"]
+    assert [(level["level"], level["other"]) for level in levels][:5] == [
         (level, "specialised") for level in simulated_run.LEVELS
     ]
-    assert all(one["documents"] >= one["learners"] >= 10 for one in levels if one["learners"] is not None)
+    assert all(level["documents"] >= level["learners"] >= 10 for level in levels if level["learners"] is not None)
 
 
 def test_a_smaller_effect_needs_more_learners(settings, capsys):
     """Without --effect, the config's smallest effect of interest is used: 5 %."""
     large, small, default = (planned(settings, capsys, effect=effect) for effect in (1.3, 1.05, None))
 
-    def learners(found):
-        return [one["learners"] or 10**9 for one in found["options"][0]["levels"]]
+    def learners(plan):
+        return [level["learners"] or 10**9 for level in plan["options"][0]["levels"]]
 
     assert all(few < many for few, many in zip(learners(large), learners(small), strict=True))
     assert learners(default) == learners(small)
@@ -64,11 +64,11 @@ def test_plan_power_prints_tables_and_their_limits(settings, capsys, monkeypatch
     """A pilot with one seed cannot show how trainings differ."""
     monkeypatch.setenv("COLUMNS", "100")
     print_power(settings, "pilot", effect=1.1, as_json=False)
-    said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 100
-    assert "For 80 % power at a ratio of perplexities of 1.1" in said
-    assert "Writing prompts: as many as the pilot had." in said
-    assert "Give it seeds: 3" not in said
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 100
+    assert "For 80 % power at a ratio of perplexities of 1.1" in output
+    assert "Writing prompts: as many as the pilot had." in output
+    assert "Give it seeds: 3" not in output
     folder, config, trials = simulated_run.make_run(tmp_path, name="one")
     write_report(folder, config, trials)
     print_power(settings, str(folder.root), effect=1.1, as_json=False)

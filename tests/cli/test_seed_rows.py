@@ -50,11 +50,11 @@ def test_a_plan_of_many_trials_fits_one_screen(tmp_path, monkeypatch):
     trials |= {"all": {"levels": list(LEVELS), "steps": 100}, "all-A1": {"levels": ["A1"], "from": "all", "steps": 9}}
     profiles = {str(seeds): {"seeds": seeds, "trials": trials} for seeds in (1, 13)}
     (tmp_path / "experiments.yaml").write_text(json.dumps({"default": "13", "profiles": profiles}))
-    one, many = (
+    few, many = (
         CliRunner().invoke(app, ["plan", "--profile", profile], env={"COLUMNS": "200"}).output.splitlines()
         for profile in ("1", "13")
     )
-    assert len(many) == len(one)
+    assert len(many) == len(few)
     assert many[0].startswith("13: 91 trials on ")
     row = next(line for line in many if "A1 (13 seeds)" in line)
     assert row.startswith("├─ A1 (13 seeds) ")

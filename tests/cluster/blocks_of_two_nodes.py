@@ -38,13 +38,13 @@ def main():
         # Two CPUs elsewhere are too few to save time.
         block_job._LOOK_THERE_S = 0.0
         results = list(block_job.spread_blocks(session, listener, number_and_node, int, range(6)))
-    found = {
+    nodes_by_block = {
         "nodes": [nodes.cpus_here, nodes.others, nodes.cpus_elsewhere],
         "other": other.node_id,
         "results": results,
         "lines": listener.lines,
     }
-    print(json.dumps(found))
+    print(json.dumps(nodes_by_block))
     cluster.shutdown()
 
 

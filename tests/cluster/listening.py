@@ -21,7 +21,7 @@ def free_port():
 
 def exposed_listeners(processes):
     """Return the addresses outside the loopback interface on which the processes listen."""
-    found = []
+    addresses = []
     for process in processes:
         try:
             connections = process.net_connections(kind="inet")
@@ -31,8 +31,8 @@ def exposed_listeners(processes):
             address = ipaddress.ip_address(connection.laddr.ip)
             address = getattr(address, "ipv4_mapped", None) or address
             if connection.status == psutil.CONN_LISTEN and not address.is_loopback:
-                found.append((process.name(), connection.laddr))
-    return found
+                addresses.append((process.name(), connection.laddr))
+    return addresses
 
 
 def listening_as_ss_says(processes):

@@ -31,12 +31,12 @@ def prepare(aws):
     """Prepare the account; return the messages."""
 
     def prepare(bucket="my-runs", ssh_from="203.0.113.7/32", client=None, cluster="raysweep"):
-        said = []
+        messages = []
         account = AwsAccount(
-            region=REGION, client=client or (lambda service, _: aws(service)), say=said.append, wait=said.append
+            region=REGION, client=client or (lambda service, _: aws(service)), say=messages.append, wait=messages.append
         )
         account.prepare(bucket=bucket, cluster=cluster, ssh_from=ssh_from)
-        return said
+        return messages
 
     return prepare
 
@@ -44,16 +44,16 @@ def prepare(aws):
 def rules_of(aws, name="ray-autoscaler-raysweep"):
     (group,) = aws("ec2").describe_security_groups(Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"]
     return {
-        (rule.get("FromPort", -1), each.get("CidrIp", each.get("GroupId")))
+        (rule.get("FromPort", -1), source.get("CidrIp", source.get("GroupId")))
         for rule in group["IpPermissions"]
-        for each in (*rule["IpRanges"], *rule["UserIdGroupPairs"])
+        for source in (*rule["IpRanges"], *rule["UserIdGroupPairs"])
     }, group["GroupId"]
 
 
 def test_all_aws_resources_are_created_once(aws, prepare):
     """The second time, nothing is created, and nothing is waited for."""
-    said = prepare()
-    assert 15.0 in said
+    messages = prepare()
+    assert 15.0 in messages
     assert aws("s3").get_bucket_location(Bucket="my-runs")["LocationConstraint"] == REGION
     closed = aws("s3").get_public_access_block(Bucket="my-runs")["PublicAccessBlockConfiguration"]
     assert all(closed.values())
@@ -87,8 +87,8 @@ def test_all_other_ingress_rules_are_removed(aws, prepare):
     aws("ec2").authorize_security_group_ingress(GroupId=group, IpPermissions=opened)
     prepare()
     assert rules_of(aws) == (rules, group)
-    (found,) = aws("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"]
-    assert [rule for rule in found["IpPermissions"] if rule.get("Ipv6Ranges")] == []
+    (security_group,) = aws("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    assert [rule for rule in security_group["IpPermissions"] if rule.get("Ipv6Ranges")] == []
 
 
 def statements(aws, name):
@@ -102,19 +102,19 @@ def test_each_cluster_has_its_own_permissions(aws, prepare):
     """With another name and bucket, the first cluster keeps its rights; with the same name, it says what is lost."""
     prepare()
     before = statements(aws, "raysweep-worker"), statements(aws, "raysweep-head")
-    said = prepare(bucket="other-runs", cluster="study")
-    assert [line for line in said if "loses" in str(line)] == []
+    messages = prepare(bucket="other-runs", cluster="study")
+    assert [line for line in messages if "loses" in str(line)] == []
     assert (statements(aws, "raysweep-worker"), statements(aws, "raysweep-head")) == before
-    assert {one["Resource"] for one in statements(aws, "study-worker")} == {
+    assert {statement["Resource"] for statement in statements(aws, "study-worker")} == {
         "arn:aws:s3:::other-runs",
         "arn:aws:s3:::other-runs/*",
     }
-    told = [line for line in prepare(bucket="other-runs") if "loses" in str(line)]
-    assert [line.partition(";")[0] for line in told] == [
+    warnings = [line for line in prepare(bucket="other-runs") if "loses" in str(line)]
+    assert [line.partition(";")[0] for line in warnings] == [
         "role raysweep-worker: had other rights",
         "role raysweep-head: had other rights",
     ]
-    assert told[0].endswith("Give this one a cluster_name of its own if you need both")
+    assert warnings[0].endswith("Give this one a cluster_name of its own if you need both")
 
 
 def test_workers_can_access_only_the_bucket(aws, prepare):
@@ -124,11 +124,15 @@ def test_workers_can_access_only_the_bucket(aws, prepare):
         "arn:aws:s3:::my-runs",
         "arn:aws:s3:::my-runs/*",
     }
-    by_action = {action: one for one in statements(aws, "raysweep-head") for action in one["Action"]}
+    by_action = {action: statement for statement in statements(aws, "raysweep-head") for action in statement["Action"]}
     ours = {"aws:RequestedRegion": REGION, "ec2:ResourceTag/ray-cluster-name": "raysweep"}
     assert by_action["ec2:TerminateInstances"]["Condition"] == {"StringEquals": ours}
     assert by_action["ec2:RunInstances"]["Condition"] == {"StringEquals": {"aws:RequestedRegion": REGION}}
-    tagging = [one["Condition"] for one in statements(aws, "raysweep-head") if "ec2:CreateTags" in one["Action"]]
+    tagging = [
+        statement["Condition"]
+        for statement in statements(aws, "raysweep-head")
+        if "ec2:CreateTags" in statement["Action"]
+    ]
     assert tagging == [{"StringEquals": {"ec2:CreateAction": "RunInstances"}}, {"StringEquals": ours}]
     assert by_action["iam:PassRole"]["Resource"] == "arn:aws:iam::*:role/raysweep-worker"
 

@@ -109,14 +109,14 @@ def test_blocks_are_sent_to_the_other_node(tmp_path):
     words = [sys.executable, "-m", "tests.cluster.blocks_of_two_nodes", str(tmp_path)]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["nodes"] == [1, 1, 2]
-    numbers, places = zip(*found["results"], strict=True)
+    nodes_by_block = json.loads(done.stdout.splitlines()[-1])
+    assert nodes_by_block["nodes"] == [1, 1, 2]
+    numbers, places = zip(*nodes_by_block["results"], strict=True)
     assert numbers == (0, 1, 2, 3, 4, 5)
     # The head may get one while both CPUs of the other are taken.
-    assert places[0] == found["other"]
-    assert places.count(found["other"]) >= 4
-    assert found["lines"] == ["prepare: texts are looked at through Ray Data, on 1 other node (2 CPUs)"]
+    assert places[0] == nodes_by_block["other"]
+    assert places.count(nodes_by_block["other"]) >= 4
+    assert nodes_by_block["lines"] == ["prepare: texts are looked at through Ray Data, on 1 other node (2 CPUs)"]
 
 
 def test_an_error_is_raised_at_its_block_with_its_type(session):
@@ -195,8 +195,8 @@ def test_the_nodes_of_a_joined_cluster_are_counted(session, tmp_path, monkeypatc
     assert listener.lines == []
     monkeypatch.setattr(pa, "cpu_count", lambda: 16)
     assert block_job.Nodes.find().cpus_here == 16, "threads, whatever Ray has been told of"
-    found = replace(nodes, cpus_here=1, others=3, cpus_elsewhere=8)
-    monkeypatch.setattr(block_job.Nodes, "find", lambda: found)
+    other_nodes = replace(nodes, cpus_here=1, others=3, cpus_elsewhere=8)
+    monkeypatch.setattr(block_job.Nodes, "find", lambda: other_nodes)
     monkeypatch.setattr(block_job, "_START_S", 0.1)
     assert list(executor.block_mapper(listener)(double, int, range(3))) == [0, 2, 4]
     assert listener.lines == ["prepare: texts are looked at through Ray Data, on 3 other nodes (8 CPUs)"]

@@ -77,13 +77,13 @@ def change(place, edit):
 
 def test_the_shipped_cluster_yaml_passes(place, account):
     """No instance is started."""
-    found = examine(place, account)
-    assert [finding.subject for finding in found.values() if not finding.is_fine] == []
-    assert found["credentials"].text == "account 123456789012"
-    assert found["images"].text.startswith("ami-")
-    assert found["rights"].text == "raysweep-head, raysweep-worker"
-    assert found["firewall"].text == "ray-autoscaler-raysweep lets in 203.0.113.7/32"
-    assert found["bucket"].text == "my-runs, in eu-central-1"
+    findings = examine(place, account)
+    assert [finding.subject for finding in findings.values() if not finding.is_fine] == []
+    assert findings["credentials"].text == "account 123456789012"
+    assert findings["images"].text.startswith("ami-")
+    assert findings["rights"].text == "raysweep-head, raysweep-worker"
+    assert findings["firewall"].text == "ray-autoscaler-raysweep lets in 203.0.113.7/32"
+    assert findings["bucket"].text == "my-runs, in eu-central-1"
     assert account("ec2", REGION).describe_instances()["Reservations"] == []
 
 
@@ -113,10 +113,10 @@ def half_a_gpu(file):
 def test_a_mistake_in_cluster_yaml_is_reported(place, account, edit, subject, text):
     """The other checks are still made."""
     change(place, edit)
-    found = examine(place, account)
-    assert not found[subject].is_fine
-    assert any(part in found[subject].text for part in text.split("|")), found[subject].text
-    assert found["token"].is_fine
+    findings = examine(place, account)
+    assert not findings[subject].is_fine
+    assert any(part in findings[subject].text for part in text.split("|")), findings[subject].text
+    assert findings["token"].is_fine
 
 
 @pytest.mark.parametrize(
@@ -153,19 +153,19 @@ def test_a_corpus_in_the_code_folder_is_reported_before_the_job_is_submitted(pla
     for name in ("runs/weights.bin", "efcamdat.csv"):
         with (place / name).open("wb") as file:
             file.truncate(120 * 2**20)
-    found = examine(place, account)["uploads"]
-    assert not found.is_fine
-    assert "120 MiB, of which efcamdat.csv 120 MiB; `ray job submit` takes 100 MiB" in found.text
+    finding = examine(place, account)["uploads"]
+    assert not finding.is_fine
+    assert "120 MiB, of which efcamdat.csv 120 MiB; `ray job submit` takes 100 MiB" in finding.text
 
 
 def test_workers_beyond_the_vcpu_quota_are_reported_on_request(place, account):
     """Otherwise they are requested again and again, and never come."""
     assert "quota" not in examine(place, account)
-    found = examine(place, account, asks_quota=True)["quota"]
-    assert not found.is_fine
+    finding = examine(place, account, asks_quota=True)["quota"]
+    assert not finding.is_fine
     assert (
         "4 workers take 16 vCPUs, the account has 8 of L-3819A6DF; ask AWS for more, or set max_workers: 2"
-        in found.text
+        in finding.text
     )
     change(place, lambda file: file["available_node_types"]["gpu_worker"].update(max_workers=2))
     assert examine(place, account, asks_quota=True)["quota"].text == "gpu_worker: 8 of 8 vCPUs"
@@ -222,7 +222,7 @@ def test_the_account_is_prepared_from_two_flags_or_two_variables(place, account,
     assert isinstance(done.exception, ResourceError), done.output
     assert str(done.exception).startswith("AWS: Unable to locate credentials; `aws configure`")
     looked = ClusterFile(path=file, token=place / "token", client=refuse).examine()
-    assert {each.subject for each in looked if "aws configure" in each.text} == {
+    assert {finding.subject for finding in looked if "aws configure" in finding.text} == {
         "credentials",
         "images",
         "rights",

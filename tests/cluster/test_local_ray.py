@@ -178,7 +178,7 @@ def test_a_session_is_unreachable_for_others_and_ends_with_its_driver(run, outpu
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("server", "how", "told"),
+    ("server", "how", "message"),
     [
         ("raylet", [], "raylet on this machine ended"),
         pytest.param("gcs_server", [], "gcs_server on this machine ended", marks=pytest.mark.slow),
@@ -186,18 +186,21 @@ def test_a_session_is_unreachable_for_others_and_ends_with_its_driver(run, outpu
         pytest.param("gcs_server", ["cluster"], "gcs_server at .* has not answered for 1. s", marks=pytest.mark.slow),
     ],
 )
-def test_a_run_whose_ray_is_killed_reports_it_and_ends(run, output, server, how, told):
+def test_a_run_whose_ray_is_killed_reports_it_and_ends(run, output, server, how, message):
     """Ray itself waits for a minute and ends the process without a message, or fails one training after another."""
     with SweepProcess(run, output, *how, STEP_SECONDS="1", CPUS="1") as sweep:
         sweep.wait_until(lambda: steps_of(run, "all"))
         # The other node of a cluster has a raylet, too.
-        process = min((each for each in sweep.family() if each.name() == server), key=lambda each: each.create_time())
+        process = min(
+            (candidate for candidate in sweep.family() if candidate.name() == server),
+            key=lambda candidate: candidate.create_time(),
+        )
         process.kill()
         killed_at = time.monotonic()
         assert sweep.wait() == 1
         assert time.monotonic() - killed_at < 50
     printed = sweep.output.read_text()
-    assert re.search(f"error: Ray's {told}", printed)
+    assert re.search(f"error: Ray's {message}", printed)
     assert "/logs. The same command continues from the last checkpoints" in printed
     record = read_record(run.trial("all"))
     # If the main thread waits in Ray's code until its patience ends, the record still says that the trial runs; the
@@ -205,7 +208,7 @@ def test_a_run_whose_ray_is_killed_reports_it_and_ends(run, output, server, how,
     # A cluster's other node may end the training meanwhile.
     assert record.state in {State.STOPPED, State.RUNNING, *([State.DONE] if how else [])}
     if record.state is State.STOPPED:
-        assert re.search(f"Ray's {told}", record.reason)
+        assert re.search(f"Ray's {message}", record.reason)
 
 
 @pytest.mark.ray

@@ -32,8 +32,8 @@ def error_of(monkeypatch, part, error):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_reported_as_lack_of_space(monkeypatch, part, code):
     """A full quota has the same effect as a full disk."""
-    told = error_of(monkeypatch, part, OSError(code, "It is full", "/disk/file"))
-    assert told == "its disk: It is full; make room there, or end the node, and the same command goes on"
+    raised = error_of(monkeypatch, part, OSError(code, "It is full", "/disk/file"))
+    assert raised == "its disk: It is full; make room there, or end the node, and the same command goes on"
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_a_full_disk_is_reported_as_lack_of_space(monkeypatch, part, code):
 )
 def test_another_disk_error_is_reported_with_the_file(monkeypatch, part, error, place):
     """More room does not help in this case."""
-    told = error_of(monkeypatch, part, error)
-    assert told == f"{place}; mend that on the node, or end the node, and the same command goes on"
+    raised = error_of(monkeypatch, part, error)
+    assert raised == f"{place}; mend that on the node, or end the node, and the same command goes on"
 
 
 class FakePlace:

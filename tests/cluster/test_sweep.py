@@ -32,7 +32,7 @@ class CountingTrials(Remembering):
 
         super().advance(*progress)
         gc.collect()
-        self.trials.append(sum(type(each) is Trial for each in gc.get_objects()))
+        self.trials.append(sum(type(candidate) is Trial for candidate in gc.get_objects()))
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_speed_and_memory_are_exported_with_each_evaluation(monkeypatch, run):
     from raysweep.cluster import sweep_metrics
     from raysweep.training.job import Evaluation
 
-    told = []
+    exported = []
 
     class Remembered:
         def __init__(self, name, description, tag_keys):
@@ -215,7 +215,7 @@ def test_speed_and_memory_are_exported_with_each_evaluation(monkeypatch, run):
 
         def set(self, value, tags):
             assert set(tags) == self.keys
-            told.append((self.name, value, tags))
+            exported.append((self.name, value, tags))
 
     monkeypatch.setattr(sweep_metrics, "Gauge", Remembered)
     now = [0.0]
@@ -228,25 +228,25 @@ def test_speed_and_memory_are_exported_with_each_evaluation(monkeypatch, run):
     metrics.tell_states({"done": 2})
     metrics.tell_spending(gpu_hours=1.5, cost=3.3)
     tags = {"run": "paper", "trial": "B1"}
-    assert told[:4] == [
+    assert exported[:4] == [
         ("raysweep_valid_loss", 3.0, {**tags, "kind": "infill"}),
         ("raysweep_step", 5.0, tags),
         ("raysweep_tokens_per_second", 21300.0, tags),
         ("raysweep_peak_memory_bytes", 7.0, tags),
     ]
-    states = {tags["state"]: value for name, value, tags in told if name == "raysweep_trials"}
+    states = {tags["state"]: value for name, value, tags in exported if name == "raysweep_trials"}
     assert states == {"pending": 0.0, "done": 2.0}
-    assert told[-2:] == [("raysweep_gpu_hours", 1.5, {"run": "paper"}), ("raysweep_cost", 3.3, {"run": "paper"})]
-    before = {(name, str(tags)): value for name, value, tags in told}
-    told.clear()
+    assert exported[-2:] == [("raysweep_gpu_hours", 1.5, {"run": "paper"}), ("raysweep_cost", 3.3, {"run": "paper"})]
+    before = {(name, str(tags)): value for name, value, tags in exported}
+    exported.clear()
     metrics.repeat()
-    assert {(name, str(tags)): value for name, value, tags in told} == before
+    assert {(name, str(tags)): value for name, value, tags in exported} == before
     metrics.end_trial("B1")
     for now[0], is_told in ((sweep_metrics.TOLD_AFTER_END_S, True), (sweep_metrics.TOLD_AFTER_END_S + 1, False)):
-        told.clear()
+        exported.clear()
         metrics.repeat()
-        assert any("trial" in tags for _, _, tags in told) == is_told
-        assert ("raysweep_cost", 3.3, {"run": "paper"}) in told
+        assert any("trial" in tags for _, _, tags in exported) == is_told
+        assert ("raysweep_cost", 3.3, {"run": "paper"}) in exported
 
 
 @pytest.fixture
@@ -255,15 +255,15 @@ def evaluated(monkeypatch, run):
     from raysweep.cluster import sweep_metrics
     from raysweep.training.job import Evaluation
 
-    told = set()
-    gauge = SimpleNamespace(set=lambda value, tags: told.add(tags.get("trial")))
+    trials_exported = set()
+    gauge = SimpleNamespace(set=lambda value, tags: trials_exported.add(tags.get("trial")))
     monkeypatch.setattr(sweep_metrics, "Gauge", lambda *_, **__: gauge)
 
     def make(names, clock=lambda: 0.0):
         metrics = sweep_metrics.SweepMetrics("paper", clock)
         for name in names:
             metrics.tell_evaluation(name, run.trial(name), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
-        return metrics, told
+        return metrics, trials_exported
 
     return make
 
@@ -273,14 +273,14 @@ def test_a_restarted_training_is_exported_before_its_next_evaluation(evaluated):
     from raysweep.cluster import sweep, sweep_metrics
 
     now = [0.0]
-    metrics, told = evaluated(["B1"], lambda: now[0])
+    metrics, exported = evaluated(["B1"], lambda: now[0])
     metrics.end_trial("B1")
     watch = SimpleNamespace(state=SimpleNamespace(begin=lambda _: None))
     sweep._Callback(watch, None, metrics).on_trial_start(1, [], SimpleNamespace(config={"name": "B1"}))
     now[0] = sweep_metrics.TOLD_AFTER_END_S + 1
-    told.clear()
+    exported.clear()
     metrics.repeat()
-    assert "B1" in told
+    assert "B1" in exported
 
 
 def test_only_the_latest_ended_trainings_are_exported(evaluated):
@@ -288,12 +288,12 @@ def test_only_the_latest_ended_trainings_are_exported(evaluated):
     from raysweep.cluster.sweep_metrics import MOST_TOLD_AFTER_END
 
     names = [f"t{number}" for number in range(MOST_TOLD_AFTER_END + 5)]
-    metrics, told = evaluated(names)
+    metrics, exported = evaluated(names)
     for name in names[1:]:
         metrics.end_trial(name)
-    told.clear()
+    exported.clear()
     metrics.repeat()
-    assert told == {names[0], *names[5:]}  # the first still runs
+    assert exported == {names[0], *names[5:]}  # the first still runs
 
 
 def test_trainings_without_evaluations_do_not_displace_others(evaluated):
@@ -301,15 +301,15 @@ def test_trainings_without_evaluations_do_not_displace_others(evaluated):
     from raysweep.cluster.sweep_metrics import MOST_TOLD_AFTER_END
 
     names = [f"t{number}" for number in range(MOST_TOLD_AFTER_END + 1)]
-    metrics, told = evaluated(names)
+    metrics, exported = evaluated(names)
     for name in (*names[:-1], names[0]):
         metrics.end_trial(name)
     for number in range(MOST_TOLD_AFTER_END):
         metrics.end_trial(f"silent{number}")
     metrics.end_trial(names[-1])
-    told.clear()
+    exported.clear()
     metrics.repeat()
-    assert told == {*names} - {names[1]}
+    assert exported == {*names} - {names[1]}
 
 
 def test_tunes_newer_reporter_is_always_disabled(monkeypatch, tmp_path):

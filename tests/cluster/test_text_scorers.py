@@ -43,12 +43,12 @@ def test_actors_write_the_same_files_as_one_process(session, finished_storage, t
     run, texts = finished_storage / "tiny", tmp_path / "texts.parquet"
     pq.write_table(pa.table({"writing_id": ["a", "b"], "text": ["I like apples. He goes.", "x"]}), texts)
     tasks = [task(run, model, texts, tmp_path / f"{model}.parquet", tmp_path / f"{model}.t") for model in ("A1", "C1")]
-    found = list(score(session, tasks, SCORE_PART))
-    assert sorted((done.model, count) for done, count in found) == [("A1", 2), ("C1", 2)]
-    for each in tasks:
-        fields = {"model": each.model, "model_digest": each.model_digest, "texts": texts.read_bytes()}
+    results = list(score(session, tasks, SCORE_PART))
+    assert sorted((done.model, count) for done, count in results) == [("A1", 2), ("C1", 2)]
+    for scored_task in tasks:
+        fields = {"model": scored_task.model, "model_digest": scored_task.model_digest, "texts": texts.read_bytes()}
         scores = score_part(run=run, **fields, with_tokens=True, device="cpu")
-        assert (each.out.read_bytes(), each.tokens_out.read_bytes()) == (scores.sums, scores.tokens)
+        assert (scored_task.out.read_bytes(), scored_task.tokens_out.read_bytes()) == (scores.sums, scores.tokens)
 
 
 def test_a_part_whose_process_is_lost_is_rescheduled(session, tmp_path):
@@ -57,9 +57,9 @@ def test_a_part_whose_process_is_lost_is_rescheduled(session, tmp_path):
     listener = Remembering()
     models = ["A1", "lost", "C1", "C1"]
     tasks = [task(tmp_path, model, tmp_path / "texts", tmp_path / str(n)) for n, model in enumerate(models)]
-    found = list(score(session, tasks, listener=listener))
-    assert sorted(done.out.name for done, _ in found) == ["0", "1", "2", "3"]
-    assert {each.out.read_bytes() for each in tasks} == {b"texts!"}
+    results = list(score(session, tasks, listener=listener))
+    assert sorted(done.out.name for done, _ in results) == ["0", "1", "2", "3"]
+    assert {task.out.read_bytes() for task in tasks} == {b"texts!"}
     assert listener.lines == ["lost the process that scored 'lost'; another scores it"]
 
 
@@ -104,10 +104,10 @@ def test_an_app_is_served_inside_the_context_manager(session, monkeypatch, tmp_p
             asked = [pool.submit(httpx2.get, f"{address}/wait", timeout=60)]
             while not wait(asked, timeout=0.5, return_when=FIRST_COMPLETED).done and len(asked) < 20:
                 asked.append(pool.submit(httpx2.get, f"{address}/wait", timeout=60))
-            refused = [each.result().status_code for each in asked if each.done()]
+            refused = [request.result().status_code for request in asked if request.done()]
             gate.touch()
             assert set(refused) == {503}
-            assert {each.result().status_code for each in asked} == {200, 503}
+            assert {request.result().status_code for request in asked} == {200, 503}
         with pytest.raises(
             ConfigError, match=r"serves on this cluster already \(raysweep, 1 proxies\); end that first"
         ):
@@ -145,8 +145,10 @@ def test_the_reason_why_replicas_cannot_start_is_reported(monkeypatch):
     for status, running in ((ApplicationStatus.UNHEALTHY, 1), (ApplicationStatus.RUNNING, 2)):
         counts = {"RUNNING": running, "STARTING": 2 - running}
         deployment = DeploymentStatusOverview("UNHEALTHY", "REPLICA_STARTUP_FAILED", counts, message)
-        found = ApplicationStatusOverview(status, "", 0.0, {"_Replica": deployment})
-        monkeypatch.setattr(serve, "status", lambda found=found: ServeStatus(applications={served_app.APP: found}))
+        overview = ApplicationStatusOverview(status, "", 0.0, {"_Replica": deployment})
+        monkeypatch.setattr(
+            serve, "status", lambda overview=overview: ServeStatus(applications={served_app.APP: overview})
+        )
         states.append(served_app._tell_state(2))
     assert states == ["UNHEALTHY, 1 of 2 replicas answer: InputError: runs/tiny: A1 changed", "RUNNING"]
 

@@ -79,7 +79,9 @@ class Machines:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _follow(self, backend):
-        for instance in [each for reservation in backend.reservations.values() for each in reservation.instances]:
+        for instance in [
+            instance for reservation in backend.reservations.values() for instance in reservation.instances
+        ]:
             state = instance._state.name
             if state == "running" and instance.id not in self.names:
                 self.names[instance.id] = f"i{instance.id[-6:]}"
@@ -105,12 +107,14 @@ class Machines:
 
 def _profile_of(backend, instance):
     """The instance profile's name: moto gives it to the first of the instances that are started together."""
-    (together,) = [each.instances for each in backend.reservations.values() if instance in each.instances]
+    (together,) = [
+        reservation.instances for reservation in backend.reservations.values() if instance in reservation.instances
+    ]
     until = time.monotonic() + 20
     while time.monotonic() < until:
-        for each in together:
-            if found := backend.iam_instance_profile_associations.get(each.id):
-                return found.iam_instance_profile.name
+        for machine in together:
+            if association := backend.iam_instance_profile_associations.get(machine.id):
+                return association.iam_instance_profile.name
         time.sleep(0.05)
     return ""
 

@@ -34,7 +34,7 @@ class LanBucket:
     def list(self, under=""):
         """The paths of all objects, without the empty ones by which Ray Train marks folders."""
         pages = self._ask(lambda s3: list(s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=under)))
-        return [one["Key"] for page in pages for one in page.get("Contents", ()) if not one["Key"].endswith("/")]
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ()) if not entry["Key"].endswith("/")]
 
     def read(self, path):
         """One object."""

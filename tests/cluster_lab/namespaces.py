@@ -106,8 +106,8 @@ class Lab:
     def run(self, name, command, *, user="ubuntu", timeout=60):
         """Run it; returns what it printed.  An error of the command is one of the test."""
         done = subprocess.run(self.words(name, command, user=user), capture_output=True, text=True, timeout=timeout)
-        said = f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-        assert done.returncode == 0, f"{name}: {command}: {done.returncode}\n{said}"
+        output = f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        assert done.returncode == 0, f"{name}: {command}: {done.returncode}\n{output}"
         return done.stdout
 
     def read(self, name, path):

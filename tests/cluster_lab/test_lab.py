@@ -110,14 +110,14 @@ def test_nothing_is_left_of_a_killed_or_hanging_cluster(tmp_path, end):
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").write_text(PROBE)
     (tmp_path / ".venv/bin/python").chmod(0o755)
-    said = tmp_path / "said"
+    output_file = tmp_path / "said"
     limit = {"RAYSWEEP_CLUSTER_LIMIT_S": "4"} if end == "limit" else {}
     script = subprocess.Popen(
         [tmp_path / ".ci/cluster"],
-        env={**os.environ, "NAME": name, "SAID": str(said), **limit},
+        env={**os.environ, "NAME": name, "SAID": str(output_file), **limit},
         stderr=subprocess.DEVNULL,
     )
-    wait_until(lambda: said.exists() and name in said.read_text() and count(name))
+    wait_until(lambda: output_file.exists() and name in output_file.read_text() and count(name))
     if end == "kill -9":
         script.kill()
     assert script.wait(60) == (-signal.SIGKILL if end == "kill -9" else 124)

@@ -173,7 +173,7 @@ def test_a_lost_node_or_process_costs_only_time(nodes, finished, tmp_path, name,
     assert {path: digest for path, digest in digests(tmp_path / "after").items() if path in expected} == expected
     print(row)
     if name == "train":
-        told = json.loads(nodes.run(nodes.head, f"python -c '{TRAIN_TAB}'"))["train_runs"]
+        train_runs = json.loads(nodes.run(nodes.head, f"python -c '{TRAIN_TAB}'"))["train_runs"]
         # Those of this cluster, which after the loss of the head is another.
-        assert {run["name"] for run in told} <= {"all", "A1", "A2"}
-        assert "A2" in {run["name"] for run in told}
+        assert {run["name"] for run in train_runs} <= {"all", "A1", "A2"}
+        assert "A2" in {run["name"] for run in train_runs}

@@ -226,8 +226,8 @@ def test_a_missing_config_file_is_reported_with_how_to_give_one(tmp_path):
 
 def test_all_mistakes_are_reported_at_once(write):
     """Nobody wants to fix a file one error per run."""
-    found = problems_of(write(GOOD), "training.steps=0", "trials.B2.batchsize=3", "data.levels=[A1, A1]")
-    assert len(found) == 3
+    problems = problems_of(write(GOOD), "training.steps=0", "trials.B2.batchsize=3", "data.levels=[A1, A1]")
+    assert len(problems) == 3
 
 
 def test_a_mistake_in_training_is_reported_once(write):

@@ -58,8 +58,8 @@ def test_an_environment_variable_is_resolved_only_where_it_is_used(monkeypatch):
 def test_a_literal_webhook_is_shown_by_its_server_only():
     """At many services the path of a webhook is the secret."""
     notify = NotifyConfig(webhook="https://hooks.example.com/services/SECRET")
-    said = hide_values("cannot reach https://hooks.example.com/services/SECRET", notify)
-    assert said == "cannot reach https://hooks.example.com/***"
+    message = hide_values("cannot reach https://hooks.example.com/services/SECRET", notify)
+    assert message == "cannot reach https://hooks.example.com/***"
 
 
 def test_an_unset_variable_is_reported_before_the_run(monkeypatch):

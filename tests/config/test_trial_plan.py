@@ -123,8 +123,8 @@ def test_dropping_an_unknown_trial_is_refused(tmp_path):
     file.write_text("default: a\nprofiles: {a: {trials: {A1: {levels: [A1]}, A2: {levels: [A2]}}}}")
     with pytest.raises(ConfigError) as caught:
         load_config(file, None, ["trials.A11=null"])
-    said = "--set trials.A11=null: null drops a trial, and there is no 'A11'; did you mean 'A1'?"
-    assert str(caught.value) == said
+    message = "--set trials.A11=null: null drops a trial, and there is no 'A11'; did you mean 'A1'?"
+    assert str(caught.value) == message
 
 
 def test_an_empty_entry_of_a_trial_list_is_refused():

@@ -106,7 +106,7 @@ def wi_locness(folder: Path, per_level: int) -> Path:
         }
         name = "ABCN.dev" if number // 4 % 4 == 0 else "N.dev" if level == "N" else f"{level[0]}.train"
         lines[name].append(json.dumps(record))
-    members = {f"wi+locness/json/{name}.json": "\n".join(each).encode() for name, each in lines.items()}
+    members = {f"wi+locness/json/{name}.json": "\n".join(rows).encode() for name, rows in lines.items()}
     path = folder / "wi+locness.zip"
     path.write_bytes(zipped({**members, "wi+locness/readme.txt": b"Read me."}))
     return path
@@ -169,8 +169,8 @@ def cefr_sp(folder: Path, per_level: int) -> Path:
     for number, level, text in made_up_rows(("1", "3", "4"), per_level):
         split = ("train", "train", "train", "dev", "test")[number // 3 % 5]
         lines[split].append(f'{text.partition(". ")[0]} "{number}".\t{level}\t{min(6, int(level) + 1)}\n')
-    for split, each in lines.items():
-        (root / f"CEFR-SP_SCoRE_{split}.txt").write_text("".join(each))
+    for split, rows in lines.items():
+        (root / f"CEFR-SP_SCoRE_{split}.txt").write_text("".join(rows))
     return root
 
 

@@ -395,6 +395,6 @@ def test_real_learner_texts_are_read_as_by_the_csv_module():
     corpus = read_corpus(path, DataConfig())
     with path.open(newline="", encoding="utf-8") as file:
         expected = [(row["writing_id"], row["cefr_level"], row["text"]) for row in csv.DictReader(file)]
-    found = corpus.documents.select(["writing_id", "level", "text"]).to_pydict()
-    assert list(zip(*found.values(), strict=True)) == expected
+    documents = corpus.documents.select(["writing_id", "level", "text"]).to_pydict()
+    assert list(zip(*documents.values(), strict=True)) == expected
     assert corpus.bad_rows == ()

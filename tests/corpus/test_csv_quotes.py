@@ -111,19 +111,19 @@ def test_only_rows_with_misplaced_quotes_are_quarantined(tmp_path, rows, aside, 
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ('3,Thai,A1,"Hi" there', "a quote is missing, or is not doubled. Texts with commas, quotes or newlines must"),
         ('3,Thai,A1,"a \\"b\\""', "quotes after a backslash. Texts with commas, quotes or newlines must be quoted"),
     ],
 )
-def test_too_many_rows_with_misplaced_quotes_stop_the_run_with_a_fix(tmp_path, row, said):
+def test_too_many_rows_with_misplaced_quotes_stop_the_run_with_a_fix(tmp_path, row, message):
     """The place of the first one is named, and what may be wrong with it, but nothing of its text."""
     path = tmp_path / "corpus.csv"
     path.write_bytes(HEAD + row.encode() + b"\n4,Thai,A1,Hi.\n")
     with pytest.raises(InputError) as caught:
         refuse_bad_rows(read_corpus(path, DataConfig()), path, DataConfig(), tmp_path / "quarantine.csv")
-    assert str(caught.value).startswith(f"corpus.csv row 1: {said}")
+    assert str(caught.value).startswith(f"corpus.csv row 1: {message}")
     assert row not in str(caught.value)
 
 

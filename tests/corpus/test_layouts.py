@@ -42,8 +42,8 @@ def test_a_published_corpus_is_read_as_downloaded(tmp_path, name):
     """The name of its layout is the only setting."""
     corpus = read_layout(name, tmp_path)
     levels, first, left_out = EXPECTED[name]
-    found = corpus.documents["level"].to_pylist()
-    assert {level: found.count(level) for level in sorted(set(found))} == levels
+    levels_read = corpus.documents["level"].to_pylist()
+    assert {level: levels_read.count(level) for level in sorted(set(levels_read))} == levels
     assert corpus.rows == corpus.documents.num_rows + len(corpus.bad_rows)
     assert count_by_reason(corpus.bad_rows) == ({LEFT_OUT: left_out} if left_out else {})
     roles = ("writing_id", "l1", "learner", "prompt", "date", "score")

@@ -81,9 +81,9 @@ def check_planted(folder):
     assert clean["leaky_test_documents"] == 0
     planted = plant_leaks(folder)
     rows = leaks_of(folder)
-    found = {(row["document"], row["kind"]) for row in rows}
+    reported = {(row["document"], row["kind"]) for row in rows}
     for way, documents in planted.items():
-        missed = [document for document in documents if KINDS[way] and (document, KINDS[way]) not in found]
+        missed = [document for document in documents if KINDS[way] and (document, KINDS[way]) not in reported]
         assert not missed, way.__name__
     leakage = LeakSearch(folder.documents).summary()
     assert (leakage.prompts_in_two_splits or 0) - (clean["prompts_in_two_splits"] or 0) == PLANTED
@@ -116,14 +116,14 @@ def test_all_six_kinds_of_planted_leaks_are_found_in_real_essays(folder):
 def test_near_duplicates_go_to_one_split_unless_the_config_only_reports_them(folder, sample_csv):
     """The sample holds copies with a word left out, and texts that are alike by nature."""
     grouped = prepare_corpus(sample_csv, folder, DataConfig(), seed=0, columns=SAMPLE_COLUMNS)
-    found = LeakSearch(folder.documents).summary()
-    assert found.near_pairs > 10
-    assert found.near_pairs_in_two_splits == found.near_duplicates_in_two_splits == 0
+    summary = LeakSearch(folder.documents).summary()
+    assert summary.near_pairs > 10
+    assert summary.near_pairs_in_two_splits == summary.near_duplicates_in_two_splits == 0
     data = DataConfig(near_duplicates=NearDuplicatesConfig(action="report"))
     apart = prepare_corpus(sample_csv, folder, data, seed=0, columns=SAMPLE_COLUMNS)
     record = json.loads(folder.leakage.read_text())
     assert apart.groups > grouped.groups
-    assert record["near_pairs"] == found.near_pairs
+    assert record["near_pairs"] == summary.near_pairs
     assert record["near_pairs_in_two_splits"] > 0
     assert record["leaky_by_kind"]["near"] == record["leaky_test_documents"] > 0
     assert record["leaky_by_kind"]["text"] == 0
@@ -164,7 +164,7 @@ def test_an_oversized_group_is_divided_and_its_leaking_texts_are_quarantined(fol
     kept = pq.read_table(folder.documents, columns=["document", "writing_id"]).to_pylist()
     assert [row["document"] for row in kept] == list(range(summary.documents))
     assert not {line.split(",")[1] for line in aside} & {row["writing_id"] for row in kept}
-    assert sum(sum(each.values()) for each in summary.counts.values()) == summary.documents
+    assert sum(sum(by_split.values()) for by_split in summary.counts.values()) == summary.documents
     assert read_summary(folder) == summary
 
 

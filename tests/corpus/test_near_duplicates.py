@@ -26,14 +26,14 @@ def words_of(text):
     return "".join(c if c.isalnum() else " " for c in kept).split()
 
 
-def similarity(one, other):
+def similarity(first, second):
     """1 − Levenshtein distance in words over the longer text's words, cell by cell."""
-    row = list(range(len(other) + 1))
-    for i, word in enumerate(one, start=1):
+    row = list(range(len(second) + 1))
+    for i, word in enumerate(first, start=1):
         last, row[0] = row[0], i
-        for j, candidate in enumerate(other, start=1):
+        for j, candidate in enumerate(second, start=1):
             last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (word != candidate))
-    return 1 - row[-1] / max(len(one), len(other), 1)
+    return 1 - row[-1] / max(len(first), len(second), 1)
 
 
 def find(texts, threshold=0.9) -> NearDuplicates:
@@ -46,7 +46,7 @@ def pairs_of(near: NearDuplicates) -> set[tuple[int, int]]:
     for document, code in enumerate(near.words.tolist()):
         members[code].append(document)
     linked = [(code, code) for code in members] + [tuple(pair) for pair in near.pairs.tolist()]
-    return {(min(a, b), max(a, b)) for one, other in linked for a in members[one] for b in members[other] if a != b}
+    return {(min(a, b), max(a, b)) for left, right in linked for a in members[left] for b in members[right] if a != b}
 
 
 def true_pairs(texts, threshold):
@@ -100,16 +100,16 @@ def test_the_edit_distance_equals_that_of_the_full_table():
     rng = np.random.default_rng(0)
     distances = set()
     for _ in range(400):
-        one = rng.integers(0, 3, rng.integers(1, 30)).astype(np.uint32)
-        other = np.delete(one, rng.integers(0, len(one), rng.integers(0, 4)))
+        first = rng.integers(0, 3, rng.integers(1, 30)).astype(np.uint32)
+        other = np.delete(first, rng.integers(0, len(first), rng.integers(0, 4)))
         other = np.insert(other, rng.integers(0, len(other) + 1, rng.integers(1, 5)), rng.integers(0, 3)).astype(
             np.uint32
         )
-        longer = max(len(one), len(other))
-        true = round((1 - similarity(one.tolist(), other.tolist())) * longer)
+        longer = max(len(first), len(other))
+        true = round((1 - similarity(first.tolist(), other.tolist())) * longer)
         for most in (0, max(0, true - 1), min(true, longer // 2), longer // 2):
             room = np.full((2, 2 * most + 3), 77, dtype=np.int32)
-            assert near_kernels.edit_distance(one, other, most, room) == (true if true <= most else -1)
+            assert near_kernels.edit_distance(first, other, most, room) == (true if true <= most else -1)
         distances.add(true)
     assert len(distances) > 4
 
@@ -159,7 +159,8 @@ def test_near_duplicates_are_found_in_scripts_without_spaces(letters, marks):
         for characters in (text, other):
             is_marked = rng.random(len(text)) < 0.08  # other punctuation makes no difference
             marked = [
-                each + marks[number % len(marks)] * bool(is_marked[number]) for number, each in enumerate(characters)
+                character + marks[number % len(marks)] * bool(is_marked[number])
+                for number, character in enumerate(characters)
             ]
             texts.append("".join(marked))
     near = find(texts)
@@ -197,14 +198,14 @@ def test_pairs_found_by_every_band_take_the_memory_of_one_band():
     def similarity_of(some):
         return (some[:, 0] / (1 + some[:, 1])).astype(np.float32)
 
-    found, expected = DistinctPairs(count), set()
+    distinct, expected = DistinctPairs(count), set()
     tracemalloc.start()
     for _ in range(bands):
         others = np.sort(rng.integers(0, count, (10, 2)), axis=1)
         some = rng.permutation(np.concatenate([pairs, others]))
-        found.add(some, similarity_of(some))
+        distinct.add(some, similarity_of(some))
         expected |= set(map(tuple, others.tolist()))
-    merged, similarities = found.merged()
+    merged, similarities = distinct.merged()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert merged.tolist() == sorted(map(list, expected | set(map(tuple, pairs.tolist()))))
@@ -251,9 +252,9 @@ def test_blocks_parts_and_threads_do_not_change_the_pairs(monkeypatch, limits, s
     for module, limit in limits:
         monkeypatch.setattr(module, limit, 64)
     monkeypatch.setattr(pa, "cpu_count", lambda: 3)
-    found = find(texts)
+    pairs = find(texts)
     for name in ("words", "pairs", "similarities"):
-        assert np.array_equal(getattr(found, name), getattr(whole, name))
+        assert np.array_equal(getattr(pairs, name), getattr(whole, name))
 
 
 def test_candidates_are_compared_before_they_fill_the_disk(monkeypatch):
@@ -281,11 +282,11 @@ def test_candidates_are_compared_before_they_fill_the_disk(monkeypatch):
     for threads in (1, 3):
         counts.clear()
         monkeypatch.setattr(pa, "cpu_count", lambda threads=threads: threads)
-        found = find(texts)
+        actual = find(texts)
         assert len(counts) > 10
         assert max(counts) < 3000 + threads * 200
-        assert np.array_equal(found.pairs, whole.pairs)
-        assert found.not_compared == whole.not_compared
+        assert np.array_equal(actual.pairs, whole.pairs)
+        assert actual.not_compared == whole.not_compared
 
 
 def test_pairs_added_by_several_threads_at_once_are_all_kept(monkeypatch):
@@ -411,15 +412,15 @@ def test_the_prefix_and_suffix_filter_never_drops_a_pair_within_the_edit_limit()
     pairs, at = np.empty((len(texts) ** 2, 2), dtype=np.int64), np.zeros(2, dtype=np.int64)
     begins, lengths = np.array([0, len(texts)]), block.lengths.astype(np.int32)
     count = near_kernels.find_candidates(block.packed, lengths, begins, len(texts), 0, 0, 0.2, at, pairs)
-    found = set(map(tuple, pairs[:count].tolist()))
+    actual = set(map(tuple, pairs[:count].tolist()))
     expected = {
         (left, right)
         for left, right in combinations(range(len(texts)), 2)
         if similarity(texts[left], texts[right]) >= 0.8 - 1e-6
     }
     assert len(expected) > 100
-    assert expected <= found
-    assert len(found) < 4 * len(expected) < len(texts) ** 2 / 10
+    assert expected <= actual
+    assert len(actual) < 4 * len(expected) < len(texts) ** 2 / 10
 
 
 def test_buckets_stay_whole_if_keys_differ_only_in_low_bits():

@@ -134,8 +134,8 @@ def test_passages_shared_with_train_and_prompts_are_counted():
     valid = [words(0, 60), f"{words(next(own), 9)} {words(501, 14)}"]
     texts = pa.chunked_array([pa.array([train, *tests, *valid], pa.large_string())])
     splits = np.array([0, 2, 2, 2, 2, 2, 1, 1])
-    found = count_passages(WordSequences.of(texts), splits, [task, "T2"])
-    assert found == Passages(in_train=2, mostly_in_train=1, in_prompts=1)
+    passages = count_passages(WordSequences.of(texts), splits, [task, "T2"])
+    assert passages == Passages(in_train=2, mostly_in_train=1, in_prompts=1)
     assert count_passages(WordSequences.of(texts), splits, ["T1", "T2"]).in_prompts is None
 
 
@@ -155,12 +155,14 @@ def test_passage_counts_equal_those_of_a_brute_force_search(monkeypatch):
         for text, split in zip(texts, splits, strict=True)
         if split == 2
     ]
-    found = count_passages(WordSequences.of(pa.chunked_array([pa.array(texts, pa.large_string())])), splits, [])
-    assert found.in_train == sum(shared > 0 for shared, _ in shares) > 20
-    assert found.mostly_in_train == sum(shared > 0 and shared >= 0.5 * count for shared, count in shares) > 5
+    counted = count_passages(WordSequences.of(pa.chunked_array([pa.array(texts, pa.large_string())])), splits, [])
+    assert counted.in_train == sum(shared > 0 for shared, _ in shares) > 20
+    assert counted.mostly_in_train == sum(shared > 0 and shared >= 0.5 * count for shared, count in shares) > 5
     monkeypatch.setattr(passages_module, "_BYTES_OF_TABLE", 800)
     monkeypatch.setattr(passages_module, "_DOCUMENTS_AT_ONCE", 7)
-    assert count_passages(WordSequences.of(pa.chunked_array([pa.array(texts, pa.large_string())])), splits, []) == found
+    assert (
+        count_passages(WordSequences.of(pa.chunked_array([pa.array(texts, pa.large_string())])), splits, []) == counted
+    )
 
 
 COLUMNS = ColumnsConfig(learner="who")
@@ -213,10 +215,10 @@ def test_spelling_variants_of_a_learner_id_stay_in_one_split_and_are_stored_unch
     ]
     path.write_bytes(csv_bytes(rows, ("writing_id", "l1", "cefr_level", "text", "who")))
     prepare_corpus(path, folder, DataConfig(columns=COLUMNS), seed=0)
-    found = pq.read_table(folder.documents).to_pylist()
+    documents = pq.read_table(folder.documents).to_pylist()
     splits = {}
-    for row in found:
+    for row in documents:
         splits.setdefault(row["writing_id"].split("-")[0], set()).add(row["split"])
-    assert all(len(each) == 1 for each in splits.values())
-    assert {row["learner"] for row in found} == {row[4] for row in rows}
+    assert all(len(splits_of_learner) == 1 for splits_of_learner in splits.values())
+    assert {row["learner"] for row in documents} == {row[4] for row in rows}
     assert json.loads(folder.leakage.read_text())["learners"] == 100

@@ -109,7 +109,7 @@ def test_the_summary_counts_equal_those_of_the_documents(folder, prepared):
         inside = [row["text"] for row in rows if row["level"] == level]
         assert prepared.lengths[level]["characters"] == sum(map(len, inside))
         assert prepared.lengths[level]["documents"] == len(inside)
-    assert sum(map(sum, (each.values() for each in prepared.first_languages.values()))) == 1500
+    assert sum(map(sum, (by_split.values() for by_split in prepared.first_languages.values()))) == 1500
     assert read_summary(folder) == prepared
     assert json.loads(folder.splits.read_text()) == {**asdict(prepared), "levels": list(LEVELS)}
 
@@ -144,7 +144,7 @@ def test_equal_texts_stay_together_in_a_corpus_without_learners(folder, tmp_path
     for row in rows_of(folder):
         splits[row["text"].casefold().split()[-1]].add(row["split"])
         assert row["learner"] is None
-    assert all(len(each) == 1 for each in splits.values())
+    assert all(len(documents_of_text) == 1 for documents_of_text in splits.values())
     assert abs(summary.counts["A1"]["test"] - 30) <= 3
 
 
@@ -206,7 +206,7 @@ def test_leaks_are_found_in_the_documents_file_itself(folder, prepared):
     by_text = defaultdict(list)
     for row in rows:
         by_text[normalise_text(row["text"])].append(row)
-    twins = next(each for each in by_text.values() if len(each) > 1)
+    twins = next(documents_of_text for documents_of_text in by_text.values() if len(documents_of_text) > 1)
     twins[0]["split"] = "test" if twins[0]["split"] == "train" else "train"
     pq.write_table(table.from_pylist(rows, schema=table.schema), folder.documents)
     leakage = LeakSearch(folder.documents).summary()
@@ -227,12 +227,12 @@ def test_shares_missed_because_of_large_groups_are_logged(folder, tmp_path, capl
 
 def test_progress_is_reported_phase_by_phase(folder, sample_csv):
     """At the end of every phase all its items are reported as done."""
-    told = []
+    progress = []
     prepare_corpus(
-        sample_csv, folder, DATA, seed=0, columns=SAMPLE_COLUMNS, on_progress=lambda *event: told.append(event)
+        sample_csv, folder, DATA, seed=0, columns=SAMPLE_COLUMNS, on_progress=lambda *event: progress.append(event)
     )
-    assert list(dict.fromkeys(phase for phase, _, _ in told)) == ["read", "split", "compare", "write", "check"]
-    assert all((phase, 1500, 1500) in told for phase in ("read", "split", "compare", "write", "check"))
+    assert list(dict.fromkeys(phase for phase, _, _ in progress)) == ["read", "split", "compare", "write", "check"]
+    assert all((phase, 1500, 1500) in progress for phase in ("read", "split", "compare", "write", "check"))
 
 
 def test_ilm_files_hold_each_models_documents_joined_by_three_newlines(folder, prepared):
@@ -252,6 +252,6 @@ def test_a_document_that_ilm_would_split_is_changed_and_counted(folder, tmp_path
     path.write_bytes(csv_bytes([(n, "Thai", "A1", text) for n, text in enumerate(odd)]))
     prepare_corpus(path, folder, DataConfig(split=SplitConfig(train=0.98, valid=0.01, test=0.01)), seed=0)
     assert export_ilm_texts(folder, {"A1": ("A1",)}) == 3
-    found = folder.ilm_text("A1", "train").read_text(encoding="utf-8").split("\n\n\n")
-    assert found == ["a\n\nb", "c", "d\n\ne", "plain", "two\n\nparagraphs"]
+    texts = folder.ilm_text("A1", "train").read_text(encoding="utf-8").split("\n\n\n")
+    assert texts == ["a\n\nb", "c", "d\n\ne", "plain", "two\n\nparagraphs"]
     assert folder.ilm_text("A1", "test").read_text() == ""

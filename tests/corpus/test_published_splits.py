@@ -24,8 +24,8 @@ def write(path, parts, text="Text number {n} of a writer."):
 def test_split_names_are_recognised_and_can_be_configured():
     """Names are recognised in upper and lower case and in file names; a name with two splits is unknown."""
     column = pa.chunked_array([["Train", "dev", "validation", "TEST", "heldout", "pilot", "dev-test", ""]])
-    found = [SPLITS[place] if place >= 0 else "" for place in read_splits(column, {"pilot": "train"})]
-    assert found == ["train", "valid", "valid", "test", "test", "train", "", ""]
+    splits_read = [SPLITS[place] if place >= 0 else "" for place in read_splits(column, {"pilot": "train"})]
+    assert splits_read == ["train", "valid", "valid", "test", "test", "train", "", ""]
     files = pa.chunked_array([["A.train", "CEFR-SP_SCoRE_dev", "train_and_test", "essays"]])
     assert read_splits(files, {}, in_file_names=True).tolist() == [0, 1, -1, -1]
 

@@ -76,7 +76,7 @@ def test_learners_write_several_texts_mostly_in_one_level(rows):
     for row in rows:
         texts[row["learner_id"]].append(row["cefr_level"])
         languages[row["learner_id"]].add(row["l1"])
-    assert all(len(each) == 1 for each in languages.values())
+    assert all(len(languages_of_learner) == 1 for languages_of_learner in languages.values())
     assert ROWS / len(texts) > 3
     in_two = sum(len(set(levels)) > 1 for levels in texts.values())
     assert 0 < in_two < 0.06 * len(texts)
@@ -86,7 +86,7 @@ def test_prompts_belong_to_a_level(rows):
     """The id of a prompt begins with the name of its level."""
     prompts = {(row["cefr_level"], row["prompt_id"]) for row in rows}
     assert all(prompt.startswith(f"{level}-") for level, prompt in prompts)
-    assert all(sum(level == each for each, _ in prompts) >= 4 for level in LEVELS)
+    assert all(sum(level == level_of_prompt for level_of_prompt, _ in prompts) >= 4 for level in LEVELS)
 
 
 def test_texts_are_distinct_except_planted_copies(rows):
@@ -110,7 +110,7 @@ def test_misspellings_become_rarer_with_the_level(rows):
     for level in LEVELS:
         texts = [row["text"] for row in rows if row["cefr_level"] == level]
         words = sum(len(text.split()) for text in texts)
-        rates.append(sum(text.count(each) for text in texts for each in misspelt) / words)
+        rates.append(sum(text.count(misspelling) for text in texts for misspelling in misspelt) / words)
     assert rates[0] > 2 * rates[3] > 0
     assert rates[1] > 2 * rates[3]
     assert rates[2] > rates[3] > rates[4]
@@ -124,14 +124,22 @@ def test_a_bigram_model_of_a_level_scores_best_on_that_level(rows):
         if (text := normalise_text(row["text"])) not in seen:  # copies would help a level cheaply
             seen.add(text)
             (test if len(seen) % 5 == 0 else train)[row["cefr_level"]].append(text.split())
-    vocabulary = {word for each in (train, test) for texts in each.values() for words in texts for word in words}
+    vocabulary = {
+        word
+        for texts_by_level in (train, test)
+        for texts in texts_by_level.values()
+        for words in texts
+        for word in words
+    }
 
     def loss(level: str, on: str) -> float:
         texts = train[level][:60]  # as many as C1 has, so that no model wins by its size
         pairs = Counter(pair for words in texts for pair in pairwise(words))
         firsts = Counter(word for words in texts for word in words[:-1])
-        found = [pair for words in test[on] for pair in pairwise(words)]
-        return -sum(math.log((pairs[a, b] + 0.1) / (firsts[a] + 0.1 * len(vocabulary))) for a, b in found) / len(found)
+        bigrams = [pair for words in test[on] for pair in pairwise(words)]
+        return -sum(math.log((pairs[a, b] + 0.1) / (firsts[a] + 0.1 * len(vocabulary))) for a, b in bigrams) / len(
+            bigrams
+        )
 
     for on in LEVELS:
         losses = {level: loss(level, on) for level in LEVELS}
@@ -158,12 +166,12 @@ def test_a_share_for_an_unknown_level_is_refused(tmp_path):
 def test_other_levels_use_the_grammars_in_order(tmp_path, levels):
     """Names are the config's; the first five levels differ, further ones speak like the fifth."""
     write_sample(tmp_path / "s.csv", rows=500, seed=0, levels=levels)
-    found = defaultdict(set)
+    words_by_level = defaultdict(set)
     for row in read(tmp_path / "s.csv"):
-        found[row["cefr_level"]].add(row["prompt_id"].removeprefix(row["cefr_level"] + "-"))
-    assert set(found) == set(levels)
+        words_by_level[row["cefr_level"]].add(row["prompt_id"].removeprefix(row["cefr_level"] + "-"))
+    assert set(words_by_level) == set(levels)
     for place, level in enumerate(levels):
-        assert found[level] <= {prompt.name for prompt in prompts_of(min(place, 4))}
+        assert words_by_level[level] <= {prompt.name for prompt in prompts_of(min(place, 4))}
 
 
 @pytest.mark.parametrize("rows", [1, 10])

@@ -35,7 +35,7 @@ def split_singles(strata: Strata, shares: SplitConfig = SHARES, seed: int = 0) -
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("Hello  World", "hello\nworld "),
         ("ﬁne", "FINE"),
@@ -45,10 +45,10 @@ def split_singles(strata: Strata, shares: SplitConfig = SHARES, seed: int = 0) -
         ("ＡＢＣ", "abc"),
     ],
 )
-def test_texts_are_equal_up_to_case_white_space_and_unicode_form(one, other):
+def test_texts_are_equal_up_to_case_white_space_and_unicode_form(first, second):
     """A copy that was typed in capitals or pasted with other spaces is still the same text."""
-    assert normalise_text(one) == normalise_text(other)
-    assert len(set(hash_texts([one, other], 5).tolist())) == 1
+    assert normalise_text(first) == normalise_text(second)
+    assert len(set(hash_texts([first, second], 5).tolist())) == 1
 
 
 def test_texts_that_differ_in_a_letter_are_not_equal():
@@ -221,7 +221,9 @@ def test_learners_are_placed_in_the_split_that_is_furthest_behind():
     order = sorted((group for group in members if len(members[group]) > 1), key=lambda g: (-len(members[g]), hashes[g]))
     assert len(order) > 150
     for group in order:
-        cells = Counter((int(strata.levels[each]), int(strata.first_languages[each])) for each in members[group])
+        cells = Counter(
+            (int(strata.levels[document]), int(strata.first_languages[document])) for document in members[group]
+        )
         behind = [0.0, 0.0, 0.0]
         for cell, count in cells.items():
             for key in (cell, cell[:1]):

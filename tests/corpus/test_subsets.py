@@ -25,7 +25,7 @@ def test_a_random_subset_has_the_size_of_its_level_and_represents_all_levels(cor
     """Levels are represented in proportion, up to chance."""
     part = choose(corpus, "A2")
     assert len(part) == len(set(part.tolist())) == 300
-    level_of = dict(zip(*(each.tolist() for each in corpus), strict=True))
+    level_of = dict(zip(*(column.tolist() for column in corpus), strict=True))
     assert np.mean([level_of[document] == "A1" for document in part.tolist()]) == pytest.approx(500 / 900, abs=0.08)
 
 

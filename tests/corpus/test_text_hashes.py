@@ -36,8 +36,8 @@ def test_normalising_a_column_equals_normalising_each_text():
     expected = [blake2b(normalise_text(text).encode(), digest_size=8, key=b"k").digest() for text in texts]
     assert keyed_hashes(array_of(texts), b"k").tobytes() == b"".join(expected)
     codes = np.unique([normalise_text(text) for text in texts], return_inverse=True)[1]
-    found = np.unique(normalised_hashes(array_of(texts)), return_inverse=True)[1]
-    assert len(set(zip(codes.tolist(), found.tolist(), strict=True))) == len(set(codes.tolist())) == found.max() + 1
+    numbers = np.unique(normalised_hashes(array_of(texts)), return_inverse=True)[1]
+    assert len(set(zip(codes.tolist(), numbers.tolist(), strict=True))) == len(set(codes.tolist())) == numbers.max() + 1
 
 
 def test_texts_that_differ_in_any_byte_have_different_hashes():

@@ -57,8 +57,8 @@ def test_context_is_tokenised_as_in_the_whole_text(before, answer, after, kind):
     expected = [token for start, token in kept if start < first] + [FIRST_BLANK + kind]
     expected += [token for start, token in kept if start >= last] + [START_OF_INFILL]
     space = " " if answer.startswith(" ") else ""
-    found = read_template(f"{before}{space}[{kind.name.lower()}]{after}").prompt(gpt2())
-    assert list(found) == expected
+    prompt = read_template(f"{before}{space}[{kind.name.lower()}]{after}").prompt(gpt2())
+    assert list(prompt) == expected
 
 
 def test_an_escaped_blank_is_plain_text():
@@ -84,7 +84,7 @@ def test_a_text_without_a_blank_is_refused_with_how_to_write_one(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "found", "nearest"),
+    ("text", "blank", "nearest"),
     [
         ("I [wrod] it", "[wrod]", "word"),
         ("I [words] it", "[words]", "word"),
@@ -94,13 +94,13 @@ def test_a_text_without_a_blank_is_refused_with_how_to_write_one(text):
         ("the [blanck]", "[blanck]", "blank"),
     ],
 )
-def test_a_misspelt_blank_is_refused_with_the_nearest_one(text, found, nearest):
+def test_a_misspelt_blank_is_refused_with_the_nearest_one(text, blank, nearest):
     """If it stayed in the text, nobody would see that it was not filled; a backslash makes it text."""
     with pytest.raises(InputError) as caught:
         read_template(text)
-    assert f"found '{found}'; did you mean '[{nearest}]'?" in str(caught.value)
-    escaped = read_template(text.replace(found, f"\\{found}") + " [word]")
-    assert escaped.fill(["" for _ in escaped.kinds])[0].count(found) == 1
+    assert f"found '{blank}'; did you mean '[{nearest}]'?" in str(caught.value)
+    escaped = read_template(text.replace(blank, f"\\{blank}") + " [word]")
+    assert escaped.fill(["" for _ in escaped.kinds])[0].count(blank) == 1
 
 
 def test_other_brackets_are_plain_text():
@@ -124,6 +124,6 @@ def test_other_brackets_are_plain_text():
 )
 def test_a_filled_text_has_correct_spacing(text, answers, filled):
     """There is one space where one belongs, whether the model or the person wrote it."""
-    found, ranges = read_template(text).fill(answers)
-    assert found == filled
-    assert [found[start:stop] for start, stop in ranges] == [answer.strip() for answer in answers]
+    filled_text, ranges = read_template(text).fill(answers)
+    assert filled_text == filled
+    assert [filled_text[start:stop] for start, stop in ranges] == [answer.strip() for answer in answers]

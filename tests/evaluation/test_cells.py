@@ -97,24 +97,24 @@ def test_losses_of_every_cell_equal_those_of_torch(run, model, tmp_path):
         assert set(rows["level"]) == {row["level"]}
         assert row["split"] == "test"
         expected = losses_by_hand(model, store, document)
-        assert {(each.kind, each.part): each.tokens for each in rows.itertuples()} == {
+        assert {(row.kind, row.part): row.tokens for row in rows.itertuples()} == {
             key: tokens for key, (_, tokens) in expected.items()
         }
-        for each in rows.itertuples():
-            assert each.nats == pytest.approx(expected[each.kind, each.part][0], abs=1e-5 * each.tokens)
+        for cell in rows.itertuples():
+            assert cell.nats == pytest.approx(expected[cell.kind, cell.part][0], abs=1e-5 * cell.tokens)
 
 
 def test_interpolation_weights_zero_and_one_score_like_the_two_models(run, model, hand_made, tmp_path):
     """At the ends, losses equal the models' own to the byte; in between they differ."""
     save_model(hand_made.model(spread=0.2), run.root / "tuned", "card")
     general, tuned = score(run, tmp_path)[0], score(run, tmp_path, start=run.root / "tuned")[0]
-    found = {
+    losses_by_model = {
         weight: score(run, tmp_path, start=run.root / "tuned", general=run.root / "model", weight=weight)[0]
         for weight in (0.0, 0.5, 1.0)
     }
-    assert found[0.0].equals(general)
-    assert found[1.0].equals(tuned)
-    assert not np.isclose(found[0.5]["nats"], general["nats"]).any()
+    assert losses_by_model[0.0].equals(general)
+    assert losses_by_model[1.0].equals(tuned)
+    assert not np.isclose(losses_by_model[0.5]["nats"], general["nats"]).any()
 
 
 def test_documents_of_several_splits_are_scored_in_one_table(run, tmp_path):

@@ -40,8 +40,8 @@ def test_an_answer_begins_with_the_requested_word(model, text, word):
 
 def test_an_answer_respects_minimum_and_maximum_words(model):
     """Minimum and maximum hold; an answer that the model's positions cut is marked unfinished."""
-    found = answers(model, "I [ngram] a lot", min_words=3, max_words=4)
-    assert {len(words_of(answer.text)) for answer in found} <= {3, 4}
+    filled = answers(model, "I [ngram] a lot", min_words=3, max_words=4)
+    assert {len(words_of(answer.text)) for answer in filled} <= {3, 4}
     cut = answers(model, "a " * 50 + "[ngram]", min_words=30)
     assert all(not answer.finished for answer in cut)
 

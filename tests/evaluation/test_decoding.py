@@ -145,8 +145,8 @@ def test_special_tokens_never_occur_in_answers(script):
     """However much the model likes them: only the end of an answer may come, and not as its first token."""
     specials = dict.fromkeys(range(50256, VOCABULARY_SIZE), 50.0)
     model = script({START_OF_INFILL: {**specials, 7: 20.0}, 7: {**specials, END_OF_INFILL: 40.0}})
-    found = answer_prompts(model, [prompt("a", Kind.WORD)], samples=4, sampling=FREE)
-    assert [plain(answers) for answers in found[0]] == [[((7,), True)]] * 4
+    samples = answer_prompts(model, [prompt("a", Kind.WORD)], samples=4, sampling=FREE)
+    assert [plain(answers) for answers in samples[0]] == [[((7,), True)]] * 4
 
 
 def test_an_empty_list_of_prompts_gives_no_answers(model):

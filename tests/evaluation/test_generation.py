@@ -136,7 +136,7 @@ def test_samples_are_shown_as_texts_and_excluded_from_scores(hand_made, scripted
     samples = []
     levels = {"A1": np.array([0]), "B1": np.arange(1, 9)}
     scores = score_generation(None, store, levels, documents=9, seed=0, samples=samples)
-    assert [one["level"] for one in samples] == ["A1", "B1", "B1"]
+    assert [sample["level"] for sample in samples] == ["A1", "B1", "B1"]
     assert samples[0] == {
         "level": "A1",
         "context": ["I", " and", "."],

@@ -29,11 +29,11 @@ def test_the_first_three_of_five_infilled_texts_equal_three(model):
 
 def test_temperature_zero_gives_one_answer_for_every_seed(model):
     """The answer is the most likely one, whatever the seed."""
-    found = [
+    texts = [
         infill(model, "I like [word]", temperature=0.0, samples=2, seed=seed, max_answer_tokens=3) for seed in (1, 2)
     ]
-    assert found[0] == found[1]
-    assert found[0][0] == found[0][1]
+    assert texts[0] == texts[1]
+    assert texts[0][0] == texts[0][1]
 
 
 def test_an_unfinished_answer_is_marked(model):

@@ -87,8 +87,8 @@ def test_perplexity_divides_the_sums_of_a_cell_once(losses, metric, all_a1, all_
     matrix = build_matrix(losses, metric=metric)
     assert list(matrix.index) == ["all", "A1"]
     assert list(matrix.columns) == ["A1", "B1"]
-    found = [matrix.loc["all", "A1"], matrix.loc["all", "B1"], matrix.loc["A1", "A1"]]
-    assert found == pytest.approx([all_a1, all_b1, a1_a1], nan_ok=True)
+    perplexities = [matrix.loc["all", "A1"], matrix.loc["all", "B1"], matrix.loc["A1", "A1"]]
+    assert perplexities == pytest.approx([all_a1, all_b1, a1_a1], nan_ok=True)
     assert math.isnan(matrix.loc["A1", "B1"])
 
 
@@ -110,15 +110,15 @@ def test_features_contain_every_models_losses_of_every_document(losses, tmp_path
     )
     documents.to_parquet(tmp_path / "documents.parquet", index=False)
     write_features(losses, tmp_path / "documents.parquet", tmp_path / "features.parquet")
-    found = pd.read_parquet(tmp_path / "features.parquet").set_index("document")
-    assert list(found.columns) == [
+    features = pd.read_parquet(tmp_path / "features.parquet").set_index("document")
+    assert list(features.columns) == [
         *("writing_id", "level", "split", "context_tokens", "infill_tokens"),
         *("context_all", "context_A1", "infill_all", "infill_A1"),
     ]
-    assert found["writing_id"].to_dict() == {1: "b", 2: "c", 3: "d"}
-    assert found["infill_tokens"].to_dict() == {1: 4, 2: 4, 3: 7}
-    assert found["context_tokens"].to_dict() == {1: 10, 2: 0, 3: 0}
-    assert found.loc[1, "context_all"] == pytest.approx(2.0)
-    assert found.loc[1, "infill_A1"] == pytest.approx(2.5 / 4)
-    assert math.isnan(found.loc[2, "infill_A1"])
-    assert math.isnan(found.loc[2, "context_all"])
+    assert features["writing_id"].to_dict() == {1: "b", 2: "c", 3: "d"}
+    assert features["infill_tokens"].to_dict() == {1: 4, 2: 4, 3: 7}
+    assert features["context_tokens"].to_dict() == {1: 10, 2: 0, 3: 0}
+    assert features.loc[1, "context_all"] == pytest.approx(2.0)
+    assert features.loc[1, "infill_A1"] == pytest.approx(2.5 / 4)
+    assert math.isnan(features.loc[2, "infill_A1"])
+    assert math.isnan(features.loc[2, "context_all"])

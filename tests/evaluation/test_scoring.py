@@ -49,14 +49,14 @@ def score_by_hand(model, example, *, is_first):
 
 def test_losses_summed_per_label_equal_those_of_torch(model, store):
     """Every document's nats, tokens and bytes, for every kind and part, and for its first mask by itself."""
-    found = score(model, store)
-    for row, document in enumerate(found.documents):
+    scores = score(model, store)
+    for row, document in enumerate(scores.documents):
         examples = [example for example in store.examples if example.document == document]
         scored = [score_by_hand(model, example, is_first=example is examples[0]) for example in examples]
         nats, tokens, sizes = (sum(sums) for sums in zip(*scored, strict=True))
-        np.testing.assert_array_equal(found.tokens[row], tokens)
-        np.testing.assert_array_equal(found.bytes[row], sizes)
-        np.testing.assert_allclose(found.nats[row], nats, atol=1e-4)
+        np.testing.assert_array_equal(scores.tokens[row], tokens)
+        np.testing.assert_array_equal(scores.bytes[row], sizes)
+        np.testing.assert_allclose(scores.nats[row], nats, atol=1e-4)
 
 
 def test_a_documents_loss_is_the_sum_over_its_masks(model, store):
@@ -79,9 +79,9 @@ def test_the_first_mask_of_a_document_is_also_summed_separately(model, store):
 @pytest.mark.parametrize("batch_tokens", [1, 30, 60])
 def test_batch_size_does_not_change_scores(model, store, batch_tokens):
     """Size and padding change no score by 1e-5 nats a token; the last batch counts like the first."""
-    expected, found = score(model, store), score(model, store, batch_tokens=batch_tokens)
-    np.testing.assert_array_equal(found.tokens, expected.tokens)
-    assert (np.abs(found.nats - expected.nats) <= 1e-5 * expected.tokens).all()
+    expected, scores = score(model, store), score(model, store, batch_tokens=batch_tokens)
+    np.testing.assert_array_equal(scores.tokens, expected.tokens)
+    assert (np.abs(scores.nats - expected.nats) <= 1e-5 * expected.tokens).all()
 
 
 def test_a_batch_never_exceeds_its_token_limit(model, store):
@@ -103,9 +103,9 @@ def test_a_batch_never_exceeds_its_token_limit(model, store):
 
 def test_example_order_does_not_change_scores(model, store):
     """The documents are sorted by number."""
-    expected, found = score(model, store), score(model, store, store.all[::-1])
-    assert found.documents.tolist() == expected.documents.tolist() == [2, 4, 9]
-    np.testing.assert_allclose(found.nats, expected.nats, atol=1e-5)
+    expected, scores = score(model, store), score(model, store, store.all[::-1])
+    assert scores.documents.tolist() == expected.documents.tolist() == [2, 4, 9]
+    np.testing.assert_allclose(scores.nats, expected.nats, atol=1e-5)
 
 
 def test_scores_are_bitwise_reproducible(model, store):

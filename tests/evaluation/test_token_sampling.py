@@ -82,8 +82,8 @@ def test_the_partial_sort_gives_the_same_tokens_as_a_full_sort(top_p):
 
 def test_low_temperatures_sharpen_and_high_ones_flatten():
     """At a temperature of ½ probabilities are squared."""
-    squares = [each**2 for each in PROBABILITIES]
-    expected = {number: each / sum(squares) for number, each in enumerate(squares)}
+    squares = [probability**2 for probability in PROBABILITIES]
+    expected = {number: square / sum(squares) for number, square in enumerate(squares)}
     assert reachable(Sampling(temperature=0.5, top_p=None)) == pytest.approx(expected, abs=0.002)
 
 

@@ -163,11 +163,11 @@ def simulated_advice(seed, *, specialised, transfer, levels=("A1", "B1", "C1"), 
     losses, clusters = simulate_losses(truth, seed=seed, writers=40)
     drawn = resample_levels(losses, ROLES, resamples=resamples, seed=0, clusters=clusters)
     roles = RoleModels(by_role={role: {level: {0: role} for level in levels} for role in ROLES}, absent={})
-    found = [
-        [one for claim in claims for one in assess(claim, roles, drawn, levels, 0.95, predict=False)]
+    findings = [
+        [finding for claim in claims for finding in assess(claim, roles, drawn, levels, 0.95, predict=False)]
         for claims in ((H1, H2, H3), ADAPTATION_CLAIMS)
     ]
-    return advise(*found)
+    return advise(*findings)
 
 
 def share_of_pages(experiments, way, **options):

@@ -50,16 +50,21 @@ def finding(code, verdict, scope="overall", seeds=3, by_share=None):
 
 def answer_to(findings, **options):
     """Return the recommendation, with advice that follows from the findings alone."""
-    kinds = [finding(code, U, one.scope, one.seeds) for one in findings if one.hypothesis == "H1" for code in KINDS]
-    present = {(one.hypothesis, one.scope) for one in findings}
+    kinds = [
+        finding(code, U, known_finding.scope, known_finding.seeds)
+        for known_finding in findings
+        if known_finding.hypothesis == "H1"
+        for code in KINDS
+    ]
+    present = {(finding.hypothesis, finding.scope) for finding in findings}
     missing = [
         finding(code, U, scope)
-        for scope in dict.fromkeys(one.scope for one in findings)
+        for scope in dict.fromkeys(finding.scope for finding in findings)
         for code in ("H1", "H2", "H3")
         if (code, scope) not in present
     ]
-    scopes = {one.scope for one in kinds}
-    known = [one for one in [*findings, *missing] if one.scope in scopes]
+    scopes = {finding.scope for finding in kinds}
+    known = [finding for finding in [*findings, *missing] if finding.scope in scopes]
     return recommend(findings, advise(known, kinds), [], **options)
 
 
@@ -88,18 +93,18 @@ def test_every_hypothesis_has_a_reason_with_numbers_or_their_absence():
 
 def test_a_single_seed_is_stated_in_the_verdict_and_the_first_warning():
     """Another training of the same model could differ by an unknown amount."""
-    one, three = (
+    one_seed, three_seeds = (
         answer_to([finding(code, verdict, seeds=seeds) for code, verdict in (("H1", C), ("H2", R), ("H3", U))])
         for seeds in (1, 3)
     )
-    assert [reason.words for reason in one.reasons] == [
+    assert [reason.words for reason in one_seed.reasons] == [
         "confirmed for these trained models",
         "refuted for these trained models",
         "undecided",
     ]
-    assert one.warnings[0].startswith("The intervals cover the choice of test documents only")
-    assert [reason.words for reason in three.reasons] == ["confirmed", "refuted", "undecided"]
-    assert three.warnings == ()
+    assert one_seed.warnings[0].startswith("The intervals cover the choice of test documents only")
+    assert [reason.words for reason in three_seeds.reasons] == ["confirmed", "refuted", "undecided"]
+    assert three_seeds.warnings == ()
 
 
 def test_unknown_learners_give_a_warning():

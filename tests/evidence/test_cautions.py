@@ -47,8 +47,8 @@ def test_trainings_whose_last_step_was_best_are_counted(make_run):
     for name in ("A1", "all"):
         change_best_step(folder.trial(name), trials[name].settings.steps)
     evidence = write_report(folder, config, trials)
-    (said,) = (caution["text"] for caution in evidence["answer"]["cautions"] if caution["code"] == "last_step")
-    assert said.startswith("the last step was the best in 2 of 11 trainings")
+    (caution_text,) = (caution["text"] for caution in evidence["answer"]["cautions"] if caution["code"] == "last_step")
+    assert caution_text.startswith("the last step was the best in 2 of 11 trainings")
 
 
 def change_best_step(trial, step):

@@ -11,7 +11,7 @@ C, R, U, N = Verdict
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "sentence"),
     [
         (1.963, 2.089, "96.3 % to 108.9 % higher"),
         (0.961, 0.988, "1.2 % to 3.9 % lower"),
@@ -20,9 +20,9 @@ C, R, U, N = Verdict
         (0.5, 12.0, "50.0 % lower to 12.0 times higher"),
     ],
 )
-def test_a_range_of_ratios_is_worded_from_the_limit_nearer_to_one(low, high, said):
+def test_a_range_of_ratios_is_worded_from_the_limit_nearer_to_one(low, high, sentence):
     """This is how people say it, on either side of equality."""
-    assert change_range(low, high).replace(SPACE, " ") == said
+    assert change_range(low, high).replace(SPACE, " ") == sentence
 
 
 def test_a_ratio_is_worded_as_higher_or_lower():
@@ -48,8 +48,10 @@ def test_every_ratio_has_the_more_adapted_model_as_denominator():
 
 def test_the_verdict_on_fine_tuning_states_its_steps():
     """Ten steps of fine-tuning say little about fine-tuning."""
-    said = claim_reason(finding("H3", R), [10, 10]).text.replace(SPACE, " ")
-    assert said.startswith("Fine-tuning the general model on the texts of a level, as configured (10 steps), does not")
+    sentence = claim_reason(finding("H3", R), [10, 10]).text.replace(SPACE, " ")
+    assert sentence.startswith(
+        "Fine-tuning the general model on the texts of a level, as configured (10 steps), does not"
+    )
     assert "as configured (10 to 50 steps)," in claim_reason(finding("H3", C), [50, 10]).text.replace(SPACE, " ")
 
 

@@ -46,9 +46,9 @@ def test_an_unfinished_trial_has_no_actual_time(tmp_path):
     """The time of a failed trial says nothing about the plan."""
     folder, config, trials = planned_run(tmp_path, failed={"A1": "failed: out of memory"})
     evidence = write_report(folder, config, trials)
-    (row,) = (one for one in evidence["costs"]["trials"] if one["trial"] == "A1")
+    (row,) = (trial for trial in evidence["costs"]["trials"] if trial["trial"] == "A1")
     assert row["actual_s"] is None
-    (train,) = (one for one in evidence["costs"]["stages"] if one["stage"] == "train")
+    (train,) = (stage for stage in evidence["costs"]["stages"] if stage["stage"] == "train")
     assert train["actual_s"] is None
 
 
@@ -65,7 +65,7 @@ def test_the_wall_time_of_trainings_is_given_only_without_interruptions(tmp_path
 def test_the_ledgers_categories_sum_to_the_total(tmp_path):
     """They show how the GPU's time was used, as shares of all of it."""
     evidence = write_report(*planned_run(tmp_path))
-    parts = {one["part"]: one["share"] for one in evidence["costs"]["ledger"]["parts"]}
+    parts = {part["part"]: part["share"] for part in evidence["costs"]["ledger"]["parts"]}
     assert parts == {"useful": 0.9, "starting": 0.06, "wasted": 0.04}
 
 

@@ -14,7 +14,9 @@ from tests.simulated_run import LEVELS, make_config, truth_of
 
 
 def finding(evidence, code, scope="overall"):
-    return next(one for one in evidence["findings"] if (one["hypothesis"], one["scope"]) == (code, scope))
+    return next(
+        finding for finding in evidence["findings"] if (finding["hypothesis"], finding["scope"]) == (code, scope)
+    )
 
 
 def row_of(evidence, name):
@@ -67,14 +69,14 @@ def test_a_failed_trial_leaves_a_gap_with_its_reason(make_run):
     assert finding(evidence, "H1")["levels"] == ["A1", "A2", "B2", "C1"]
     assert row_of(evidence, "B1")["cells"] == {}
     assert evidence["common_levels"] == ["A1", "A2", "B2"]
-    assert any("B1, C1" in said for said in evidence["answer"]["warnings"])
+    assert any("B1, C1" in warning for warning in evidence["answer"]["warnings"])
 
 
 def test_without_a_general_model_nothing_is_decided_and_other_results_are_shown(make_run):
     """The general training failed and blocked its fine-tunes; five specialised models remain."""
     failed = {"all": "failed: disk full"} | {f"all-{level}": "blocked: all failed" for level in LEVELS}
     evidence = write_report(*make_run(failed=failed))
-    assert {one["verdict"] for one in evidence["findings"]} == {"not tested"}
+    assert {finding["verdict"] for finding in evidence["findings"]} == {"not tested"}
     assert evidence["answer"]["headline"].startswith("This run cannot answer")
     assert len(evidence["gaps"]) == 5
 
@@ -95,8 +97,8 @@ def test_several_seeds_are_one_row_with_their_geometric_mean(make_run):
     assert len(row_of(evidence, "all")["models"]) == 3
     one_seed = write_report(*make_run(make_config(("A1", "B1")), name="one"))
     width = {
-        name: found["high"] - found["low"]
-        for name, found in (("three", finding(evidence, "H3")), ("one", finding(one_seed, "H3")))
+        name: h3["high"] - h3["low"]
+        for name, h3 in (("three", finding(evidence, "H3")), ("one", finding(one_seed, "H3")))
     }
     assert width["three"] > width["one"]
 
@@ -210,7 +212,7 @@ def test_evidence_accepts_counts_above_a_billion(make_run):
 
 def test_the_cost_of_fine_tunes_includes_the_general_model(evidence):
     """Five fine-tunes need the general model as well: six trainings, and five models to keep."""
-    cost = {one["name"]: one["cost"] for one in evidence["strategies"]}
+    cost = {strategy["name"]: strategy["cost"] for strategy in evidence["strategies"]}
     assert (cost["general"]["trainings"], cost["general"]["models"]) == (1, 1)
     assert (cost["transfer"]["trainings"], cost["transfer"]["models"]) == (6, 5)
     assert cost["transfer"]["hours"] == pytest.approx(0.4 + 5 * 0.05)
@@ -220,7 +222,7 @@ def test_the_cost_of_fine_tunes_includes_the_general_model(evidence):
 def test_training_curves_are_thinned_but_keep_their_last_point(reported):
     """A training of 60,000 steps must not make a page of 3 MB."""
     folder, evidence = reported
-    curve = next(one for one in evidence["curves"] if one["trial"] == "all")
+    curve = next(curve for curve in evidence["curves"] if curve["trial"] == "all")
     assert len(curve["train"]) <= 120
     assert curve["train"][-1][0] == 800
     lines = [json.loads(line) for line in folder.trial("all").metrics.read_text().splitlines()]
@@ -235,7 +237,7 @@ def test_an_undertrained_general_model_gives_a_warning(make_run):
         return 6.0 - (0.01 if trial else 0.0)
 
     evidence = write_report(*make_run(truth=unlearned))
-    assert any("hardly learned" in said for said in evidence["answer"]["warnings"])
+    assert any("hardly learned" in warning for warning in evidence["answer"]["warnings"])
 
 
 def test_tokens_of_mask_kinds_sum_to_all_tokens(reported):
@@ -243,9 +245,9 @@ def test_tokens_of_mask_kinds_sum_to_all_tokens(reported):
     folder, evidence = reported
     table = pq.read_table(folder.losses).to_pandas()
     general = table[(table["model"] == "all") & (table["kind"] != "")]
-    assert sum(one["tokens"] for one in evidence["kinds"]) == general["tokens"].sum()
+    assert sum(kind["tokens"] for kind in evidence["kinds"]) == general["tokens"].sum()
     word = general[general["kind"] == "word"]
-    (shown,) = (one["general"] for one in evidence["kinds"] if one["kind"] == "word")
+    (shown,) = (kind["general"] for kind in evidence["kinds"] if kind["kind"] == "word")
     assert shown == pytest.approx(2.718281828459045 ** (word["nats"].sum() / word["tokens"].sum()))
 
 
@@ -256,8 +258,8 @@ def test_text_length_groups_partition_the_test_documents(make_run):
     texts = ["x" * (100 if number % 3 == 0 else 700) for number in table["document"].to_pylist()]
     pq.write_table(table.set_column(table.column_names.index("text"), "text", [texts]), folder.documents)
     groups = write_report(folder, config, trials)["lengths"]
-    assert [(one["from"], one["below"]) for one in groups] == [(0, 200), (400, 800)]
-    assert [one["documents"] for one in groups] == [75, 150]
+    assert [(group["from"], group["below"]) for group in groups] == [(0, 200), (400, 800)]
+    assert [group["documents"] for group in groups] == [75, 150]
     losses = pq.read_table(folder.losses).to_pandas()
     short = losses[(losses["model"] == "all") & (losses["kind"] != "") & (losses["document"] % 3 == 0)]
     assert groups[0]["tokens"] == short["tokens"].sum()

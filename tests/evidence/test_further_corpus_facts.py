@@ -27,21 +27,21 @@ def test_scored_documents_and_those_without_a_learner_are_counted(tmp_path):
     place.splits.write_text(json.dumps({"rows": 5000, "documents": 4000, "bad_rows": {}}))
     records = {name: read_record(folder.trial(name)) for name in trials}
     roles = find_roles(trials, config.data.levels)
-    (found,) = describe_beyond(folder, config, trials, roles, records)
+    (corpus_facts,) = describe_beyond(folder, config, trials, roles, records)
     scored = set(pq.read_table(folder.losses)["document"].to_pylist())
-    assert (found.rows, found.documents) == (5000, len(scored))
-    assert found.documents == sum(each.documents for each in found.matrix.sizes.values()) == 10
-    assert found.without_learner == sum(document % 2 for document in scored) == 5
+    assert (corpus_facts.rows, corpus_facts.documents) == (5000, len(scored))
+    assert corpus_facts.documents == sum(size.documents for size in corpus_facts.matrix.sizes.values()) == 10
+    assert corpus_facts.without_learner == sum(document % 2 for document in scored) == 5
 
 
 @pytest.mark.parametrize(
-    ("without_learner", "said"),
+    ("without_learner", "sentence"),
     [
         (0, "Intervals come from resampling learners."),
         (1990, "Intervals come from resampling learners; 1,990 of 2,000 documents, whose learner is not known, count"),
         (2000, "Intervals come from resampling documents, for learners are not known."),
     ],
 )
-def test_the_resampling_unit_of_intervals_is_stated(without_learner, said):
+def test_the_resampling_unit_of_intervals_is_stated(without_learner, sentence):
     """An anonymous corpus with a few known learners does not count as a corpus of learners."""
-    assert resampling_said(2000, without_learner).startswith(said)
+    assert resampling_said(2000, without_learner).startswith(sentence)

@@ -58,17 +58,19 @@ def leak(folder, *, given_away=0.0, count=40):
 @pytest.fixture(scope="module")
 def by_truth(tmp_path_factory):
     """Make reports of two simulations: levels differ only in size and steps in one, and in language in the other."""
-    found = {}
+    reports = {}
     for name, control_gain in (("size", GAIN), ("language", -0.05)):
         config = simulated_run.make_config(transfer=False, controls=CONTROLS, resamples=1000)
         root = tmp_path_factory.mktemp(name)
         folder, config, trials = simulated_run.make_run(root, config, truth=truth_with(control_gain), documents=60)
-        found[name] = folder, write_report(folder, config, trials)
-    return found
+        reports[name] = folder, write_report(folder, config, trials)
+    return reports
 
 
 def h1(evidence, scope="overall"):
-    return next(one for one in evidence["findings"] if (one["hypothesis"], one["scope"]) == ("H1", scope))
+    return next(
+        finding for finding in evidence["findings"] if (finding["hypothesis"], finding["scope"]) == ("H1", scope)
+    )
 
 
 def test_controls_explain_a_gain_due_only_to_corpus_size(by_truth):
@@ -81,15 +83,15 @@ def test_controls_explain_a_gain_due_only_to_corpus_size(by_truth):
     assert overall["note"] == (
         "the level does not explain the gain: so much is gained by the size control, the step control, the placebo"
     )
-    verdicts = {(one["kind"], one["scope"]): one["verdict"] for one in evidence["controls"]["findings"]}
+    verdicts = {(finding["kind"], finding["scope"]): finding["verdict"] for finding in evidence["controls"]["findings"]}
     assert {verdicts[kind, "overall"] for kind in KINDS} == {"explained"}
     assert evidence["advice"][0]["text"].endswith(
         "; but not because of the level: so much is gained by the size control, the step control, the placebo."
     )
     answer = evidence["answer"]
     assert answer["headline"].startswith("A model per level gains, but not because of the level: a model on as many")
-    assert any(said.startswith("The placebo explains the gain (") for said in answer["warnings"])
-    assert any("The level does not explain the gain" in said["text"] for said in answer["reasons"])
+    assert any(warning.startswith("The placebo explains the gain (") for warning in answer["warnings"])
+    assert any("The level does not explain the gain" in reason["text"] for reason in answer["reasons"])
 
 
 def test_a_gain_due_to_language_survives_the_controls(by_truth):
@@ -97,13 +99,13 @@ def test_a_gain_due_to_language_survives_the_controls(by_truth):
     evidence = by_truth["language"][1]
     assert h1(evidence)["verdict"] == "confirmed"
     assert h1(evidence)["explained_by"] == []
-    assert all(one["verdict"] == "survives" for one in evidence["controls"]["findings"])
+    assert all(finding["verdict"] == "survives" for finding in evidence["controls"]["findings"])
     assert evidence["answer"]["headline"] == "Leaning to: train a model of its own for each level."
-    said = (
+    sentence = (
         "The size control does not explain the gain overall and on A1, A2, B1, B2, C1. "
         "Overall it explains \N{MINUS SIGN}"
     )
-    assert any(warning.startswith(said) for warning in evidence["answer"]["warnings"])
+    assert any(warning.startswith(sentence) for warning in evidence["answer"]["warnings"])
 
 
 def test_controls_are_shown_apart_from_candidate_models(by_truth):
@@ -127,9 +129,9 @@ def test_a_compute_matched_general_model_may_explain_the_gain(make_run):
     controls = {"compute_matched": True, "exposure_matched": True}
     config = simulated_run.make_config(transfer=False, controls=controls, resamples=1000)
     evidence = write_report(*make_run(config, truth=truth_with(GAIN), documents=60))
-    found = {(one["kind"], one["scope"]): one["verdict"] for one in evidence["controls"]["findings"]}
-    assert found["compute_matched", "overall"] == found["exposure_matched", "overall"] == "explained"
-    assert found["compute_matched", "B1"] in ("explained", "open")
+    verdicts = {(finding["kind"], finding["scope"]): finding["verdict"] for finding in evidence["controls"]["findings"]}
+    assert verdicts["compute_matched", "overall"] == verdicts["exposure_matched", "overall"] == "explained"
+    assert verdicts["compute_matched", "B1"] in ("explained", "open")
     assert evidence["answer"]["headline"].endswith(
         "not because of the level: a general model that is trained as long as all level models together does as well."
     )
@@ -140,12 +142,12 @@ def test_every_placebo_draw_is_shown(make_run):
     config = simulated_run.make_config(transfer=False, controls={"placebo": True}, resamples=300)
     run = make_run(config, failed={"control-placebo-2-B1": "failed: disk full"}, truth=truth_with(0.0), documents=60)
     evidence = write_report(*run)
-    draws = {one["scope"]: len(one["draws"]) for one in evidence["controls"]["findings"]}
+    draws = {finding["scope"]: len(finding["draws"]) for finding in evidence["controls"]["findings"]}
     assert draws == {"overall": 2, "A1": 3, "A2": 3, "B1": 2, "B2": 3, "C1": 3}
     assert len(evidence["controls"]["rows"]) == 15
     overall = evidence["controls"]["findings"][0]
     assert overall["verdict"] == "survives"
-    assert min(one["value"] for one in overall["draws"]) < overall["own"]["value"] * 1.01
+    assert min(finding["value"] for finding in overall["draws"]) < overall["own"]["value"] * 1.01
 
 
 def test_adding_controls_does_not_change_other_numbers(make_run, tmp_path):
@@ -169,10 +171,10 @@ def test_a_failed_control_is_named_without_losing_other_results(make_run):
     failed = {"control-size-B1": "failed: out of memory"}
     folder, config, trials = make_run(config, failed=failed, truth=truth_with(GAIN), documents=180)
     evidence = write_report(folder, config, trials)
-    found = {one["scope"]: one for one in evidence["controls"]["findings"]}
-    assert found["B1"]["note"] == "control-size-B1 not trained: failed, out of memory"
-    assert found["overall"]["levels"] == ["A1", "A2", "B2", "C1"]
-    assert found["overall"]["verdict"] == "explained"
+    findings = {finding["scope"]: finding for finding in evidence["controls"]["findings"]}
+    assert findings["B1"]["note"] == "control-size-B1 not trained: failed, out of memory"
+    assert findings["overall"]["levels"] == ["A1", "A2", "B2", "C1"]
+    assert findings["overall"]["verdict"] == "explained"
 
 
 def test_a_leaky_split_gets_no_verdict(make_run):
@@ -180,15 +182,15 @@ def test_a_leaky_split_gets_no_verdict(make_run):
     folder, config, trials = make_run()
     leak(folder)
     evidence = write_report(folder, config, trials)
-    assert {one["verdict"] for one in evidence["findings"]} == {"not tested"}
-    assert {one["value"] for one in evidence["findings"]} == {None}
-    said = "40 of 225 test documents are known to train or valid (almost the same text: 40)"
-    assert evidence["answer"]["headline"] == f"No verdict: {said}."
-    assert h1(evidence)["note"] == f"refused: {said}; --allow-leaks tests it all the same"
+    assert {finding["verdict"] for finding in evidence["findings"]} == {"not tested"}
+    assert {finding["value"] for finding in evidence["findings"]} == {None}
+    sentence = "40 of 225 test documents are known to train or valid (almost the same text: 40)"
+    assert evidence["answer"]["headline"] == f"No verdict: {sentence}."
+    assert h1(evidence)["note"] == f"refused: {sentence}; --allow-leaks tests it all the same"
     page = folder.report_html.read_text(encoding="utf-8")
-    assert f"No verdict: {said}." in page
+    assert f"No verdict: {sentence}." in page
     assert "No verdict is given, because test documents leak from the training or validation split." in page
-    assert f"No verdict: {said}." in folder.report_markdown.read_text(encoding="utf-8")
+    assert f"No verdict: {sentence}." in folder.report_markdown.read_text(encoding="utf-8")
 
 
 def test_an_allowed_leaky_split_is_marked_everywhere(make_run):
@@ -197,7 +199,9 @@ def test_an_allowed_leaky_split_is_marked_everywhere(make_run):
     clean = write_report(folder, config, trials)
     leak(folder)
     evidence = write_report(folder, config, trials)
-    assert [one["verdict"] for one in evidence["findings"]] == [one["verdict"] for one in clean["findings"]]
+    assert [finding["verdict"] for finding in evidence["findings"]] == [
+        finding["verdict"] for finding in clean["findings"]
+    ]
     assert evidence["answer"]["headline"] == f"On a leaky split: {clean['answer']['headline']}"
     assert evidence["answer"]["warnings"][0].startswith("The split is leaky: 40 of 225 test documents")
     page = folder.report_html.read_text(encoding="utf-8")
@@ -213,7 +217,7 @@ def test_the_leakage_effect_is_reported_for_each_model(make_run):
     folder, config, trials = make_run(simulated_run.make_config(report=ALLOWED), documents=120)
     leak(folder, given_away=0.3, count=150)
     evidence = write_report(folder, config, trials)
-    effects = {one["name"]: one for one in evidence["leaks"]["effects"]}
+    effects = {effect["name"]: effect for effect in evidence["leaks"]["effects"]}
     assert effects["all"]["documents"] == 150
     assert effects["all"]["against_start"]["value"] == pytest.approx(np.exp(-0.3), abs=0.05)
     assert effects["all"]["against_start"]["high"] < 1.0
@@ -241,7 +245,7 @@ def test_controls_are_not_judged_on_a_leaky_split(make_run):
     folder, config, trials = make_run(config, truth=truth_with(GAIN))
     leak(folder)
     evidence = write_report(folder, config, trials)
-    assert {one["verdict"] for one in evidence["controls"]["findings"]} == {"not tested"}
+    assert {finding["verdict"] for finding in evidence["controls"]["findings"]} == {"not tested"}
     assert h1(evidence)["explained_by"] == []
 
 

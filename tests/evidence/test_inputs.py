@@ -60,9 +60,9 @@ def test_tables_digested_in_a_thread_have_the_same_digests(make_run):
     """Unfinished digests are waited for when they are needed; every table has one."""
     folder, _, trials = make_run()
     with digesting_tables(folder) as tables:
-        beside = describe_inputs(folder, trials, (), tables)
-    assert beside == describe_inputs(folder, trials)
-    assert tables.result() == {name: beside.files[name] for name in beside.files if name.endswith(".parquet")}
+        in_thread = describe_inputs(folder, trials, (), tables)
+    assert in_thread == describe_inputs(folder, trials)
+    assert tables.result() == {name: in_thread.files[name] for name in in_thread.files if name.endswith(".parquet")}
     assert len(tables.result()) == 2
 
 

@@ -20,7 +20,7 @@ SPACE = "\N{NO-BREAK SPACE}"
 
 
 def scores_of(evidence, level, metric="infill"):
-    return next(one for one in evidence["scores"] if (one["level"], one["metric"]) == (level, metric))
+    return next(score for score in evidence["scores"] if (score["level"], score["metric"]) == (level, metric))
 
 
 def test_a_score_is_reported_for_every_weighting(reported):
@@ -29,15 +29,15 @@ def test_a_score_is_reported_for_every_weighting(reported):
     table = pq.read_table(folder.losses).to_pandas()
     rows = table[(table["model"] == "B1") & (table["level"] == "B1") & table["part"].isin(["answer", "end"])]
     by_document = rows.groupby("document")[["nats", "tokens"]].sum()
-    found = scores_of(evidence, "B1")
-    assert found["perplexity"]["B1"] == pytest.approx(np.exp(rows["nats"].sum() / rows["tokens"].sum()))
-    assert found["document_perplexity"]["B1"] == pytest.approx(
+    scores = scores_of(evidence, "B1")
+    assert scores["perplexity"]["B1"] == pytest.approx(np.exp(rows["nats"].sum() / rows["tokens"].sum()))
+    assert scores["document_perplexity"]["B1"] == pytest.approx(
         np.exp((by_document["nats"] / by_document["tokens"]).mean())
     )
-    assert found["documents"] == len(by_document)
+    assert scores["documents"] == len(by_document)
     # The ends of answers have no text, so only the answers' text has bits per byte.
-    assert found["bytes"] is None
-    assert found["bits_per_byte"] == {}
+    assert scores["bytes"] is None
+    assert scores["bits_per_byte"] == {}
     text = rows[rows["part"] == "answer"]
     bits = scores_of(evidence, "B1", "infill_textonly")["bits_per_byte"]["B1"]
     assert bits == pytest.approx(text["nats"].sum() / log(2) / text["bytes"].sum())
@@ -81,7 +81,7 @@ def test_scores_are_listed_for_every_model_seed_level_and_metric(make_run):
     folder, config, trials = make_run(make_config(("A1", "B1"), seeds=(0, 1)))
     evidence = write_report(folder, config, trials)
     assert len(evidence["scores"]) == 4 * 2
-    assert {len(one["perplexity"]) for one in evidence["scores"]} == {11}
+    assert {len(score["perplexity"]) for score in evidence["scores"]} == {11}
     lines = (folder.tables / "scores.csv").read_text().splitlines()
     assert len(lines) == 1 + 4 * 11 * 2
     assert lines[0].endswith("ppl,document_ppl,bits_per_byte")
@@ -91,7 +91,7 @@ def test_scores_without_bytes_have_no_bits_per_byte(make_run):
     """Losses of an earlier version lack bytes; everything else is reported."""
     folder, config, trials = make_run()
     pq.write_table(pq.read_table(folder.losses).drop_columns(["bytes"]), folder.losses)
-    assert all(one["bits_per_byte"] == {} for one in write_report(folder, config, trials)["scores"])
+    assert all(score["bits_per_byte"] == {} for score in write_report(folder, config, trials)["scores"])
 
 
 def test_the_best_score_is_marked_only_among_scores_of_the_same_texts(evidence):
@@ -151,12 +151,12 @@ def test_a_margin_that_decides_the_verdict_is_reported(make_run):
     config = make_config(("A1", "B1"), resamples=1000)
     folder, config, trials = make_run(config, documents=1200, truth=behind(0.06))
     evidence = write_report(folder, config, trials)
-    found = variations(evidence)
+    by_name = variations(evidence)
     assert evidence["answer"]["headline"].startswith("Leaning to: one general model is enough")
-    assert found["H2's margin 15 %"]["outcome"] == "holds"
-    assert found["H2's margin 5 %"]["outcome"] == "changes"
-    assert found["H2's margin 5 %"]["verdicts"]["H2"]["verdict"] == "refuted"
-    assert {"hypothesis": "H2", "scope": "overall", "was": "confirmed", "verdict": "refuted"} in found[
+    assert by_name["H2's margin 15 %"]["outcome"] == "holds"
+    assert by_name["H2's margin 5 %"]["outcome"] == "changes"
+    assert by_name["H2's margin 5 %"]["verdicts"]["H2"]["verdict"] == "refuted"
+    assert {"hypothesis": "H2", "scope": "overall", "was": "confirmed", "verdict": "refuted"} in by_name[
         "H2's margin 5 %"
     ]["changed"]
     margins = evidence["sensitivity"]["margins"]
@@ -186,11 +186,11 @@ def test_an_answer_with_several_seeds_is_reported_as_robust(make_run):
 
 def test_a_variation_counts_only_its_own_documents(evidence):
     """A variation counts its own documents: those of all languages but one, or of one kind of mask."""
-    found = variations(evidence)
-    total = found["every document the same weight"]["documents"]
-    languages = {one["l1"]: one["documents"] for one in evidence["first_languages"]}
-    assert found["without Portuguese"]["documents"] == total - languages["Portuguese"]
-    assert found["word masks only"]["documents"] <= total
+    by_name = variations(evidence)
+    total = by_name["every document the same weight"]["documents"]
+    languages = {language["l1"]: language["documents"] for language in evidence["first_languages"]}
+    assert by_name["without Portuguese"]["documents"] == total - languages["Portuguese"]
+    assert by_name["word masks only"]["documents"] <= total
 
 
 def test_robustness_is_empty_if_nothing_was_tested(make_run):
@@ -204,13 +204,13 @@ def test_robustness_is_empty_if_nothing_was_tested(make_run):
 
 def test_texts_of_unknown_level_are_served_by_either_family(evidence):
     """Every document is counted once; the mixture is close to the oracle; the level is mostly found."""
-    assert [one["family"] for one in evidence["cold_start"]] == ["specialised", "transfer"]
+    assert [result["family"] for result in evidence["cold_start"]] == ["specialised", "transfer"]
     for family in evidence["cold_start"]:
         assert sum(map(sum, family["confusion"])) == family["documents"] - family["unseen"]
-        assert sum(one["documents"] for one in family["by_level"]) == family["documents"]
-        assert sum(one["documents"] for one in family["by_length"]) == family["documents"]
-        found = family["overall"]["perplexity"]
-        assert found["mixture"]["value"] == pytest.approx(found["oracle"]["value"], rel=0.2)
+        assert sum(group["documents"] for group in family["by_level"]) == family["documents"]
+        assert sum(group["documents"] for group in family["by_length"]) == family["documents"]
+        perplexity = family["overall"]["perplexity"]
+        assert perplexity["mixture"]["value"] == pytest.approx(perplexity["oracle"]["value"], rel=0.2)
         assert family["accuracy"]["low"] <= family["accuracy"]["value"] <= family["accuracy"]["high"]
     assert evidence["cold_start"][0]["accuracy"]["value"] > 0.8
 

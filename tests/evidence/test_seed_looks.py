@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 def test_a_look_lists_the_trainings_that_come_next(run):
     """Every claim has its basis; nothing counts as saved while claims are open."""
     folder, config, trials = run
-    (said,) = take_look(folder, config, trials)
+    (look,) = take_look(folder, config, trials)
     looks = json.loads(folder.looks.read_text())
     assert len(looks["claims"]) == 9
     assert {claim["seeds"] for claim in looks["claims"]} == {2}
@@ -44,14 +44,14 @@ def test_a_look_lists_the_trainings_that_come_next(run):
     assert any(name.endswith("-seed2") for name in released)
     assert not any(name.endswith("-seed3") for name in released)
     assert looks["not_needed"] == []
-    assert "next are" in said
+    assert "next are" in look
 
 
 def test_the_report_states_looks_and_trainings_spent(run):
     """Each claim has p-values that allow for the looks; trainings that were not begun are not listed."""
     folder, config, trials = run
     values = write_report(folder, config, trials)
-    overall = next(one for one in values["findings"] if one["scope"] == "overall")
+    overall = next(finding for finding in values["findings"] if finding["scope"] == "overall")
     (look,) = overall["looks"]
     assert look["seeds"] == 2
     assert look["time"] == 0.5

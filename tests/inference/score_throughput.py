@@ -129,7 +129,7 @@ def main():
     with full_precision():
         stage = _time(_stage(run, network), _STAGE_ROUNDS)
     others = {"function": function, "stage": stage, "loop": loop}
-    told = {
+    report = {
         "texts": given.texts,
         "processes": processes,
         "load": round(os.getloadavg()[0], 1),
@@ -141,7 +141,7 @@ def main():
         },
         **{f"cpu_ratio_to_{name}": tokens / cpu_seconds / rates[1] for name, rates in others.items()},
     }
-    print(json.dumps(told, indent=2))
+    print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":

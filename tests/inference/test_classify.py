@@ -61,20 +61,22 @@ def test_the_classification_table_agrees_with_one_recomputed_from_scores(classif
     counts = results["across"][0]
     assert (counts["without_level"], counts["in_first"], counts["trained_on"]) == (1, 1, 0)
     assert "left out: 1 that the first corpus holds too, 1 without a level of the run" in out
-    one, two = (pd.read_csv(corpora / f"{name}.csv") for name in ("one", "two"))
-    whole, models = scored(corpora, "classification.0.parquet", ["A1", "C1"], one["text"].tolist())
-    first = whole.take(np.arange(len(one) - 1))
+    first_scores, second_scores = (pd.read_csv(corpora / f"{name}.csv") for name in ("one", "two"))
+    whole, models = scored(corpora, "classification.0.parquet", ["A1", "C1"], first_scores["text"].tolist())
+    first = whole.take(np.arange(len(first_scores) - 1))
     probabilities = np.zeros((len(first.texts), 2))
     fold_D = split_folds(first, 2, 0)
     for fold in (0, 1):
         fit, test = np.flatnonzero(fold_D != fold), np.flatnonzero(fold_D == fold)
         probabilities[test] = fit_logistic(first.take(fit), models).predict_proba(first.take(test).matrix(models))
-    found = results["within"]["classifiers"]["logistic"]
+    results_of_classifier = results["within"]["classifiers"]["logistic"]
     predicted = probabilities.argmax(axis=1)
-    assert found["confusion"] == sk.confusion_matrix(first.levels, predicted, labels=[0, 1]).tolist()
-    assert found["metrics"]["accuracy"]["value"] == pytest.approx(sk.accuracy_score(first.levels, predicted))
-    other, _ = scored(corpora, "classification.1.parquet", ["A1", "C1"], two["text"].tolist())
-    other = other.take(np.arange(1, len(two) - 1))
+    assert results_of_classifier["confusion"] == sk.confusion_matrix(first.levels, predicted, labels=[0, 1]).tolist()
+    assert results_of_classifier["metrics"]["accuracy"]["value"] == pytest.approx(
+        sk.accuracy_score(first.levels, predicted)
+    )
+    other, _ = scored(corpora, "classification.1.parquet", ["A1", "C1"], second_scores["text"].tolist())
+    other = other.take(np.arange(1, len(second_scores) - 1))
     fitted = fit_logistic(first, models)
     zero_shot = fitted.predict(other.matrix(models))
     across = results["across"][0]["classifiers"]["logistic"]["confusion"]
@@ -82,7 +84,7 @@ def test_the_classification_table_agrees_with_one_recomputed_from_scores(classif
     assert "one.csv: " in out
     assert "zero-shot" in out
     classifier = run.level_classifier(corpora / "classification.skops")
-    by_api = classifier.predict(one["text"], ids=one["writing_id"].astype(str).tolist())
+    by_api = classifier.predict(first_scores["text"], ids=first_scores["writing_id"].astype(str).tolist())
     np.testing.assert_allclose(by_api["C1"], fitted.predict_proba(whole.matrix(models))[:, 1], atol=1e-4)
     assert len(classifier.predict([])) == 0
     assert "is up to date" in classify("one.csv", "--on", "two.csv", "--folds", "2", "--resamples", "100")

@@ -47,7 +47,7 @@ def test_public_names_and_signatures_are_unchanged():
     assert raysweep.__all__ == ["__version__", "load", "load_model"]
     functions = [raysweep.load, raysweep.load_model, TrainedModel.infill, TrainedModel.score, LevelPredictor.predict]
     functions += [LevelClassifier.predict, LoadedRun.losses, LoadedRun.level_predictor, LoadedRun.level_classifier]
-    assert {each.__qualname__: signature_of(each) for each in functions} == {
+    assert {function.__qualname__: signature_of(function) for function in functions} == {
         "load": "(run, *, device=None)",
         "load_model": "(model, *, device=None)",
         "TrainedModel.infill": "(self, text, n=1, *, temperature=1.0, top_k=None, top_p=0.95, seed=0, "
@@ -149,14 +149,14 @@ def test_per_token_losses_sum_to_the_loss_of_the_text(run):
 def test_level_probabilities_follow_bayes_rule_with_prior_and_temperature(run):
     """p(level | text) ∝ share × exp(−nats / T); a text of a single token leaves the shares."""
     texts = [text for text in TEXTS if text]
-    (family,) = [each for each in run.evidence.cold_start if each.family == "specialised"]
+    (family,) = [group for group in run.evidence.cold_start if group.family == "specialised"]
     for predictor in (run.levels, dataclasses.replace(run.levels, temperature=20.0)):
-        found = predictor.predict(texts)
+        predicted = predictor.predict(texts)
         nats = np.stack([run[family.experts[level]].score(texts)["nats"] for level in family.levels], axis=1)
         weights = np.array([family.shares[level] for level in family.levels]) * np.exp(-nats / predictor.temperature)
         expected = weights / weights.sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(found[list(family.levels)], expected, atol=1e-9)
-        assert found["level"].tolist() == [family.levels[place] for place in expected.argmax(axis=1)]
+        np.testing.assert_allclose(predicted[list(family.levels)], expected, atol=1e-9)
+        assert predicted["level"].tolist() == [family.levels[place] for place in expected.argmax(axis=1)]
     assert run.levels.temperature == (family.calibration.temperature if family.calibration else 1.0)
     assert run.levels.accuracy == family.accuracy
     with pytest.raises(InputError, match="specialised or transfer"):
@@ -274,11 +274,11 @@ def test_levels_are_not_predicted_with_a_report_of_other_models(own_run):
     """The report's temperature, and its share of correct levels, hold only for the models that it compared."""
     folder = own_run.folder
     assert list(own_run.levels.models) == ["A1", "C1"]
-    run_json, told = folder.record.read_bytes(), "rests on other models or scores than those that are there now"
+    run_json, reason = folder.record.read_bytes(), "rests on other models or scores than those that are there now"
     values = read_sealed(folder.record, fix="")
     values["stages"]["evaluate"]["outputs"]["evaluation/losses.parquet"]["digest"] = "0" * 32
     write_sealed(folder.record, values)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=reason):
         own_run.level_predictor("specialised")
     folder.record.write_bytes(run_json)
     own_run.level_predictor("specialised")
@@ -288,7 +288,7 @@ def test_levels_are_not_predicted_with_a_report_of_other_models(own_run):
         folder.trial("A1"),
         dataclasses.replace(record, outputs={**record.outputs, "model/model.safetensors": weights}),
     )
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=reason):
         own_run.level_predictor("specialised")
 
 
@@ -308,7 +308,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("ask", "told"),
+    ("ask", "message"),
     [
         (lambda _: raysweep.load("ftp://a/b"), "run: found 'ftp://a/b'; must be a path, s3://"),
         (lambda _: raysweep.load_model("s3://"), "model: found 's3://'; must name a bucket"),
@@ -322,11 +322,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         (lambda run: run["A1"].infill("I like [word].", n=0), "n: found 0; must be at least 1"),
     ],
 )
-def test_api_errors_name_arguments_and_not_command_options(run, ask, told):
+def test_api_errors_name_arguments_and_not_command_options(run, ask, message):
     """A Python user has given neither `--storage` nor `model.start`."""
     with pytest.raises((InputError, ConfigError)) as raised:
         ask(run)
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(message)
 
 
 def test_a_diverged_model_gives_an_error_and_no_score(run):

@@ -219,7 +219,9 @@ def test_a_killed_reader_is_reported_with_the_fix(score, tmp_path, monkeypatch):
     (tmp_path / "texts.csv").write_text("text\nI like apples.\n")
     monkeypatch.setattr(text_scoring, "_READ_HERE_BYTES", 0)
     run_in_process = OwnProcess.run
-    monkeypatch.setattr(OwnProcess, "run", lambda process, *_, **told: run_in_process(process, os._exit, 9, **told))
+    monkeypatch.setattr(
+        OwnProcess, "run", lambda process, *_, **options: run_in_process(process, os._exit, 9, **options)
+    )
     with pytest.raises(ResourceError, match=r"texts\.csv: the process that read the corpus .* was killed, .* split"):
         score("texts.csv", "--out", "out.csv", "--model", "A1")
 

@@ -30,10 +30,10 @@ def contents(store: ExampleStore) -> list[object]:
 
 def test_the_number_of_shards_does_not_change_the_examples(corpus, tmp_path, make_store):
     """One shard and seven shards give the same examples in the same order."""
-    one = make_store(tmp_path / "one", corpus, POLICY)
+    single_shard = make_store(tmp_path / "one", corpus, POLICY)
     seven = make_store(tmp_path / "seven", corpus, POLICY, shard_documents=7)
     assert len(plan_shards(48, 7)) == 7
-    assert contents(one) == contents(seven)
+    assert contents(single_shard) == contents(seven)
 
 
 def test_a_rebuilt_shard_has_the_same_bytes(corpus, tmp_path):

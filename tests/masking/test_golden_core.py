@@ -59,8 +59,8 @@ def test_golden_paragraphs_and_words_follow_the_published_rules():
         for sentence, words in _sentences(record):
             # `word_tokenize` looks for sentences within the sentence: it finds two in "What.?".
             pieces = re.split(r"(?<=\w\.)(?=[?!])", sentence)
-            found = [word for piece in pieces for word in _treebank_words(piece)]
-            assert found == [word.replace("''", '"') for word in words]
+            expected_words = [word for piece in pieces for word in _treebank_words(piece)]
+            assert expected_words == [word.replace("''", '"') for word in words]
 
 
 def test_token_ids_equal_those_of_the_tokenizers_library():

@@ -170,13 +170,13 @@ def test_token_ids_above_65535_are_stored_with_four_bytes():
     """A store keeps and returns ids above 65,535."""
     large = replace(gpt2(), own_size=70_000, digest="large", spell=lambda: (b"a",) * 70_000)
     assert (gpt2().id_type, large.id_type) == (np.uint16, np.uint32)
-    one, none = np.array([1]), np.zeros(0, dtype=np.int64)
+    ones, none = np.array([1]), np.zeros(0, dtype=np.int64)
     arrays = {
         "tokens": np.array([69_999, 3, 69_998], dtype=large.id_type),
         "document_tokens": np.array([0, 3]), "document_examples": np.array([0, 1]), "document_spans": np.array([0, 1]),
-        "span_counts": one, "span_starts": one, "span_lengths": one, "span_kinds": np.array([4], dtype=np.uint8),
+        "span_counts": ones, "span_starts": ones, "span_lengths": ones, "span_kinds": np.array([4], dtype=np.uint8),
         "window_examples": none, "window_starts": none, "window_ends": none,
-        "levels": np.zeros(1, np.uint8), "splits": np.zeros(1, np.uint8), "seeds": one,
+        "levels": np.zeros(1, np.uint8), "splits": np.zeros(1, np.uint8), "seeds": ones,
     }  # fmt: skip
     store = ExampleStore([Shard(header={"levels": ["A1"], "splits": ["train"], "max_tokens": 9}, arrays=arrays)], large)
     ids = store.assemble(np.array([0])).ids_BT[0].tolist()

@@ -92,9 +92,9 @@ def test_a_model_loaded_for_scoring_computes_large_products_by_onednn(loaded, mo
     monkeypatch.setattr(cpu_products, "_onednn_products", lambda: (watched, products[1]))
     tokens_BT = torch.randint(50_000, (32, 64), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        found = model.transformer(tokens_BT).last_hidden_state
+        hidden_states = model.transformer(tokens_BT).last_hidden_state
         assert [given[1].shape for given in calls] == [(48, 16), (64, 16), (16, 64)] * 2
-        torch.testing.assert_close(found, plain.transformer(tokens_BT).last_hidden_state, rtol=0, atol=1e-4)
+        torch.testing.assert_close(hidden_states, plain.transformer(tokens_BT).last_hidden_state, rtol=0, atol=1e-4)
     calls.clear()
     model.transformer(tokens_BT)
     assert calls == []
@@ -142,8 +142,8 @@ def test_layer_gradients_agree_with_float64(processor, monkeypatch):
     exact = [values.detach().double().requires_grad_() for values in (rows, layer.weight, layer.bias)]
     expected = exact[0] @ exact[1] + exact[2]
     expected.backward(errors.double())
-    found = (product, rows.grad, layer.weight.grad, layer.bias.grad)
-    for ours, theirs in zip(found, (expected, *(values.grad for values in exact)), strict=True):
+    actual = (product, rows.grad, layer.weight.grad, layer.bias.grad)
+    for ours, theirs in zip(actual, (expected, *(values.grad for values in exact)), strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-4)
 
 

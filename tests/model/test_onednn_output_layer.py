@@ -38,11 +38,11 @@ def test_losses_and_gradients_agree_with_float64(monkeypatch, scale, most_labels
     labels_N[75:] = (states_ND[75:] @ weight_VD.T).argmax(1)  # half of them well learnt
     labels_N[:2] = labels_N[2]
     weights_N = torch.rand(150, generator=generator)
-    found = losses_and_gradients(states_ND, weight_VD, labels_N, weights_N)
+    actual = losses_and_gradients(states_ND, weight_VD, labels_N, weights_N)
     exact = [values.double().requires_grad_() for values in (states_ND, weight_VD)]
     losses_N = torch.nn.functional.cross_entropy(exact[0] @ exact[1].T, labels_N, reduction="none")
     (losses_N * weights_N.double()).sum().backward()
-    for ours, theirs in zip(found, (losses_N, exact[0].grad, exact[1].grad), strict=True):
+    for ours, theirs in zip(actual, (losses_N, exact[0].grad, exact[1].grad), strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=1e-5 * theirs.abs().max().item())
 
 

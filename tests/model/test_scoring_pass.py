@@ -48,9 +48,9 @@ def test_hidden_states_equal_those_of_transformers(loaded, rows, capability, mon
     positions_N = torch.randperm(ids_BT.numel(), generator=generator)[: rows * 15].sort().values
     with full_precision():
         expected = plain.transformer(ids_BT).last_hidden_state.flatten(0, 1)[positions_N]
-        found = states_of_labels(model, ids_BT, positions_N)
+        states = states_of_labels(model, ids_BT, positions_N)
     cpu_products._onednn_products.cache_clear()
-    torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+    torch.testing.assert_close(states, expected, rtol=0, atol=2e-4)
 
 
 def test_batches_without_labels_or_with_a_single_token_are_scored(loaded):

@@ -47,10 +47,10 @@ def test_packing_does_not_change_losses_or_gradients(infilling_model, batch, mul
     apart, packed = both_ways(batch, multiple)
     assert packed.positions < apart.positions / 2
     assert packed.tokens == apart.tokens == LENGTHS.sum()
-    (expected_N, expected), (found_N, found) = (losses_of(infilling_model, rows) for rows in (apart, packed))
+    (expected_N, expected), (found_N, gradients) = (losses_of(infilling_model, rows) for rows in (apart, packed))
     np.testing.assert_array_equal(packed.labels.ids_N, apart.labels.ids_N)
     torch.testing.assert_close(found_N, expected_N, rtol=0, atol=1e-5)
-    assert (found - expected).norm() < 1e-6 * expected.norm()
+    assert (gradients - expected).norm() < 1e-6 * expected.norm()
 
 
 def test_a_packed_example_does_not_attend_to_its_neighbours(infilling_model, batch):

@@ -62,16 +62,16 @@ def test_a_second_corpus_is_classified_by_classifiers_fitted_on_ellipse(tmp_path
     is_fit, tested = ~rows & (features["split"] == "valid"), np.flatnonzero(rows)
     fold = predictions.query("corpus == 'other' and way == 'within' and classifier == 'logistic'")["fold"].to_numpy()
     evidence = Evidence.model_validate_json(run.folder.evidence.read_text())
-    told = {corpus.way: corpus for corpus in evidence.classification.corpora if corpus.corpus == "other"}
-    assert (told["within"].learners, told["within"].documents, len(told["within"].classifiers)) == (30, 60, 8)
+    results = {corpus.way: corpus for corpus in evidence.classification.corpora if corpus.corpus == "other"}
+    assert (results["within"].learners, results["within"].documents, len(results["within"].classifiers)) == (30, 60, 8)
     for name, (matrix, pipeline) in readers(features, texts, MODELS).items():
-        found = {"zero-shot": pipeline.fit(matrix[is_fit], truth[is_fit]).predict(matrix[tested])}
-        found["within"] = np.zeros(len(tested), dtype=int)
+        ours = {"zero-shot": pipeline.fit(matrix[is_fit], truth[is_fit]).predict(matrix[tested])}
+        ours["within"] = np.zeros(len(tested), dtype=int)
         for number in range(3):
             fit, test = tested[fold != number], np.flatnonzero(fold == number)
-            found["within"][test] = pipeline.fit(matrix[fit], truth[fit]).predict(matrix[tested[test]])
-        for way, predicted in found.items():
-            for row in (row for row in told[way].classifiers if row.classifier == name):
+            ours["within"][test] = pipeline.fit(matrix[fit], truth[fit]).predict(matrix[tested[test]])
+        for way, predicted in ours.items():
+            for row in (row for row in results[way].classifiers if row.classifier == name):
                 assert {metric: value.value for metric, value in row.metrics.items()} == pytest.approx(
                     {
                         "accuracy": sk.accuracy_score(truth[tested], predicted),

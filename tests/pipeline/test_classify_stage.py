@@ -98,7 +98,7 @@ def readers(features, texts, models=MODELS):
         return np.stack(columns, axis=1)
 
     every, lengths = matrix(models), np.log1p(features[["characters", "words"]].to_numpy(dtype=float))
-    found = {
+    losses_by_model = {
         "logistic": (every, by_perplexity(LogisticRegression(max_iter=2000))),
         "ordinal": (every, by_perplexity(OrdinalByThresholds())),
         "boosting": (every, by_perplexity(HistGradientBoostingClassifier(random_state=0, max_iter=100))),
@@ -110,8 +110,8 @@ def readers(features, texts, models=MODELS):
     }
     for model in models:
         others = matrix([other for other in models if other != model])
-        found[f"logistic without {model}"] = (others, by_perplexity(LogisticRegression(max_iter=2000)))
-    return found
+        losses_by_model[f"logistic without {model}"] = (others, by_perplexity(LogisticRegression(max_iter=2000)))
+    return losses_by_model
 
 
 def test_every_number_of_the_table_agrees_with_scikit_learn(classified):
@@ -130,19 +130,19 @@ def test_every_number_of_the_table_agrees_with_scikit_learn(classified):
     assert (zero_shot.way, within.way, within.folds, zero_shot.documents) == ("zero-shot", "within", 3, len(tested))
     right = {}
     for name, (matrix, pipeline) in readers(features, texts).items():
-        found = {"zero-shot": pipeline.fit(matrix[is_fit], truth[is_fit]).predict_proba(matrix[tested])}
-        found["within"] = np.zeros((len(tested), 2))
+        ours = {"zero-shot": pipeline.fit(matrix[is_fit], truth[is_fit]).predict_proba(matrix[tested])}
+        ours["within"] = np.zeros((len(tested), 2))
         for fold in range(3):
             fit, test = tested[folds["fold"] != fold], np.flatnonzero(folds["fold"] == fold)
-            found["within"][test] = pipeline.fit(matrix[fit], truth[fit]).predict_proba(matrix[tested[test]])
+            ours["within"][test] = pipeline.fit(matrix[fit], truth[fit]).predict_proba(matrix[tested[test]])
         for corpus in (zero_shot, within):
-            predicted = found[corpus.way].argmax(axis=1)
+            predicted = ours[corpus.way].argmax(axis=1)
             right[corpus.way, name] = sk.accuracy_score(truth[tested], predicted)
             row = next((row for row in corpus.classifiers if row.classifier == name), None)
             if row is None:
                 continue
-            told = {metric: value.value for metric, value in row.metrics.items()}
-            assert told == pytest.approx(
+            metrics = {metric: value.value for metric, value in row.metrics.items()}
+            assert metrics == pytest.approx(
                 {
                     "accuracy": right[corpus.way, name],
                     "adjacent_accuracy": np.mean(np.abs(truth[tested] - predicted) <= 1),
@@ -152,11 +152,11 @@ def test_every_number_of_the_table_agrees_with_scikit_learn(classified):
                 }
             ), (corpus.way, name)
             assert [list(counts) for counts in row.confusion] == sk.confusion_matrix(truth[tested], predicted).tolist()
-            brier = np.mean(np.sum((found[corpus.way] - np.eye(2)[truth[tested]]) ** 2, axis=1))
+            brier = np.mean(np.sum((ours[corpus.way] - np.eye(2)[truth[tested]]) ** 2, axis=1))
             assert row.brier == pytest.approx(brier, abs=1e-6)
     for corpus in (zero_shot, within):
         assert len(corpus.classifiers) == 8
-        lost = {each.model: each.accuracy.value for each in corpus.without_model}
+        lost = {ablation.model: ablation.accuracy.value for ablation in corpus.without_model}
         full = right[corpus.way, "logistic"]
         assert lost == pytest.approx({model: full - right[corpus.way, f"logistic without {model}"] for model in MODELS})
 
@@ -174,8 +174,8 @@ def test_features_equal_the_scores_of_the_python_api(classified):
     classifier = run.level_classifier()
     zero_shot = tables(classified)[1].query("way == 'zero-shot' and classifier == 'logistic'")
     test = documents[features["split"].to_numpy() == "test"]
-    found = classifier.predict(test["text"], ids=test["writing_id"].tolist())
-    np.testing.assert_allclose(found["C1"], zero_shot["probability_C1"], atol=1e-4)
+    predicted = classifier.predict(test["text"], ids=test["writing_id"].tolist())
+    np.testing.assert_allclose(predicted["C1"], zero_shot["probability_C1"], atol=1e-4)
 
 
 def test_running_the_stage_again_does_nothing(own_copy):
@@ -349,7 +349,7 @@ def test_too_few_learners_for_the_folds_are_reported(own_copy):
         for line in run.listener.lines
     )
     assert [
-        each.way for each in Evidence.model_validate_json(run.folder.evidence.read_text()).classification.corpora
+        corpus.way for corpus in Evidence.model_validate_json(run.folder.evidence.read_text()).classification.corpora
     ] == ["zero-shot"]
 
 
@@ -396,7 +396,7 @@ def changed(column, value, where=slice(0, 1)):
 
 
 @pytest.mark.parametrize(
-    ("table", "change", "found"),
+    ("table", "change", "message"),
     [
         ("features", lambda table: None, []),
         ("features", changed("level", "C1", slice(None)), ["features.parquet: level of document"]),
@@ -416,13 +416,13 @@ def changed(column, value, where=slice(0, 1)):
         ("predictions", changed("fold", 1, slice(0, 1)), ["folds of data, zero-shot: stated other folds"]),
     ],
 )
-def test_each_forged_value_is_reported(find_forgery, table, change, found):
+def test_each_forged_value_is_reported(find_forgery, table, change, message):
     """Each forged value is found by the check responsible for it."""
-    if "fold" in str(found):
+    if "fold" in str(message):
         change = lambda rows: rows.loc.__setitem__((rows["way"] == "zero-shot", "fold"), 1)  # noqa: E731
     differences = find_forgery(lambda files: getattr(files, table), change)
-    assert bool(differences) == bool(found)
-    for part in found:
+    assert bool(differences) == bool(message)
+    for part in message:
         assert any(part in line for line in differences), differences
 
 
@@ -457,7 +457,7 @@ def test_leaving_out_the_hardest_test_texts_is_detected(classified, find_forgery
     assert any(missing in line for line in find_forgery(lambda files: files.predictions, leave_out))
     lines = find_forgery(lambda files: files.features, leave_out)
     assert any(
-        f"as document {min(hardest)}: stated {len(tested) - 3} documents, {len(tested)}" in each for each in lines
+        f"as document {min(hardest)}: stated {len(tested) - 3} documents, {len(tested)}" in line for line in lines
     )
 
 
@@ -489,7 +489,7 @@ def test_a_corpus_without_within_corpus_folds_is_reported(find_forgery):
     """Otherwise the harder half of the table could be left out unnoticed."""
     lines = find_forgery(lambda files: files.predictions, lambda table: table[table["way"] != "within"])
     assert any(
-        "predictions.parquet: data, within: stated nothing, its documents can be divided" in each for each in lines
+        "predictions.parquet: data, within: stated nothing, its documents can be divided" in line for line in lines
     )
 
 
@@ -518,10 +518,10 @@ def test_filled_texts_are_compared_with_held_out_texts_of_their_level(classified
     zero_shot = tables(classified)[1].query("way == 'zero-shot' and classifier == 'logistic'")
     own = zero_shot[zero_shot["document"].isin(test["document"])]
     held_out = (own["probability_A1"] >= own["probability_C1"]).mean()
-    found = meter.describe("A1", "A1")
-    assert found["taken for A1"] == pytest.approx(taken.get("A1", 0.0))
-    assert found["held-out A1 taken for A1"] == pytest.approx(held_out)
-    assert found["learner_likeness"] == pytest.approx(1 - abs(taken.get("A1", 0.0) - held_out))
+    description = meter.describe("A1", "A1")
+    assert description["taken for A1"] == pytest.approx(taken.get("A1", 0.0))
+    assert description["held-out A1 taken for A1"] == pytest.approx(held_out)
+    assert description["learner_likeness"] == pytest.approx(1 - abs(taken.get("A1", 0.0) - held_out))
     assert set(meter.describe("A1", None)) == {"taken for A1", "taken for C1"}
 
 
@@ -621,14 +621,14 @@ def test_further_corpora_are_classified_by_the_runs_classifiers(own_copy, tmp_pa
     scores = raysweep.load(run.folder.root, device="cpu")["C1"].score(texts["text"], ids=texts["writing_id"].tolist())
     np.testing.assert_allclose(other["nats_C1"], scores["nats"], rtol=1e-5)
     np.testing.assert_allclose(other["infill_nats_C1"], scores["infill_nats"], rtol=1e-5)
-    told = Evidence.model_validate_json(run.folder.evidence.read_text()).classification.corpora
-    assert [(each.corpus, each.way) for each in told] == [
+    corpora = Evidence.model_validate_json(run.folder.evidence.read_text()).classification.corpora
+    assert [(corpus.corpus, corpus.way) for corpus in corpora] == [
         ("data", "zero-shot"),
         ("other", "zero-shot"),
         ("data", "within"),
         ("other", "within"),
     ]
-    assert told[1].documents == len(other) > 30
+    assert corpora[1].documents == len(other) > 30
     write_bundle(run.folder, tmp_path / "evidence.zip")
     assert verify_bundle(tmp_path / "evidence.zip").differences == ()
     again = own_copy({**ASKED, "corpora": {"other": {"path": str(tmp_path / "other.csv")}}}, executor=PartsExecutor())

@@ -30,9 +30,11 @@ def documents_of(run, trial):
 def test_controls_added_later_are_trained_scored_and_reported_without_repeating_other_trials(run_with_controls):
     """Requesting controls later trains only the controls."""
     run = run_with_controls
-    said = run.listener.lines
-    assert any(re.fullmatch(r"A1: skip, done \d+ min ago with the same config", line) for line in said)
-    assert sorted(line for line in said if line.endswith(": training")) == sorted(f"{name}: training" for name in NAMES)
+    lines = run.listener.lines
+    assert any(re.fullmatch(r"A1: skip, done \d+ min ago with the same config", line) for line in lines)
+    assert sorted(line for line in lines if line.endswith(": training")) == sorted(
+        f"{name}: training" for name in NAMES
+    )
     for name in NAMES:
         record = read_record(run.folder.trial(name))
         assert record is not None
@@ -40,7 +42,7 @@ def test_controls_added_later_are_trained_scored_and_reported_without_repeating_
     evidence = json.loads(run.folder.evidence.read_text())
     assert [row["name"] for row in evidence["controls"]["rows"]] == NAMES
     assert all(set(row["cells"]) == {"A1", "C1"} for row in evidence["controls"]["rows"])
-    assert [one["scope"] for one in evidence["controls"]["findings"]] == ["overall", "A1", "C1"] * 5
+    assert [finding["scope"] for finding in evidence["controls"]["findings"]] == ["overall", "A1", "C1"] * 5
     assert all(name in run.folder.report_html.read_text(encoding="utf-8") for name in NAMES)
 
 
@@ -112,4 +114,4 @@ def test_leaks_that_are_only_reported_withhold_the_verdict_unless_allowed(tiny_r
     assert allowed.do() == []
     evidence = json.loads(run.folder.evidence.read_text())
     assert evidence["answer"]["headline"].startswith("On a leaky split: ")
-    assert {one["name"] for one in evidence["leaks"]["effects"]} >= {"start", "all"}
+    assert {effect["name"] for effect in evidence["leaks"]["effects"]} >= {"start", "all"}

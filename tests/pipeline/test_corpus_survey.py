@@ -26,8 +26,8 @@ def test_a_survey_counts_documents_by_level(corpus):
     """Rows that are set aside are counted too."""
     assert str(survey_corpus(config_of(corpus))) == "70 rows (A1 40, C1 30)"
     write_texts(corpus, {"A1": 40, "C1": 30, "C2": 7})
-    found = survey_corpus(config_of(corpus, leave_out=["C2"], max_bad_fraction=0.0))
-    assert str(found) == "77 rows (A1 40, C1 30); 7 rows set aside: level left out"
+    survey = survey_corpus(config_of(corpus, leave_out=["C2"], max_bad_fraction=0.0))
+    assert str(survey) == "77 rows (A1 40, C1 30); 7 rows set aside: level left out"
 
 
 def test_a_survey_of_the_sample_reads_no_file():
@@ -78,9 +78,9 @@ def test_check_doctor_and_plan_report_a_level_without_texts(command):
     wrong = ("--set", "data.levels=[A1, B1, C1]")
     problem = "level B1: 0 texts; train and valid need one each"
     assert problem in str(command("check", *wrong).exception)
-    found = command("doctor", *wrong)
-    assert problem in found.output
-    assert found.exit_code == 1
+    result = command("doctor", *wrong)
+    assert problem in result.output
+    assert result.exit_code == 1
     plan = command("plan", *wrong)
     assert problem in plan.output
     assert plan.exit_code == 2
@@ -94,11 +94,11 @@ def test_doctor_checks_that_the_hub_has_an_uncached_start(command, monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
-    found = command("doctor", "--set", "model.start=someone/some-gpt2")
-    assert found.exit_code == 1
-    assert "not in the local cache, and the hub does not answer (OSError)" in found.output
-    assert "hf download someone/some-gpt2 --local-dir some-gpt2" in found.output
-    assert "--set model.start=./some-gpt2" in found.output
+    result = command("doctor", "--set", "model.start=someone/some-gpt2")
+    assert result.exit_code == 1
+    assert "not in the local cache, and the hub does not answer (OSError)" in result.output
+    assert "hf download someone/some-gpt2 --local-dir some-gpt2" in result.output
+    assert "--set model.start=./some-gpt2" in result.output
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: None)
     assert (
         "to be downloaded at the start (the hub can be reached)"

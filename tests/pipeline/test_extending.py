@@ -77,8 +77,8 @@ def test_extending_an_untrained_trial_is_refused(extend):
     """The option was ignored without a word."""
     run = extend(changes(), executor=CountingExecutor(), extended=("A1",))
     run.do("prepare", "mask", "train")
-    told = "A1: --extend changes nothing, since its training has not begun; it goes to step 4"
-    assert [line for line in run.listener.lines if "--extend" in line] == [told]
+    message = "A1: --extend changes nothing, since its training has not begun; it goes to step 4"
+    assert [line for line in run.listener.lines if "--extend" in line] == [message]
 
 
 def test_extending_twice_does_nothing_the_second_time(short, extend):

@@ -82,10 +82,14 @@ def fresh(tmp_path_factory):
 
 def test_a_run_in_another_folder_gives_equal_files(finished_storage, fresh):
     """Otherwise the comparisons below would be meaningless; they do cover weights, losses and evidence."""
-    found = contents(RunFolder(finished_storage / "tiny"))
-    assert found == fresh
-    assert {"trials/all-C1/model/model.safetensors", "evaluation/losses.parquet", "report/evidence.json"} < found.keys()
-    assert sum(isinstance(content, bytes) for content in found.values()) > 20
+    actual = contents(RunFolder(finished_storage / "tiny"))
+    assert actual == fresh
+    assert {
+        "trials/all-C1/model/model.safetensors",
+        "evaluation/losses.parquet",
+        "report/evidence.json",
+    } < actual.keys()
+    assert sum(isinstance(content, bytes) for content in actual.values()) > 20
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def test_every_model_scores_the_further_corpus_and_nothing_else_runs(asked):
     assert list(losses["model"].unique()) == MODELS
     assert losses["document"].nunique() == 40
     assert "other: 40 documents of 42 rows (A1 20, C1 20)" in run.listener.lines
-    said = "other: 1 rows set aside: the same or almost the same as a text of train or valid"
-    assert any(line.startswith(said) for line in run.listener.lines)
+    message = "other: 1 rows set aside: the same or almost the same as a text of train or valid"
+    assert any(line.startswith(message) for line in run.listener.lines)
     assert "evaluate: scored 5 of 5 models on other, the others were done" in run.listener.lines
 
 
@@ -107,18 +107,18 @@ def test_further_corpus_scores_equal_those_of_the_score_command(asked):
 def test_the_report_has_a_matrix_and_claims_for_the_further_corpus(asked):
     """Recomputed from the table of losses; a learner's several texts are clustered by learner."""
     run, _, _ = asked
-    (found,) = json.loads(run.folder.evidence.read_text())["beyond"]
-    assert (found["rows"], found["near_training"]) == (42, 1)
-    assert (found["clusters"], found["without_learner"], found["missing_levels"]) == ("learner", 0, [])
+    (corpus,) = json.loads(run.folder.evidence.read_text())["beyond"]
+    assert (corpus["rows"], corpus["near_training"]) == (42, 1)
+    assert (corpus["clusters"], corpus["without_learner"], corpus["missing_levels"]) == ("learner", 0, [])
     losses = pd.read_parquet(run.folder.further("other").losses)
     parts = losses[losses["part"].isin(["answer", "end"])].groupby(["model", "level"])[["nats", "tokens"]].sum()
-    for row in found["matrix"]["rows"]:
+    for row in corpus["matrix"]["rows"]:
         for level in ("A1", "C1"):
             cell = parts.loc[row["name"], level]
             assert row["cells"][level]["value"] == pytest.approx(np.exp(cell["nats"] / cell["tokens"]), rel=1e-8)
-    assert found["documents"] == losses[losses["part"].isin(["answer", "end"])]["document"].nunique() < 40
-    h1 = {one["scope"]: one for one in found["findings"] if one["hypothesis"] == "H1"}
-    cells = {row["name"]: row["cells"] for row in found["matrix"]["rows"]}
+    assert corpus["documents"] == losses[losses["part"].isin(["answer", "end"])]["document"].nunique() < 40
+    h1 = {finding["scope"]: finding for finding in corpus["findings"] if finding["hypothesis"] == "H1"}
+    cells = {row["name"]: row["cells"] for row in corpus["matrix"]["rows"]}
     assert h1["C1"]["value"] == pytest.approx(cells["all"]["C1"]["value"] / cells["C1"]["C1"]["value"], rel=1e-8)
     learners = pd.read_parquet(run.folder.further("other").documents).set_index("document")["learner"]
     answered = losses[losses["part"].isin(["answer", "end"]) & (losses["level"] == "C1")]["document"].unique()
@@ -158,8 +158,8 @@ def test_a_changed_corpus_file_is_scored_again_and_nothing_else(folder, tiny_run
     assert again(tiny_run, changes=changes) == ["mask 0", *(f"score {name}" for name in MODELS)]
     assert {path: path.read_bytes() for path in folder.evaluation.glob("cells/*")} == cells
     assert pd.read_parquet(folder.further("other").losses)["level"].unique().tolist() == ["A1"]
-    (found,) = json.loads(folder.evidence.read_text())["beyond"]
-    assert found["missing_levels"] == ["C1"]
+    (corpus,) = json.loads(folder.evidence.read_text())["beyond"]
+    assert corpus["missing_levels"] == ["C1"]
     assert "No document of C1, so nothing is said of it here." in folder.report_html.read_text()
     assert again(tiny_run, changes=changes) == []
 
@@ -305,7 +305,8 @@ def test_status_and_plan_count_the_further_corpus(folder, changes):
     assert size.further == 40
     rates, span = assumed_rates("cpu", parameters=1000, layers=1), forecast_run(config, {}, folder).makespan
     own, both = (
-        forecast_stages(each, rates, data_size(each, folder), span, cores=1) for each in (parse_config(TINY), config)
+        forecast_stages(settings, rates, data_size(settings, folder), span, cores=1)
+        for settings in (parse_config(TINY), config)
     )
     more = 5 * (SCORED_MODEL_S + 40 * rates.score_example_s)
     assert both["evaluate"] - own["evaluate"] == pytest.approx(more / max(1, min(5, int(span.slots))))
@@ -346,22 +347,22 @@ def test_numbers_of_a_further_ellipse_corpus_follow_from_its_losses(tmp_path):
     pd.concat([essays[about], planted]).to_csv(tmp_path / "other.csv", index=False)
     run = make_run(tmp_path / "runs", {**settings, "corpora": {"technology": {"path": str(tmp_path / "other.csv")}}})
     assert run.do() == []
-    (found,) = json.loads(run.folder.evidence.read_text())["beyond"]
+    (corpus,) = json.loads(run.folder.evidence.read_text())["beyond"]
     place = run.folder.further("technology")
     aside = pd.read_csv(place.quarantine, dtype=str)
     assert {*planted["writing_id"]} <= {*aside["writing_id"]}
-    assert found["near_training"] == aside["reason"].str.contains("train or valid").sum() < 60
+    assert corpus["near_training"] == aside["reason"].str.contains("train or valid").sum() < 60
     losses, texts = pd.read_parquet(place.losses), pd.read_parquet(place.documents)
     kept = essays[about & essays["cefr_level"].isin(levels) & ~essays["writing_id"].isin(aside["writing_id"])]
     assert len(texts) == len(kept)
-    assert found["documents"] == losses[losses["part"].isin(["answer", "end"])]["document"].nunique()
+    assert corpus["documents"] == losses[losses["part"].isin(["answer", "end"])]["document"].nunique()
     sums = losses[losses["part"].isin(["answer", "end"])].groupby(["model", "level"])[["nats", "tokens"]].sum()
     mean = sums["nats"] / sums["tokens"]
-    for finding in found["findings"]:
+    for finding in corpus["findings"]:
         if finding["hypothesis"] == "H1" and finding["value"] is not None:
             ratios = [mean["all", level] - mean[level, level] for level in finding["levels"]]
             assert finding["value"] == pytest.approx(np.exp(np.mean(ratios)), rel=1e-7)
-    rows = {row["name"]: row["cells"] for row in found["matrix"]["rows"]}
+    rows = {row["name"]: row["cells"] for row in corpus["matrix"]["rows"]}
     for (model, level), nats in mean.items():
         assert rows[model][level]["value"] == pytest.approx(np.exp(nats), rel=1e-7)
     write_bundle(run.folder, tmp_path / "evidence.zip")

@@ -31,7 +31,7 @@ def open_state(run, *, cpus):
     tasks = [task, child]
     return SweepState(
         tasks,
-        requests={each.job.trial: ResourceRequest(cpus=1, gpus=0) for each in tasks},
+        requests={task.job.trial: ResourceRequest(cpus=1, gpus=0) for task in tasks},
         capacity=Capacity(cpus=cpus, gpus=0),
         listener=Remembering(),
         suggestions=lambda _: Dictated(),
@@ -56,7 +56,7 @@ class Trainings:
             self.train(name)
             more = released(self.state)
             running += more
-            others += [each for each in more if "/samples/" not in each]
+            others += [name for name in more if "/samples/" not in name]
         return others
 
     def train(self, name):
@@ -93,9 +93,9 @@ def test_successive_halving_stops_poor_samples_and_finishes_the_best_of_each_rou
     assert record.state is State.DONE
     search = record.result["search"]
     assert search["sample"] == 5
-    assert [each["stopped_at"] for each in search["tried"]] == [10, None, 20, 10, 10, None]
-    assert [each["loss"] for each in search["tried"]] == pytest.approx([3.0, 0.8, 1.9, 4.0, 1.5, 0.3])
-    assert search["busy_seconds"] == sum(each["busy_seconds"] for each in search["tried"]) > 0
+    assert [sample["stopped_at"] for sample in search["tried"]] == [10, None, 20, 10, 10, None]
+    assert [sample["loss"] for sample in search["tried"]] == pytest.approx([3.0, 0.8, 1.9, 4.0, 1.5, 0.3])
+    assert search["busy_seconds"] == sum(sample["busy_seconds"] for sample in search["tried"]) > 0
     assert (run.trial("A1").model / "model.txt").read_text() == "A1/samples/05"
 
 

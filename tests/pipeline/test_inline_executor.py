@@ -39,17 +39,17 @@ def test_a_non_finite_loss_is_retried_once_and_other_errors_never(prepared, monk
     not_finite = [NonFiniteLossError("the loss is not finite at step 3 (documents 4, 7)", 3, (4, 7)) for _ in range(3)]
     failing(monkeypatch, {"all": not_finite[:1], "A1": not_finite[1:], "C1": [TrainingError("no examples")]})
     prepared.do("train")
-    found = {name: read_record(prepared.folder.trial(name)) for name in prepared.trials}
-    assert {name: record.state for name, record in found.items()} == {
+    records = {name: read_record(prepared.folder.trial(name)) for name in prepared.trials}
+    assert {name: record.state for name, record in records.items()} == {
         "A1": State.FAILED,
         "C1": State.FAILED,
         "all": State.DONE,
         "all-C1": State.DONE,
     }
-    assert [found[name].attempts for name in ("all", "A1", "C1")] == [2, 2, 1]
-    assert found["A1"].failures == {"not finite": 2}
-    assert found["A1"].reason.startswith("the loss is not finite at step 3 (documents 4, 7) (for the second time")
-    assert found["C1"].reason == f"no examples (log: {prepared.folder.trial('C1').log})"
+    assert [records[name].attempts for name in ("all", "A1", "C1")] == [2, 2, 1]
+    assert records["A1"].failures == {"not finite": 2}
+    assert records["A1"].reason.startswith("the loss is not finite at step 3 (documents 4, 7) (for the second time")
+    assert records["C1"].reason == f"no examples (log: {prepared.folder.trial('C1').log})"
     ledger = read_json(prepared.folder.ledger)
     assert ledger["trials"]["all"]["failures"] == {"not finite": 1}
     assert ledger["trials"]["all"]["seconds"]["useful"] > 0

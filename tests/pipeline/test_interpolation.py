@@ -63,9 +63,9 @@ def test_interpolation_endpoints_equal_the_models_of_the_matrix(asked_storage):
     evidence = json.loads(folder.evidence.read_text())
     assert [scope["scope"] for scope in evidence["interpolation"]["scopes"]] == ["overall", "C1"]
     cells = {row["name"]: row["cells"]["C1"]["value"] for row in evidence["matrix"]["rows"]}
-    found = {score["weight"]: score["perplexity"]["value"] for score in evidence["interpolation"]["scores"]}
-    assert (found[0.0], found[1.0]) == (cells["all"], cells["all-C1"])
-    assert len({*found.values()}) == 4
+    perplexities = {score["weight"]: score["perplexity"]["value"] for score in evidence["interpolation"]["scores"]}
+    assert (perplexities[0.0], perplexities[1.0]) == (cells["all"], cells["all-C1"])
+    assert len({*perplexities.values()}) == 4
     splits = pd.read_parquet(folder.documents)["split"]
     assert {*splits[pd.read_parquet(folder.valid_losses)["document"]]} == {"valid"}
     assert {*splits[pd.read_parquet(folder.interpolated_losses)["document"]]} == {"valid", "test"}

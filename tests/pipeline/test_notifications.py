@@ -77,14 +77,14 @@ def test_only_configured_events_are_notified(server):
 )
 def test_a_failed_notification_is_logged_without_affecting_the_run(settings, problem, caplog):
     """The run is over by then, and its exit code is unaffected."""
-    (said,) = notify(NotifyConfig(**settings), MESSAGE)
-    assert problem in said
-    assert said in caplog.text
-    assert "secret" not in said
+    (reported,) = notify(NotifyConfig(**settings), MESSAGE)
+    assert problem in reported
+    assert reported in caplog.text
+    assert "secret" not in reported
 
 
 def test_a_webhook_that_answers_with_an_error_is_a_problem(server):
     """A webhook that was removed answers 404, which nobody would notice otherwise."""
     url, _ = server
-    (said,) = notify(NotifyConfig(webhook=f"{url}/broken"), MESSAGE)
-    assert "500" in said
+    (problem,) = notify(NotifyConfig(webhook=f"{url}/broken"), MESSAGE)
+    assert "500" in problem

@@ -44,7 +44,7 @@ def test_trainings_stop_at_the_budget_cap_and_resume_with_a_raised_budget(tiny_r
     first = tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}})
     first.executor = InlineExecutor(budget=Leaps(first, looks=4))
     lost = first.do()
-    assert [each.state for each in lost] == [State.STOPPED, *[State.PENDING] * (len(lost) - 1)]
+    assert [record.state for record in lost] == [State.STOPPED, *[State.PENDING] * (len(lost) - 1)]
     assert lost[0].reason.startswith("budget: ")
     assert Spent.read(first.folder).wall_hours >= 1.0
     with pytest.raises(ConfigError, match=r"budget\.wall_hours: 1\.\d+ of 1 hours are used; raise it to go on"):

@@ -51,6 +51,6 @@ def test_published_files_contain_no_learner_text_and_verify(tiny_run, tmp_path):
                 with archive.open(name) as file:
                     content += str(pq.read_table(file).to_pydict()).encode()
             assert MARKER.lower().encode() not in content.lower(), name
-    found = verify_bundle(out)
-    assert found.differences == ()
-    assert found.recomputed.documents == 120
+    verification = verify_bundle(out)
+    assert verification.differences == ()
+    assert verification.recomputed.documents == 120

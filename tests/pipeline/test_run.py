@@ -148,8 +148,8 @@ def test_changed_data_stops_the_run_until_forced_and_then_everything_is_redone(d
     with pytest.raises(ChangedError, match=r"stage 'prepare': .*seed: 0 → 1"):
         tiny_run(other).do()
     work = again(tiny_run, changes=other, forced=["prepare"])
-    assert sum(each.startswith("mask") for each in work) == 2
-    assert sum(each.startswith("train") for each in work) == 4
+    assert sum(item.startswith("mask") for item in work) == 2
+    assert sum(item.startswith("train") for item in work) == 4
 
 
 def test_more_resamples_redo_only_the_report(done_run, tiny_run):

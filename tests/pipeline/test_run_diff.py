@@ -35,8 +35,8 @@ def pilot(tmp_path):
 
 
 def differences(folder, first, second):
-    found = find_differences(*(read_compared(name, folder=folder) for name in (first, second)))
-    return {(each.kind, each.field): (each.first, each.second) for each in found}
+    differing = find_differences(*(read_compared(name, folder=folder) for name in (first, second)))
+    return {(difference.kind, difference.field): (difference.first, difference.second) for difference in differing}
 
 
 def test_diff_shows_differing_settings_trials_and_answers_of_two_runs(pilot):
@@ -77,12 +77,12 @@ def test_an_unknown_run_or_trial_name_is_refused(pilot):
 
 def test_the_run_of_a_missing_trial_is_named(pilot):
     """The message named the run of the profile, also for a trial of another run."""
-    for name, told in (
+    for name, message in (
         ("other/C9", "nor a trial 'C9' of the run 'other' with a record, nor a folder"),
         ("C9", "nor a trial 'C9' of the run 'pilot' with a record, nor a folder"),
         ("oter/A1", r"nor a trial 'A1' of the run 'oter' with a record \(there is no run 'oter'; --name names"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             differences(pilot, name, "A1")
 
 

@@ -175,10 +175,10 @@ def test_a_recorded_precision_that_differs_from_the_machines_choice_is_reported(
     monkeypatch.setattr("raysweep.planning.devices.DRIVER", tmp_path / "gpus")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    said, record = [], replace(done_run.record, precision=kept)
-    assert settle_precision(done_run.config, done_run.folder, record, done_run.trials, said.append) is None
-    assert [line.startswith(f"precision: {kept}, as this run began") for line in said] == [True] * is_said
-    assert all("'auto' would be bf16" in line for line in said)
+    messages, record = [], replace(done_run.record, precision=kept)
+    assert settle_precision(done_run.config, done_run.folder, record, done_run.trials, messages.append) is None
+    assert [line.startswith(f"precision: {kept}, as this run began") for line in messages] == [True] * is_said
+    assert all("'auto' would be bf16" in line for line in messages)
 
 
 def test_the_plan_of_a_new_run_uses_the_rates_of_its_precision(untrained, choices, tmp_path, monkeypatch):

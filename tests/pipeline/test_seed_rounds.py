@@ -63,7 +63,7 @@ def test_a_settled_run_trains_two_seeds_and_reports_the_saving(settled, tiny_run
     ledger = json.loads(folder.ledger.read_text())
     assert ledger["saved"]["trials"] == [f"{name}-seed{seed}" for name in ENTRIES for seed in (2, 3)]
     means = [ledger["trials"][name]["seconds"] for entry in ENTRIES for name in (entry, f"{entry}-seed1")]
-    assert ledger["saved"]["seconds"] == pytest.approx(sum(sum(one.values()) for one in means), abs=0.01)
+    assert ledger["saved"]["seconds"] == pytest.approx(sum(sum(mean.values()) for mean in means), abs=0.01)
     assert "; 8 trainings not needed" in describe_ledger(folder, run.trials)
     assert "Not started, because no claim needed them: 8 trainings." in folder.report_html.read_text()
     evidence = json.loads(folder.evidence.read_text())
@@ -89,7 +89,7 @@ def test_an_open_claim_trains_one_seed_after_another_until_settled(done_run, tin
         tiny_run(SEQUENTIAL, executor=executor).do()
     assert trained(executor.work) == [f"{name}-seed1" for name in ENTRIES]
     run = tiny_run(SEQUENTIAL)
-    assert [one.trial for one in find_unfinished(run.folder, run.trials)][:1] == ["A1-seed2"]
+    assert [trial.trial for trial in find_unfinished(run.folder, run.trials)][:1] == ["A1-seed2"]
     assert [*run.trials_to_do()] == ["A1-seed2", "all-seed2"]
     work = again(tiny_run, changes=SEQUENTIAL)
     assert trained(work) == ["A1-seed2", "all-seed2"]
@@ -112,7 +112,7 @@ def test_a_failed_training_ends_the_rounds_until_the_next_command(done_run, tiny
     executor = CountingExecutor()
     unfinished = tiny_run(SEQUENTIAL, executor=executor, forced=["C1"]).do()
     assert executor.work.count("train C1") == 1
-    assert [one.trial for one in unfinished] == ["A1-seed2"]
+    assert [trial.trial for trial in unfinished] == ["A1-seed2"]
     monkeypatch.setattr(loop, "train", train)
     assert trained(again(tiny_run, changes=SEQUENTIAL)) == ["A1-seed2", "A1-seed3", "all-seed3"]
 

@@ -35,7 +35,7 @@ def targets(**changed):
 
 
 def names(decided):
-    return [each.name for each in decided]
+    return [decision.name for decision in decided]
 
 
 def test_a_finished_target_with_the_same_fingerprint_is_skipped():
@@ -123,8 +123,8 @@ STATES = {
 def test_every_combination_of_states_satisfies_the_invariants(forced):
     """Each target is in one list; only done ones are skipped, and never if what they rest on is made."""
     for states in itertools.product(STATES, repeat=3):
-        each = [target(name, **STATES[state]) for name, state in zip(IDENTITIES, states, strict=True)]
-        decisions = decide(each, forced=forced)
+        targets_of_case = [target(name, **STATES[state]) for name, state in zip(IDENTITIES, states, strict=True)]
+        decisions = decide(targets_of_case, forced=forced)
         skip, todo = set(names(decisions.skip)), set(names(decisions.todo))
         assert skip | todo == set(IDENTITIES)
         assert not skip & todo

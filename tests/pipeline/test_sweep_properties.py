@@ -161,7 +161,7 @@ def test_every_simulated_sweep_ends_with_final_records_and_respects_limits(
 @given(graph=graphs(), cpus=st.integers(2, 8), seed=st.integers(0, 1000))
 def test_inline_and_concurrent_execution_give_the_same_records(graph, cpus, seed):
     """The way in which a sweep is executed does not affect states, reasons, attempts, settings tried and models."""
-    found = []
+    outcomes = []
     for is_inline in (True, False):
         trainings, rng = Trainings(seed, errors=(NonFiniteLossError, TrainingError)), random.Random(seed)
         with tempfile.TemporaryDirectory() as place:
@@ -177,7 +177,7 @@ def test_inline_and_concurrent_execution_give_the_same_records(graph, cpus, seed
                 )
                 for _ in carry_out(state, rng, trainings):
                     pass
-            found.append(
+            outcomes.append(
                 {
                     name: (
                         record.state,
@@ -193,4 +193,4 @@ def test_inline_and_concurrent_execution_give_the_same_records(graph, cpus, seed
                     for name, record in final_records(run, graph).items()
                 }
             )
-    assert found[0] == found[1]
+    assert outcomes[0] == outcomes[1]

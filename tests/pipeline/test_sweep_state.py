@@ -202,7 +202,7 @@ def test_failed_samples_do_not_fail_the_search(run):
     record = read_record(run.trial("A1"))
     assert record.result["search"]["sample"] == 1
     assert suggestions.told == {0: 3.0, 1: 2.0, 2: None, 3: 2.5}
-    assert [each["loss"] for each in record.result["search"]["tried"]] == [3.0, 2.0, None, 2.5, None, 4.0]
+    assert [sample["loss"] for sample in record.result["search"]["tried"]] == [3.0, 2.0, None, 2.5, None, 4.0]
 
 
 def test_a_search_fails_if_all_its_samples_fail(run):

@@ -90,10 +90,10 @@ def test_the_forecast_uses_the_vocabulary_size(finished, folder, tmp_path):
     """A model with 2,000 tokens is a twentieth of one with GPT-2's; before the corpus is read the size is estimated."""
     run = run_with(finished, tokenizer="corpus")
     size = ExampleStore.open(run.folder.examples).vocabulary.size
-    found = read_json(run.folder.trial("all").result)["result"]["parameters"]
+    parameters = read_json(run.folder.trial("all").result)["result"]["parameters"]
     shape = model_shape(run.config, run.folder)
     assert shape.vocabulary == size
-    assert shape.parameters == pytest.approx(found, rel=0.02)
+    assert shape.parameters == pytest.approx(parameters, rel=0.02)
     assert model_shape(run.config).vocabulary == 2048
     own = run_with(tmp_path, tokenizer=str(folder))
     assert model_shape(own.config, own.folder).vocabulary == read_tokenizer(folder, "x")[0].size
@@ -192,8 +192,8 @@ def test_examples_with_another_vocabulary_are_remade(finished, tmp_path):
 def test_changing_the_tokenizer_makes_everything_stale(finished, folder, tmp_path):
     """The setting is named and nothing is done; with --force, every model is trained again with the new tokens."""
     shutil.copytree(finished, tmp_path / "runs")
-    for other, found in ({}, "absent"), ({"tokenizer": str(folder)}, read_tokenizer(folder, "x")[0].digest):
-        with pytest.raises(ChangedError, match=rf"stage 'mask': .*tokenizer: \"corpus\" → \"?{found}"):
+    for other, tokenizer in ({}, "absent"), ({"tokenizer": str(folder)}, read_tokenizer(folder, "x")[0].digest):
+        with pytest.raises(ChangedError, match=rf"stage 'mask': .*tokenizer: \"corpus\" → \"?{tokenizer}"):
             run_with(tmp_path / "runs", **other).do()
     run = run_with(tmp_path / "runs", forced=["mask"], tokenizer=str(folder))
     assert run.do() == []

@@ -103,10 +103,10 @@ def test_a_failing_tracker_stops_no_training_and_receives_the_rest_later(tracker
     monkeypatch.setattr(Remembering, "fails", f"{'x' * 260} https://me:{'hunter2' * 20}@server is gone\nand more")
     run = tracked_run()
     assert run.do() == []
-    told = [line for line in run.listener.lines if line.startswith("track:")]
+    lines = [line for line in run.listener.lines if line.startswith("track:")]
     # Cut after the password is out: half a password in an address that is cut short would not be known as one.
     problem = f"OSError: {'x' * 260} https://***@server is gone"
-    assert told == [f"track: mlflow: {problem}; the same command sends what is missing"]
+    assert lines == [f"track: mlflow: {problem}; the same command sends what is missing"]
     monkeypatch.setattr(Remembering, "fails", "")
     assert tracked_run().do() == []
     assert {"A1", "C1", "all", "all-C1"} <= set(tracker.got)
@@ -149,9 +149,9 @@ def test_scores_of_an_earlier_model_are_not_sent(tracker, tracked_run):
 
 def test_a_tracker_that_is_not_installed_is_refused_before_the_run(tiny_run, monkeypatch):
     """The message gives the place, the value and the command that installs it; a folder `wandb` does not count."""
-    found = importlib.util.find_spec("json")
+    module_spec = importlib.util.find_spec("json")
     specs = {"mlflow": None, "wandb": importlib.machinery.ModuleSpec("wandb", None)}
-    monkeypatch.setattr("raysweep.config.tracker_settings.find_spec", lambda name: specs.get(name, found))
+    monkeypatch.setattr("raysweep.config.tracker_settings.find_spec", lambda name: specs.get(name, module_spec))
     run = tiny_run({"track": ["mlflow", "wandb"]})
     with pytest.raises(ConfigError) as error:
         run.do()
@@ -183,9 +183,9 @@ def test_tensorboard_shows_hyperparameters_and_test_scores(done_run):
         assert curves["test/perplexity/C1"][0][1] == pytest.approx(matrix.loc["A1", "C1"], rel=1e-6)
         assert {"train/loss", "valid/loss"} <= set(curves)
         data = read_hyperparameters(root)
-        starts = [each.session_start_info.hparams for each in data if each.HasField("session_start_info")]
+        starts = [summary.session_start_info.hparams for summary in data if summary.HasField("session_start_info")]
         assert [start["learning_rate"].number_value for start in starts] == [1e-3, 1e-3]
-        (experiment,) = [each.experiment for each in data if each.HasField("experiment")]
+        (experiment,) = [summary.experiment for summary in data if summary.HasField("experiment")]
         columns = {metric.name.tag for metric in experiment.metric_infos}
         assert {"train/loss", "valid/loss", "test/perplexity/A1", "test/loss/C1"} <= columns
     assert not [file.path for file in check_files(done_run.folder) if file.state not in ("ok", "other")]
@@ -210,17 +210,17 @@ def test_mlflow_and_wandb_accept_a_run(tiny_run, tmp_path, monkeypatch):
         "track: wandb: 4 trainings are up to date",
     ]
     client = mlflow_client.MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
-    (experiment,) = [each for each in client.search_experiments() if each.name == "tiny"]
-    runs = {each.info.run_name: each for each in client.search_runs([experiment.experiment_id])}
-    assert {name: each.info.status for name, each in runs.items()} == dict.fromkeys(TINY["trials"], "FINISHED")
-    for name, each in runs.items():
+    (experiment,) = [candidate for candidate in client.search_experiments() if candidate.name == "tiny"]
+    runs = {tracked.info.run_name: tracked for tracked in client.search_runs([experiment.experiment_id])}
+    assert {name: tracked.info.status for name, tracked in runs.items()} == dict.fromkeys(TINY["trials"], "FINISHED")
+    for name, tracked in runs.items():
         folder = run.folder.trial(name)
         steps = [line for line in read_metrics(folder.metrics) if line["kind"] == "step"]
-        history = client.get_metric_history(each.info.run_id, "train/loss")
+        history = client.get_metric_history(tracked.info.run_id, "train/loss")
         assert [(point.step, point.value) for point in history] == [(line["step"], line["loss"]) for line in steps]
-        assert each.data.params["learning_rate"] == "0.001"
-        assert each.data.metrics["test/perplexity/A1"] > 1
-        assert each.data.metrics["valid/loss"] == read_metrics(folder.evaluations)[-1]["valid"]["infill"]
+        assert tracked.data.params["learning_rate"] == "0.001"
+        assert tracked.data.metrics["test/perplexity/A1"] > 1
+        assert tracked.data.metrics["valid/loss"] == read_metrics(folder.evaluations)[-1]["valid"]["infill"]
     folders = list((tmp_path / "runs" / "wandb").glob("offline-run-*"))
     assert len(folders) == 4
     logged = {}

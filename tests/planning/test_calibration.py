@@ -71,7 +71,7 @@ def test_measurements_of_other_settings_are_not_used(changes):
     data = forecast_run(config, expand_trials(config), RunFolder(Path("nowhere"))).data
     calibration_cache.keep_calibration(config, TWO_CORES, rates, data)
     assert calibration_cache.read_rates(config, TWO_CORES) == rates
-    other = parse_config({**VALUES, **{name: {**VALUES.get(name, {}), **each} for name, each in changes.items()}})
+    other = parse_config({**VALUES, **{name: {**VALUES.get(name, {}), **section} for name, section in changes.items()}})
     assert calibration_cache.read_rates(other, TWO_CORES) is None
     assert calibration_cache.read_rates(config, replace(TWO_CORES, cores=4)) is None
 

@@ -66,9 +66,9 @@ def test_cpu_features_are_read_from_cpuinfo(tmp_path, flags, expected):
 )
 def test_bf16_is_chosen_only_for_a_clear_speedup(tested, speedup, expected):
     """The test uses the model's width, its vocabulary and half the positions of a full batch."""
-    found = tested(speedup)
-    assert (found.precision, found.speedup) == (expected, speedup)
-    assert f"precision: {expected} on this CPU" in found.describe()
+    choice = tested(speedup)
+    assert (choice.precision, choice.speedup) == (expected, speedup)
+    assert f"precision: {expected} on this CPU" in choice.describe()
     assert tested.calls == [["256", "50264", "1024", "1.0"]]
 
 

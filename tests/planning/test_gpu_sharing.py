@@ -51,11 +51,11 @@ def test_as_many_trials_share_a_gpu_as_fit_and_gain_throughput(rates, together):
 
 def test_trials_do_not_share_a_gpu_without_a_calibration():
     """Running out of memory at night is worse than an idle part of a GPU; the reason says how to measure."""
-    found = choose_gpu_sharing(
+    sharing = choose_gpu_sharing(
         ResourcesConfig(), assumed_rates("A100", parameters=10**6, layers=2), cores=8, on_gpu=True
     )
-    assert found.together == 1
-    assert "raysweep plan --calibrate" in found.reason
+    assert sharing.together == 1
+    assert "raysweep plan --calibrate" in sharing.reason
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_the_estimated_parameter_count_equals_that_of_the_model(size):
     shape = model_shape(config_of(size=size))
     sizes = {"n_layer": shape.layers, "n_embd": shape.width, "n_head": SIZES[size][2], "n_positions": shape.positions}
     built = GPT2LMHeadModel(GPT2Config(vocab_size=50_264, **sizes))
-    assert shape.parameters == pytest.approx(sum(each.numel() for each in built.parameters()), rel=0.005)
+    assert shape.parameters == pytest.approx(sum(parameter.numel() for parameter in built.parameters()), rel=0.005)
 
 
 def test_the_size_of_a_model_folder_is_read_from_its_config(tmp_path):

@@ -29,9 +29,9 @@ def need(effect=0.05, seeds=1, levels=1, **changes):
 
 def test_the_sample_size_equals_the_published_value_for_a_t_test():
     """One sample, d = 0.25, two-sided 5 %, power 80 %: G*Power's tables say 128."""
-    found = need()
-    assert found.learners == pytest.approx(128, abs=2)
-    assert found.documents == 3 * found.learners
+    required = need()
+    assert required.learners == pytest.approx(128, abs=2)
+    assert required.documents == 3 * required.learners
 
 
 def test_half_the_effect_needs_four_times_the_learners():
@@ -51,9 +51,9 @@ def test_more_levels_more_prompts_and_fewer_seeds_need_more_learners():
 
 def test_averaging_over_seeds_reduces_the_learner_by_training_variance():
     """With one training it weighs as much as the learners themselves, with five a fifth of that."""
-    one, five = (need(seeds=n, training_spread=0.2, seed_spread=None).learners for n in (1, 5))
-    assert one == pytest.approx(2 * need().learners, rel=0.03)
-    assert five == pytest.approx(1.2 * need().learners, rel=0.03)
+    one_seed, five_seeds = (need(seeds=n, training_spread=0.2, seed_spread=None).learners for n in (1, 5))
+    assert one_seed == pytest.approx(2 * need().learners, rel=0.03)
+    assert five_seeds == pytest.approx(1.2 * need().learners, rel=0.03)
 
 
 def test_more_learners_do_not_compensate_for_variance_between_trainings():
@@ -79,8 +79,8 @@ def experiment(seed, gain, writers, trainings, seed_spread=0.02):
     losses, clusters = simulate_losses(truth, seed=seed, writers=writers)
     drawn = resample_levels(losses, list(truth["A1"]), resamples=300, seed=0, clusters=clusters)
     roles = RoleModels(by_role={role: dict.fromkeys(LEVELS, models) for role, models in names.items()}, absent={})
-    found = assess(H1, roles, drawn, LEVELS, 0.95, predict=False)
-    return found, describe_spreads(roles, drawn, LEVELS)
+    findings = assess(H1, roles, drawn, LEVELS, 0.95, predict=False)
+    return findings, describe_spreads(roles, drawn, LEVELS)
 
 
 def power_at_the_planned_size(gain, *, pilots, checks, trainings=1, seed_spread=0.0):
@@ -90,16 +90,16 @@ def power_at_the_planned_size(gain, *, pilots, checks, trainings=1, seed_spread=
         _, rows = experiment(pilot, 0.3, 40, trainings, seed_spread)
         spreads = [LevelSpread(**row.model_dump()) for row in rows]
         planned = plan_levels(spreads, effect=gain, seeds=trainings, confidence=0.95)
-        needed = [one.learners for one in planned if one.learners is not None]
+        needed = [finding.learners for finding in planned if finding.learners is not None]
         if len(needed) < len(LEVELS):  # this pilot's trainings differ too much for so few seeds
             continue
         learners = round(np.mean(needed))
-        found = [
-            one
+        findings = [
+            finding
             for check in range(checks)
-            for one in experiment(1000 + 100 * pilot + check, gain, learners, trainings, seed_spread)[0][1:]
+            for finding in experiment(1000 + 100 * pilot + check, gain, learners, trainings, seed_spread)[0][1:]
         ]
-        powers.append(np.mean([one.verdict is Verdict.CONFIRMED for one in found]))
+        powers.append(np.mean([finding.verdict is Verdict.CONFIRMED for finding in findings]))
     return powers
 
 

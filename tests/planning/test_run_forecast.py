@@ -40,8 +40,8 @@ def test_the_forecast_bytes_of_a_trial_equal_its_checkpoints_and_models(tmp_path
     config = parse_config({"data": {"levels": ["A1"]}, "trials": {"A1": {"levels": ["A1"], **training}}})
     forecast = forecast_run(config, expand_trials(config), RunFolder(tmp_path / "run"), gpus=1)
     a_model = 4 * forecast.rates.parameters
-    each = 4 * 3 * a_model + 3 * a_model + a_model  # checkpoints, better models, the last model
-    assert forecast.trials["A1"].written_bytes == 2 * each
+    bytes_expected = 4 * 3 * a_model + 3 * a_model + a_model  # checkpoints, better models, the last model
+    assert forecast.trials["A1"].written_bytes == 2 * bytes_expected
     assert forecast.trials["A1"].disk_bytes == 2 * a_model
 
 

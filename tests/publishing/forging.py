@@ -29,9 +29,9 @@ def with_new_hashes(files: Files) -> Files:
 
 def change_digit(text: bytes, pattern: str) -> bytes:
     """Change the last digit of the first number that the pattern's group matches."""
-    found = re.search(pattern, text.decode())
-    assert found, pattern
-    place = found.end(1) - 1
+    match = re.search(pattern, text.decode())
+    assert match, pattern
+    place = match.end(1) - 1
     digit = text.decode()[place]
     assert digit.isdigit()
     return (text.decode()[:place] + str((int(digit) + 1) % 10) + text.decode()[place + 1 :]).encode()

@@ -194,9 +194,9 @@ def test_a_truncated_table_is_reported_as_damaged(marked, tmp_path, name):
     folder = type(marked)(shutil.copytree(marked.root, tmp_path / "run"))
     table = getattr(folder, name)
     table.write_bytes(table.read_bytes()[:-100])
-    with pytest.raises(DamagedError, match=rf"{table.name}: is damaged, and cannot be read as Parquet") as told:
+    with pytest.raises(DamagedError, match=rf"{table.name}: is damaged, and cannot be read as Parquet") as raised:
         write_bundle(folder, tmp_path / "evidence.zip")
-    assert f"`raysweep check-run --name run --storage {tmp_path}`" in str(told.value)
+    assert f"`raysweep check-run --name run --storage {tmp_path}`" in str(raised.value)
     assert not (tmp_path / "evidence.zip").exists()
 
 

@@ -114,8 +114,8 @@ def change_files(files: dict[str, bytes], draw: random.Random) -> dict[str, byte
     return {**files, name: changed}
 
 
-def is_same_table(one: bytes, other: bytes) -> bool:
-    return pq.read_table(io.BytesIO(one)).equals(pq.read_table(io.BytesIO(other)))
+def is_same_table(first: bytes, second: bytes) -> bool:
+    return pq.read_table(io.BytesIO(first)).equals(pq.read_table(io.BytesIO(second)))
 
 
 def check_answer(path, files, honest) -> None:
@@ -123,23 +123,23 @@ def check_answer(path, files, honest) -> None:
 
     Other names in `made_with`, or another encoding of the same table, cannot be detected if their hashes match.
     """
-    refusal, found = None, None
+    refusal, verification = None, None
     try:
-        found = verify_bundle(pack(path, files))
+        verification = verify_bundle(pack(path, files))
     except InputError as error:
         refusal = error
-    if found is None:
+    if verification is None:
         assert refusal.exit_code == 2
         assert len(str(refusal)) < 500
-    elif found.is_verified:
-        before, after = (json.loads(each["manifest.json"]) for each in (honest, files))
+    elif verification.is_verified:
+        before, after = (json.loads(version_files["manifest.json"]) for version_files in (honest, files))
         assert after["made_with"].keys() == before["made_with"].keys()
         nothing = {"made_with": None, "files": None}
         assert {**after, **nothing} == {**before, **nothing}
         for name in honest.keys() - {"manifest.json"}:
             assert files[name] == honest[name] or is_same_table(files[name], honest[name])
     else:
-        assert all(one.place and len(str(one)) < 700 for one in found.differences)
+        assert all(difference.place and len(str(difference)) < 700 for difference in verification.differences)
 
 
 def seeds(sampled, count):
@@ -197,13 +197,13 @@ def test_a_change_of_the_last_digit_of_any_number_is_detected(honest, tmp_path, 
     for number in range(3 if kind == "html" else 5):
         name = draw.choice(names)
         content = honest[name]
-        place = draw.choice([found.end() - 1 for found in NUMBER.finditer(content)])
+        place = draw.choice([match.end() - 1 for match in NUMBER.finditer(content)])
         digit = (content[place] - ord("0") + draw.choice([1, 9])) % 10
         changed = content[:place] + str(digit).encode() + content[place + 1 :]
         files = {**honest, name: changed}
         manifest = json.loads(files["manifest.json"])
         manifest["made_with"] |= {"numpy": "0.9", "code": "0" * 12}
         files["manifest.json"] = json.dumps(manifest).encode()
-        found = verify_bundle(pack(tmp_path / f"{number}.zip", with_new_hashes(files)))
-        assert not found.is_verified, (name, content[place - 20 : place + 1])
-        assert any(one.place.startswith(name) for one in found.differences)
+        verification = verify_bundle(pack(tmp_path / f"{number}.zip", with_new_hashes(files)))
+        assert not verification.is_verified, (name, content[place - 20 : place + 1])
+        assert any(difference.place.startswith(name) for difference in verification.differences)

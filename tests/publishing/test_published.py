@@ -70,15 +70,15 @@ def test_the_report_contains_no_secrets(secretive):
     """The page, Markdown, evidence and tables are made to be passed on."""
     files = [path for path in secretive.report.rglob("*") if path.is_file()]
     assert len(files) > 10
-    assert [found for path in files for found in secrets_in(path.name, path.read_bytes())] == []
+    assert [secret for path in files for secret in secrets_in(path.name, path.read_bytes())] == []
 
 
 def test_the_bundle_contains_no_secrets_and_verifies(secretive, tmp_path):
     """The bundle's copies of run.json, config.yaml and trial.json hold only listed keys, and the report follows."""
     write_bundle(secretive, tmp_path / "evidence.zip")
     with zipfile.ZipFile(tmp_path / "evidence.zip") as archive:
-        found = [found for name in archive.namelist() for found in secrets_in(name, archive.read(name))]
-    assert found == []
+        secret = [secret for name in archive.namelist() for secret in secrets_in(name, archive.read(name))]
+    assert secret == []
     assert verify_bundle(tmp_path / "evidence.zip").is_verified
 
 

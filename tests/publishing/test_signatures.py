@@ -154,8 +154,8 @@ def test_openssh_verifies_a_bundle_with_the_commands_of_its_readme(signed, keys,
     with zipfile.ZipFile(signed) as archive:
         archive.extractall(tmp_path)
     shutil.copyfile(keys[1], tmp_path / "key.pub")
-    said = [line.strip() for line in (tmp_path / "README.txt").read_text().splitlines()]
-    script = [line for line in said if line.startswith(("echo ", "ssh-keygen "))]
+    readme_lines = [line.strip() for line in (tmp_path / "README.txt").read_text().splitlines()]
+    script = [line for line in readme_lines if line.startswith(("echo ", "ssh-keygen "))]
     assert len(script) == 2
     run = subprocess.run(["sh", "-ec", "\n".join(script)], cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -45,8 +45,8 @@ def nudge_first(values):
 
 
 def turn_verdict(evidence):
-    one = next(one for one in evidence["findings"] if one["verdict"] == "confirmed")
-    one["verdict"] = "refuted"
+    confirmed = next(finding for finding in evidence["findings"] if finding["verdict"] == "confirmed")
+    confirmed["verdict"] = "refuted"
 
 
 def swap_losses(values):
@@ -118,44 +118,44 @@ def test_every_kind_of_tampering_is_detected(honest, tmp_path, name, hashes):
     assert files != honest
     if hashes == "made to fit":
         files = with_new_hashes(files)
-    found = verify_bundle(pack(tmp_path / "evidence.zip", files))
-    assert not found.is_verified
-    assert shorten(found.differences, 5)
+    verification = verify_bundle(pack(tmp_path / "evidence.zip", files))
+    assert not verification.is_verified
+    assert shorten(verification.differences, 5)
 
 
 def test_an_unmodified_bundle_verifies(honest, tmp_path):
     """It verifies however it was packed; otherwise the tests above would prove nothing."""
-    found = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(honest)))
-    assert found.differences == ()
-    assert found.rounding == ()
-    assert found.recomputed.values > 500
-    assert found.recomputed.files > 20
+    verification = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(honest)))
+    assert verification.differences == ()
+    assert verification.rounding == ()
+    assert verification.recomputed.values > 500
+    assert verification.recomputed.files > 20
 
 
 def test_a_changed_hash_is_detected(honest, tmp_path):
     """The manifest itself may be what was changed."""
     changed = json_of("manifest.json", lambda v: v["files"].update({"report/report.md": "0" * 64}))(honest)
-    (one,) = verify_bundle(pack(tmp_path / "evidence.zip", changed)).differences
-    assert one.place == "report/report.md"
+    (difference,) = verify_bundle(pack(tmp_path / "evidence.zip", changed)).differences
+    assert difference.place == "report/report.md"
 
 
 def test_a_difference_is_reported_with_place_stated_and_computed_value(honest, tmp_path):
     """The message has the file, the place in it, the stated value and the computed one."""
     files = TAMPERINGS["a digit of a CSV table"](honest)
-    (one,) = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files))).differences
+    (difference,) = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files))).differences
     stated, recomputed = (
         re.search(r"all,(\d+\.\d+)", f["report/tables/matrix.csv"].decode())[1] for f in (files, honest)
     )
-    assert re.fullmatch(r"report/tables/matrix.csv line \d+", one.place)
-    assert stated[-6:] in one.stated
-    assert recomputed[-6:] in one.found
+    assert re.fullmatch(r"report/tables/matrix.csv line \d+", difference.place)
+    assert stated[-6:] in difference.stated
+    assert recomputed[-6:] in difference.found
 
     def change(evidence):
         evidence["findings"][0]["value"] += 0.25
 
     files = with_new_hashes(json_of("report/evidence.json", change)(honest))
-    found = verify_bundle(pack(tmp_path / "evidence.zip", files)).differences
-    assert [one.place for one in found] == ["report/evidence.json: findings[0].value"]
+    differences = verify_bundle(pack(tmp_path / "evidence.zip", files)).differences
+    assert [difference.place for difference in differences] == ["report/evidence.json: findings[0].value"]
 
 
 def test_consistently_forged_evidence_is_detected_by_the_losses(honest, tmp_path):
@@ -170,8 +170,8 @@ def test_consistently_forged_evidence_is_detected_by_the_losses(honest, tmp_path
         },
     }
     files["report/evidence.json"] = edit_json(json.dumps(evidence).encode(), lambda value: None)
-    found = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files)))
-    assert any("verdict" in one.place for one in found.differences)
+    verification = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files)))
+    assert any("verdict" in difference.place for difference in verification.differences)
 
 
 def test_claiming_other_software_does_not_excuse_a_difference(honest, tmp_path):
@@ -182,9 +182,9 @@ def test_claiming_other_software_does_not_excuse_a_difference(honest, tmp_path):
 
     for number, name in enumerate(list(TAMPERINGS)[::3]):
         files = json_of("manifest.json", other_software)(with_new_hashes(TAMPERINGS[name](honest)))
-        found = verify_bundle(pack(tmp_path / f"{number}.zip", files))
-        assert not found.is_verified, name
-        assert {line.split()[0] for line in found.other_software} == {"numpy", "code"}
+        verification = verify_bundle(pack(tmp_path / f"{number}.zip", files))
+        assert not verification.is_verified, name
+        assert {line.split()[0] for line in verification.other_software} == {"numpy", "code"}
     files = json_of("manifest.json", other_software)(honest)
     assert verify_bundle(pack(tmp_path / "honest.zip", files)).is_verified
 
@@ -195,11 +195,11 @@ def test_either_digit_is_accepted_at_a_rounding_boundary(honest, tmp_path, monke
     evidence = json.loads(honest["report/evidence.json"])
     numbers = [
         (row, level, step)
-        for row, one in enumerate(evidence["matrix"]["rows"])
-        for level in one["cells"]
+        for row, model_row in enumerate(evidence["matrix"]["rows"])
+        for level in model_row["cells"]
         for step in (-1, 1)
     ]
-    told = 0
+    reported = 0
     for row, level, step in numbers:
         moved = copy.deepcopy(evidence)
         cell = moved["matrix"]["rows"][row]["cells"][level]
@@ -209,11 +209,11 @@ def test_either_digit_is_accepted_at_a_rounding_boundary(honest, tmp_path, monke
         content = edit_json(json.dumps(moved).encode(), lambda value: None)
         texts = bundle_texts(Evidence.model_validate_json(content))
         files = {**honest, **{name: text.encode() for name, text in texts.items()}, "report/evidence.json": content}
-        found = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files)))
-        if found.is_verified:
-            told += 1
-            assert len(found.rounding) == 1
-    assert told
+        verification = verify_bundle(pack(tmp_path / "evidence.zip", with_new_hashes(files)))
+        if verification.is_verified:
+            reported += 1
+            assert len(verification.rounding) == 1
+    assert reported
 
 
 def test_another_raysweep_version_is_reported_without_changing_the_result(honest, tmp_path):
@@ -223,12 +223,12 @@ def test_another_raysweep_version_is_reported_without_changing_the_result(honest
         manifest["made_with"]["raysweep"] = "0.0.7"
 
     files = json_of("manifest.json", other_version)(honest)
-    (one,) = verify_bundle(pack(tmp_path / "forged.zip", files)).differences
-    assert str(one) == "manifest.json: made_with.raysweep: stated 0.0.7, the evidence says 0.1.0"
+    (difference,) = verify_bundle(pack(tmp_path / "forged.zip", files)).differences
+    assert str(difference) == "manifest.json: made_with.raysweep: stated 0.0.7, the evidence says 0.1.0"
     older = json_of("report/evidence.json", lambda values: values.update(raysweep="0.0.7"))(files)
-    found = verify_bundle(pack(tmp_path / "older.zip", with_new_hashes(older)))
-    assert "report/evidence.json: raysweep" in [one.place for one in found.differences]
-    assert found.other_software == ("raysweep 0.0.7 (here 0.1.0)",)
+    verification = verify_bundle(pack(tmp_path / "older.zip", with_new_hashes(older)))
+    assert "report/evidence.json: raysweep" in [difference.place for difference in verification.differences]
+    assert verification.other_software == ("raysweep 0.0.7 (here 0.1.0)",)
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil", "report/../../evil", "a\\b", "C:evil", "./x", "a//b", ""])

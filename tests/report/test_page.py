@@ -122,8 +122,8 @@ def test_the_page_shows_the_headline_verdicts_and_numbers_of_the_evidence(eviden
         for cell in row["cells"].values():
             # It occurs once in the heat map and once in the table.
             assert text.count(shown(cell["value"])) >= 2
-    for one in evidence["findings"]:
-        assert one["verdict"] in text
+    for finding in evidence["findings"]:
+        assert finding["verdict"] in text
 
 
 def shown(value):
@@ -148,7 +148,7 @@ def test_passages_shared_between_splits_are_counted(evidence):
     }
     page = render({**evidence, "leakage": {**evidence["leakage"], **counts}})
     table = re.search(r'id="table-passages".*?</table>', page, flags=re.DOTALL)[0]
-    assert [found.replace(",", "") for found in re.findall(r">([\d,]+)<", table)] == ["12", "3", "45", "1678"]
+    assert [number.replace(",", "") for number in re.findall(r">([\d,]+)<", table)] == ["12", "3", "45", "1678"]
     assert "table-passages" not in render(evidence)
 
 
@@ -163,14 +163,14 @@ def test_missing_records_are_reported_as_missing(evidence):
     """A run without infilling times, or that lost a summary, still has a page."""
     less = {**evidence, "speed": None, "corpus": None, "leakage": None, "examples": None, "scoring": {}, "curves": []}
     text = " ".join(Page(render(less)).text)
-    for said in (
+    for phrase in (
         "was not measured",
         "no summary",
         "left no record",
         "No answers were generated",
         "No validation losses",
     ):
-        assert said in text
+        assert phrase in text
 
 
 def test_speed_is_shown_per_model_and_batch(evidence):

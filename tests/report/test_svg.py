@@ -29,9 +29,9 @@ def plot(rows, reference="equal"):
 def test_ratios_are_drawn_on_a_logarithmic_axis():
     """The axis is logarithmic: half and double are at the same distance from equality."""
     text = plot([Interval(label=str(v), text="", value=v) for v in (0.5, 1.0, 2.0)])
-    half, one, double = (float(x) for x in re.findall(r'<circle[^>]* cx="([\d.]+)"', text))
+    half, equal, double = (float(x) for x in re.findall(r'<circle[^>]* cx="([\d.]+)"', text))
     # Coordinates are rounded to a tenth of a pixel.
-    assert one - half == pytest.approx(double - one, abs=0.21)
+    assert equal - half == pytest.approx(double - equal, abs=0.21)
 
 
 def test_an_interval_beyond_the_plot_ends_in_an_arrow():

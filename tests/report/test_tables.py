@@ -81,8 +81,8 @@ def test_csv_tables_contain_unrounded_numbers(reported):
         rows = {row["model"]: row for row in csv.DictReader(file)}
     for row in evidence["matrix"]["rows"]:
         for level, cell in row["cells"].items():
-            found = [float(rows[row["name"]][f"ppl_{level}{end}"]) for end in ("", "_low", "_high")]
-            assert found == pytest.approx([cell["value"], cell["low"], cell["high"]], rel=1e-11)
+            shown = [float(rows[row["name"]][f"ppl_{level}{end}"]) for end in ("", "_low", "_high")]
+            assert shown == pytest.approx([cell["value"], cell["low"], cell["high"]], rel=1e-11)
 
 
 def test_every_csv_table_is_rectangular(tmp_path):

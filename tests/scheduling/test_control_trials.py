@@ -55,12 +55,14 @@ def test_every_level_and_seed_gets_each_configured_control():
 
 def test_a_placebo_is_drawn_several_times():
     """The first draw keeps its name and group; three draws show how much results vary by chance."""
-    one, three = (expand_trials(config_of(placebo=True, **more)) for more in ({"placebo_draws": 1}, {}))
-    assert {name: trial for name, trial in three.items() if name in one} == one
-    assert sorted(set(three) - set(one)) == [
+    single_draw, three_draws = (expand_trials(config_of(placebo=True, **more)) for more in ({"placebo_draws": 1}, {}))
+    assert {name: trial for name, trial in three_draws.items() if name in single_draw} == single_draw
+    assert sorted(set(three_draws) - set(single_draw)) == [
         f"control-placebo-{draw}-{entry}" for draw in (2, 3) for entry in ("A1", "B1-seed0", "B1-seed1")
     ]
-    groups = {trial.settings.documents.seed for name, trial in three.items() if name.endswith("A1") and trial.control}
+    groups = {
+        trial.settings.documents.seed for name, trial in three_draws.items() if name.endswith("A1") and trial.control
+    }
     assert groups == {3, 4, 5}
 
 
@@ -93,7 +95,7 @@ def test_a_control_copies_its_levels_settings_except_the_documents():
 def test_controls_have_no_other_role():
     """`control-steps-A1` sees all levels and starts from scratch, but is not the general model."""
     config = config_of(size_matched=True, step_matched=True, placebo=True)
-    roles, without = (find_roles(expand_trials(one), ("A1", "B1")) for one in (config, config_of()))
+    roles, without = (find_roles(expand_trials(settings), ("A1", "B1")) for settings in (config, config_of()))
     assert roles.general == without.general == ("all",)
     assert roles.specialised == without.specialised
     assert roles.transfer == without.transfer

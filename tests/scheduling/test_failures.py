@@ -31,8 +31,8 @@ TABLE = [
 @pytest.mark.parametrize(("failure", "count", "shares", "expected"), TABLE)
 def test_every_failure_kind_has_its_remedy_and_retry_limit(failure, count, shares, expected):
     """The cases use `resources.max_failures: 2`."""
-    found = decide_after_failure(failure, count, max_failures=2, shares_memory=shares)
-    assert (found.again, found.alone) == expected
+    decision = decide_after_failure(failure, count, max_failures=2, shares_memory=shares)
+    assert (decision.again, decision.alone) == expected
 
 
 def test_every_failure_kind_except_reclaims_has_a_finite_retry_limit():

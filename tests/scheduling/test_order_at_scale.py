@@ -32,7 +32,7 @@ def random_graph(rng, trials):
 @pytest.fixture(scope="module")
 def thousand():
     """Return per graph: makespan in our order, makespan first come first served, lower bound, Graham's bound."""
-    found = []
+    makespans = []
     for seed in range(GRAPHS):
         rng = random.Random(seed)
         durations, parents = random_graph(rng, trials=rng.randint(6, 24))
@@ -41,8 +41,8 @@ def thousand():
             simulate(durations, waits_for(parents), gpus=gpus, order=order).makespan
             for order in ("longest path", "first come")
         )
-        found.append((ours, first_come, lower_bound(durations, waits_for(parents), gpus=gpus), gpus))
-    return found
+        makespans.append((ours, first_come, lower_bound(durations, waits_for(parents), gpus=gpus), gpus))
+    return makespans
 
 
 def test_schedules_of_a_thousand_graphs_stay_within_grahams_bound(thousand):
@@ -53,8 +53,8 @@ def test_schedules_of_a_thousand_graphs_stay_within_grahams_bound(thousand):
 
 def test_the_mean_makespan_is_near_the_lower_bound_and_below_first_come_first_served(thousand):
     """It is within 10 % of a bound for all schedules, and shorter than in the file's order."""
-    ours = statistics.mean(each / bound for each, _, bound, _ in thousand)
-    first_come = statistics.mean(each / bound for _, each, bound, _ in thousand)
+    ours = statistics.mean(makespan / bound for makespan, _, bound, _ in thousand)
+    first_come = statistics.mean(makespan / bound for _, makespan, bound, _ in thousand)
     assert ours <= 1.10
     assert first_come - ours >= 0.02
 

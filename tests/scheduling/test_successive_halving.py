@@ -64,10 +64,10 @@ def run_round(losses, order, *, rungs=2, reduction=2, failing=()):
 def test_the_arrival_order_of_samples_does_not_change_which_ones_stop(seed):
     """With one worker or eight, fast or slow, the same samples are stopped at the same rungs."""
     losses = [random.Random(seed).random() for _ in range(4)]
-    found = [run_round(losses, random.Random(other)) for other in range(5)]
-    assert all(each == found[0] for each in found)
+    outcomes = [run_round(losses, random.Random(other)) for other in range(5)]
+    assert all(outcome == outcomes[0] for outcome in outcomes)
     best = min(range(4), key=lambda sample: losses[sample])
-    assert found[0][1] == [best]
+    assert outcomes[0][1] == [best]
 
 
 def test_a_rung_does_not_wait_for_a_failed_sample():

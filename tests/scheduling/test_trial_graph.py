@@ -73,7 +73,9 @@ def naive_ready(graph, nodes):
     ]
 
     def length(node):
-        return node.cost + max((length(each) for each in nodes if node.name in (*each.needs, *each.after)), default=0)
+        return node.cost + max(
+            (length(dependent) for dependent in nodes if node.name in (*dependent.needs, *dependent.after)), default=0
+        )
 
     lengths = {node.name: length(node) for node in nodes}
     return sorted(ready, key=lambda name: -lengths[name])

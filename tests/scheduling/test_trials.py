@@ -41,14 +41,16 @@ def test_profile_wide_seeds_train_every_trial_and_keep_the_name_of_the_first():
         "all-A1": {"from": "all", "levels": ["A1"]},
     }
     values = {"data": {"levels": list(LEVELS)}, "trials": entries}
-    one, three = (expand_trials(parse_config({**values, **more})) for more in ({}, {"seeds": 3}))
-    assert set(one) == {"A1", "B1", "all", "all-A1"}
-    assert set(three) - set(one) == {f"{name}-seed{seed}" for name in ("A1", "all", "all-A1") for seed in (1, 2)}
-    assert {name: training_settings(three[name]) for name in one} == {
-        name: training_settings(trial) for name, trial in one.items()
+    single_seed, three_seeds = (expand_trials(parse_config({**values, **more})) for more in ({}, {"seeds": 3}))
+    assert set(single_seed) == {"A1", "B1", "all", "all-A1"}
+    assert set(three_seeds) - set(single_seed) == {
+        f"{name}-seed{seed}" for name in ("A1", "all", "all-A1") for seed in (1, 2)
     }
-    assert three["all-A1-seed2"].parent == "all-seed2"
-    assert [trial.seed for trial in three.values() if trial.entry == "A1"] == [0, 1, 2]
+    assert {name: training_settings(three_seeds[name]) for name in single_seed} == {
+        name: training_settings(trial) for name, trial in single_seed.items()
+    }
+    assert three_seeds["all-A1-seed2"].parent == "all-seed2"
+    assert [trial.seed for trial in three_seeds.values() if trial.entry == "A1"] == [0, 1, 2]
 
 
 def test_a_child_with_more_seeds_than_its_parent_starts_from_the_parents_first_seed():

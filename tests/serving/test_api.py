@@ -29,11 +29,11 @@ HOSTILE = "<img src=x onerror=alert(1)> & \"'é😀\u202e 漢字 ﷺ"
 
 def test_the_api_lists_the_level_models_and_the_general_one(client):
     """The answer includes what a page must know before it asks: limits, levels, and how often they were right."""
-    told = client.get("/api/run").json()
-    assert [(model["name"], model["level"]) for model in told["models"]] == [("A1", "A1"), ("C1", "C1"), ("all", None)]
-    assert (told["run"], told["language"], told["is_synthetic"], told["has_report"]) == ("tiny", "en", True, True)
-    assert told["levels"] == ["A1", "C1"]
-    assert told["positions"] == 256
+    info = client.get("/api/run").json()
+    assert [(model["name"], model["level"]) for model in info["models"]] == [("A1", "A1"), ("C1", "C1"), ("all", None)]
+    assert (info["run"], info["language"], info["is_synthetic"], info["has_report"]) == ("tiny", "en", True, True)
+    assert info["levels"] == ["A1", "C1"]
+    assert info["positions"] == 256
 
 
 def test_infill_requests_give_the_answers_of_the_python_api(client, run):
@@ -202,7 +202,7 @@ def test_a_busy_server_refuses_with_retry_after(served, monkeypatch):
         asked += [pool.submit(client.post, "/api/read", json={"text": "I go."}) for _ in range(3)]
         refused = list(islice(as_completed(asked, timeout=60), 2))
         may_go_on.set()
-        answers = [each.result() for each in asked]
+        answers = [request.result() for request in asked]
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
     assert refused[0].result().headers["retry-after"] == "2"
     assert "busy: 1 requests wait already" in refused[0].result().json()["detail"]
@@ -248,7 +248,7 @@ def test_a_disconnected_client_leaves_the_queue(served, monkeypatch):
 
     def ask_and_watch(*request):
         future = ask(*request)
-        future.add_done_callback(lambda each: cancelled.set() if each.cancelled() else None)
+        future.add_done_callback(lambda request: cancelled.set() if request.cancelled() else None)
         asked.append(future)
         return future
 
@@ -359,9 +359,9 @@ def test_a_running_server_keeps_its_models_and_names_them(own_run):
         refused = client.get("/report/report.html")
         assert (refused.status_code, refused.text[:27]) == (409, "The report was written agai")
         assert client.post("/api/read", json={"text": "I go home."}).json() == before
-        told = client.get("/api/run").json()["models"]
-    assert [model["digest"] for model in before["models"]] == [model["digest"] for model in told]
-    assert digest.startswith(told[0]["digest"])
+        models = client.get("/api/run").json()["models"]
+    assert [model["digest"] for model in before["models"]] == [model["digest"] for model in models]
+    assert digest.startswith(models[0]["digest"])
 
 
 def test_a_model_retrained_during_loading_is_refused(own_run):

@@ -85,7 +85,7 @@ def test_requests_for_other_apps_of_the_same_serve_are_passed_on():
     (start,) = post(proxy, b"x" * (MAX_BODY + 1), path="/theirs")
     assert (start["status"], proxy.asked) == (200, 1)
     served = SimpleNamespace(run=SimpleNamespace(folder=SimpleNamespace(report="report")))
-    paths = [f"{each.path}/a" if isinstance(each, Mount) else each.path for each in make_app(served).routes]
+    paths = [f"{route.path}/a" if isinstance(route, Mount) else route.path for route in make_app(served).routes]
     assert {"/", "/api/read", "/page/a", "/report/a", "/docs", "/openapi.json"} <= set(paths)
     assert all(map(is_ours, paths))
 

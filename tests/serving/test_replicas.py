@@ -85,7 +85,7 @@ def ask_all(address, kill):
         asked = [pool.submit(ask, address, number) for number in range(200)]
         asked[50].result()
         kill()
-        answers = [each.result() for each in asked]
+        answers = [request.result() for request in asked]
     assert {status for status, _ in answers} == {200}, [answer for status, answer in answers if status != 200]
     return {(model["name"], model["digest"]) for _, answer in answers for model in answer["models"]}
 
@@ -94,8 +94,8 @@ def test_a_killed_replica_loses_no_request_and_its_replacement_has_the_same_mode
     """Its requests go to the other replica; its replacement has the same models, or is refused."""
     run, printed = own_run.folder.root, tmp_path / "printed.txt"
     with served(run, printed) as (process, address):
-        told = httpx2.get(f"{address}/api/run", timeout=60).json()
-        models = {(model["name"], model["digest"]) for model in told["models"]}
+        answer = httpx2.get(f"{address}/api/run", timeout=60).json()
+        models = {(model["name"], model["digest"]) for model in answer["models"]}
         assert len(replicas_of(process)) == 2
         assert ask_all(address, lambda: os.kill(replicas_of(process)[0], signal.SIGKILL)) == models
         wait_for(printed, "1 of 2 replicas answer", process)
@@ -106,8 +106,10 @@ def test_a_killed_replica_loses_no_request_and_its_replacement_has_the_same_mode
         own_run.folder.evidence.write_text("of the new models")
         assert httpx2.get(f"{address}/report/report.html", timeout=60).status_code == 409
         assert ask_all(address, lambda: os.kill(replicas_of(process)[0], signal.SIGKILL)) == models, "none of the new"
-        told = "A1, what tells levels changed since `raysweep serve` began; end it, and give the same command again"
-        wait_for(printed, f"UNHEALTHY, 1 of 2 replicas answer: raysweep.errors.InputError: run 'tiny': {told}", process)
+        reason = "A1, what tells levels changed since `raysweep serve` began; end it, and give the same command again"
+        wait_for(
+            printed, f"UNHEALTHY, 1 of 2 replicas answer: raysweep.errors.InputError: run 'tiny': {reason}", process
+        )
         assert ask(address, 1)[0] == 200, "the other replica goes on"
 
 

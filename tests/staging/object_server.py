@@ -72,7 +72,7 @@ class Gate:
         return self.app(environ, start)
 
     def count(self, method=None):
-        return sum(1 for each, _, _ in self.requests if method in (None, each))
+        return sum(1 for request, _, _ in self.requests if method in (None, request))
 
 
 def _answer(start_response, status, code):

@@ -64,8 +64,8 @@ def _run(processes, storage, options, variables):
     words = [sys.executable, "-m", "raysweep", "run", "--name", "run", "--storage", storage, *options]
     done, wall_s, cpu_s = processes.run(words, variables)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    said = [line for line in done.stdout.splitlines() if line.startswith("storage: sent")]
-    return wall_s, cpu_s, "".join(said)
+    traffic_lines = [line for line in done.stdout.splitlines() if line.startswith("storage: sent")]
+    return wall_s, cpu_s, "".join(traffic_lines)
 
 
 def main():
@@ -93,12 +93,12 @@ def main():
                     variables["RAYSWEEP_STAGING"] = str(Path(folder, "staging"))
                     cpu_before = sum(psutil.Process(server.pid).cpu_times()[:2])
                     with Processes() as processes:
-                        wall_s, cpu_s, said = _run(processes, place, given.options, variables)
+                        wall_s, cpu_s, traffic_line = _run(processes, place, given.options, variables)
                     of_server = sum(psutil.Process(server.pid).cpu_times()[:2]) - cpu_before
                 walls[kind].append(wall_s)
                 cpus[kind].append(cpu_s)
                 print(
-                    f"{kind:4}  wall {wall_s:6.1f} s  CPU {cpu_s:6.1f} s  server's {of_server:5.1f} s  {said}",
+                    f"{kind:4}  wall {wall_s:6.1f} s  CPU {cpu_s:6.1f} s  server's {of_server:5.1f} s  {traffic_line}",
                     flush=True,
                 )
     finally:

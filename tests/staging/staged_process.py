@@ -31,14 +31,14 @@ def open_run(storage, changes=None, forced=(), executor=None, extended=()) -> Ru
 
 def do_staged(uri, *stages, changes=None, forced=(), executor=None, extended=()):
     """Do the stages; return the run, the messages, and the traffic."""
-    address, said = parse_bucket_uri(uri), []
-    with staged_run(address, "tiny", said.append) as staging:
+    address, messages = parse_bucket_uri(uri), []
+    with staged_run(address, "tiny", messages.append) as staging:
         run = open_run(LocalCopies.of(address).folder, changes, forced, executor, extended)
         run.staging = staging
         if executor is not None:
             executor.staging = staging
         run.do(*stages)
-    return run, [*said, *run.listener.lines], staging.traffic
+    return run, [*messages, *run.listener.lines], staging.traffic
 
 
 def results_of(folder: RunFolder) -> dict[str, str]:

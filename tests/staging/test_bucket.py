@@ -22,7 +22,7 @@ def test_objects_are_written_read_listed_and_deleted(bucket, tmp_path):
     assert bucket.read("a/x.json") == (b"{}", bucket.find("a/x.json"))
     bucket.upload("b/y", b"1")
     listed = bucket.list()
-    assert {path: one.size for path, one in listed.items()} == {"a/x.json": 2, "b/y": 1}
+    assert {path: entry.size for path, entry in listed.items()} == {"a/x.json": 2, "b/y": 1}
     assert listed["a/x.json"].version == version
     assert set(bucket.list("a")) == {"a/x.json"}
     bucket.delete(["a/x.json", "never/there"])

@@ -22,8 +22,8 @@ def short_times(monkeypatch):
         monkeypatch.setattr(leases, name, value)
 
 
-def take(bucket, disk="here", said=None):
-    return take_lease(bucket, disk=disk, say=(said if said is not None else []).append)
+def take(bucket, disk="here", messages=None):
+    return take_lease(bucket, disk=disk, say=(messages if messages is not None else []).append)
 
 
 def test_a_second_process_is_refused_while_the_first_renews_its_lease(bucket):
@@ -36,12 +36,12 @@ def test_a_second_process_is_refused_while_the_first_renews_its_lease(bucket):
 
     thread = threading.Thread(target=renew)
     thread.start()
-    said = []
+    messages = []
     with pytest.raises(LockedError, match=rf"tiny: process {os.getpid()} on .*is working in this run\. Wait for it"):
-        take(bucket, "elsewhere", said)
+        take(bucket, "elsewhere", messages)
     over.set()
     thread.join()
-    assert "watching for up to 60 s whether it is alive" in said[0]
+    assert "watching for up to 60 s whether it is alive" in messages[0]
     assert not first.is_lost
 
 
@@ -51,9 +51,9 @@ def test_a_released_lease_is_acquired_at_once(bucket):
     assert read_token(bucket) == first.token
     first.release()
     assert read_token(bucket) == ""
-    said = []
-    second = take(bucket, "elsewhere", said)
-    assert said == [], "it is not watched"
+    messages = []
+    second = take(bucket, "elsewhere", messages)
+    assert messages == [], "it is not watched"
     assert (first.previous, second.previous) == ("", first.token)
 
 
@@ -76,9 +76,9 @@ def test_an_expired_lease_of_a_dead_process_is_taken_over(bucket, monkeypatch):
 def test_a_lease_of_a_dead_process_on_the_same_disk_is_taken_over_at_once(bucket):
     """The kernel's lock on the local folder has shown that it is gone."""
     take(bucket)
-    said = []
-    take(bucket, said=said)
-    assert said == []
+    messages = []
+    take(bucket, said=messages)
+    assert messages == []
 
 
 def test_only_one_of_two_simultaneous_processes_acquires_the_lease(bucket):

@@ -70,9 +70,9 @@ def make_mirror(folder, store, name="index"):
 
 def write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text)
-    beside.replace(path)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def write_run(folder, **stages):

@@ -67,14 +67,14 @@ def test_a_run_in_object_storage_equals_a_local_run(uri, finished_storage, new_d
     }
     assert sum(bool(events.match(path)) for path in stored) == 8, "curves and scores of four trials"
     requests = len(gate.requests)
-    again, said, traffic = do_staged(uri)
+    again, messages, traffic = do_staged(uri)
     assert traffic.sent_bytes < 2_000, "no more than the lease"
     assert len(gate.requests) - requests < 15
-    assert sum("skip" in line for line in said) == 8
+    assert sum("skip" in line for line in messages) == 8
     new_disk("other")
-    elsewhere, said, _ = do_staged(uri)
+    elsewhere, messages, _ = do_staged(uri)
     assert elsewhere.folder.root != again.folder.root
-    assert sum("skip" in line for line in said) == 8
+    assert sum("skip" in line for line in messages) == 8
     assert results_of(elsewhere.folder) == results_of(local.folder)
 
 
@@ -87,8 +87,8 @@ def test_a_finished_training_is_extended_on_another_machine(uri, new_disk, tmp_p
     do_staged(uri, *TRAININGS, changes=shorter)
     new_disk("other")
     executor = ElsewhereExecutor([tmp_path / "worker"]) if is_elsewhere else None
-    run, said, _ = do_staged(uri, *TRAININGS, changes=longer, extended=["A1"], executor=executor)
-    assert "A1: goes on with the training that is done (steps: 4 → 8)" in said
+    run, messages, _ = do_staged(uri, *TRAININGS, changes=longer, extended=["A1"], executor=executor)
+    assert "A1: goes on with the training that is done (steps: 4 → 8)" in messages
     assert results_of(run.folder) == local_results
 
 
@@ -155,11 +155,11 @@ def test_a_lost_head_is_replaced_from_the_bucket_alone(uri, gate, new_disk, loca
     monkeypatch.setattr(leases, "EXPIRES_S", 1.0)
     monkeypatch.setattr(leases, "_LOOK_EVERY_S", 0.2)
     new_disk("empty")
-    newest = max(int(found[1]) for path in objects(uri) if (found := re.search(r"step-(\d+)/checkpoint.json", path)))
+    newest = max(int(match[1]) for path in objects(uri) if (match := re.search(r"step-(\d+)/checkpoint.json", path)))
     with caplog.at_level(logging.INFO, "raysweep"):
-        run, said, _ = do_staged(uri, *TRAININGS, changes=SHORT)
-    assert any("had this run last" in line for line in said)
-    assert any(re.match(r"storage: fetched \d+ files", line) for line in said)
+        run, messages, _ = do_staged(uri, *TRAININGS, changes=SHORT)
+    assert any("had this run last" in line for line in messages)
+    assert any(re.match(r"storage: fetched \d+ files", line) for line in messages)
     assert results_of(run.folder) == local_results
     events = read_events(run.folder.trial("A1"))
     assert [event["what"] for event in events].count("begin") == 2
@@ -203,8 +203,8 @@ def test_a_permanent_bucket_outage_keeps_the_results_locally(uri, gate, monkeypa
     with pytest.raises(StorageError, match="503 SlowDown; the same command continues once the store answers"):
         do_staged(uri, *TRAININGS, changes=SHORT)
     gate.on_request, gate.is_down = None, False
-    run, said, _ = do_staged(uri, *TRAININGS, changes=SHORT)
-    assert sum("skip" in line for line in said) == 3
+    run, messages, _ = do_staged(uri, *TRAININGS, changes=SHORT)
+    assert sum("skip" in line for line in messages) == 3
     assert results_of(run.folder) == local_results
     assert set(results_of(run.folder)) <= set(objects(uri))
 
@@ -268,10 +268,10 @@ def test_damaged_files_are_reported_and_not_pushed(uri, local_results):
     """The bucket keeps the sound file."""
     run, _, _ = do_staged(uri, "prepare", changes=SHORT)
     digest = results_of(run.folder)["corpus/documents.parquet"]
-    said = []
-    with staged_run(parse_bucket_uri(uri), "tiny", said.append):
+    messages = []
+    with staged_run(parse_bucket_uri(uri), "tiny", messages.append):
         run.folder.documents.write_bytes(b"damaged")
-    assert "not sent, because it is not as its record says: corpus/documents.parquet" in said
+    assert "not sent, because it is not as its record says: corpus/documents.parquet" in messages
     run.folder.documents.unlink()
     bucket = Bucket(parse_bucket_uri(uri).at("tiny"))
     bucket.download("corpus/documents.parquet", bucket.find("corpus/documents.parquet"), run.folder.documents)

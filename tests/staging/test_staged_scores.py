@@ -112,8 +112,8 @@ def objects(stored, under="out/"):
 def test_a_score_table_in_a_bucket_equals_a_local_one_and_is_made_once(score, uri, stored, alone, gate):
     """To the byte; from another machine too, the second command does nothing, and reads no model."""
     out = f"{uri}/out/scores.parquet"
-    said = score(uri, out)
-    assert f"{uri}/out/scores.tokens.parquet: 5 texts under start, A1" in said
+    messages = score(uri, out)
+    assert f"{uri}/out/scores.tokens.parquet: 5 texts under start, A1" in messages
     for name, path in zip(("scores.parquet", "scores.tokens.parquet"), alone, strict=True):
         assert stored.read(f"out/{name}")[0] == path.read_bytes()
     left = ("scores.parquet", "scores.parquet.json", "scores.tokens.parquet", "scores.parquet.parts/lease.json")

@@ -80,9 +80,9 @@ def test_a_tasks_inputs_are_fetched_as_listed_in_the_records(place, prepared, st
 def test_an_object_that_differs_from_its_record_is_not_used(place, prepared, uri):
     """Nor is one that no record lists, since it may be half of a set."""
     Bucket(parse_bucket_uri(uri).at("tiny")).upload("corpus/documents.parquet", b"damaged")
-    with pytest.raises(DamagedError, match=r"corpus/documents\.parquet: is not as run\.json says; ") as told:
+    with pytest.raises(DamagedError, match=r"corpus/documents\.parquet: is not as run\.json says; ") as raised:
         place.fetch(place.localise(prepared.documents))
-    assert f"`raysweep check-run --name tiny --storage {shlex.quote(parse_bucket_uri(uri).uri)}`" in str(told.value)
+    assert f"`raysweep check-run --name tiny --storage {shlex.quote(parse_bucket_uri(uri).uri)}`" in str(raised.value)
     with pytest.raises(DamagedError, match=r"trials/B1/model: is not as trials/B1/trial\.json says"):
         place.fetch(place.localise(prepared.trial("B1").model))
 
@@ -99,7 +99,7 @@ def test_a_run_by_workers_with_separate_disks_equals_a_local_run(uri, tmp_path):
         "model": {"tokenizer": "corpus"},
     }
     executor = ElsewhereExecutor([tmp_path / "worker-1", tmp_path / "worker-2"])
-    run, said, _ = do_staged(uri, changes=changes, executor=executor)
+    run, messages, _ = do_staged(uri, changes=changes, executor=executor)
     local = open_run(tmp_path / "path", changes)
     local.do()
     assert results_of(run.folder) == results_of(local.folder)
@@ -109,8 +109,8 @@ def test_a_run_by_workers_with_separate_disks_equals_a_local_run(uri, tmp_path):
         assert events == ["begin", "start", "end", "over"], name
         assert not (run.folder.trial(name).root / WORKER_ATTEMPTS).exists()
         assert read_record(run.folder.trial(name)).ledger["useful"] > 0
-    _, said, _ = do_staged(uri, changes=changes, executor=executor)
-    assert sum("skip" in line for line in said) == 9
+    _, messages, _ = do_staged(uri, changes=changes, executor=executor)
+    assert sum("skip" in line for line in messages) == 9
     stored = set(Bucket(parse_bucket_uri(uri).at("tiny")).list())
     files = {path.relative_to(run.folder.root).as_posix() for path in run.folder.root.rglob("*") if path.is_file()}
     assert stored - {"lease.json"} == files
@@ -121,9 +121,9 @@ def test_a_training_resumes_on_another_disk_after_losing_its_node(uri, tmp_path)
     executor = ElsewhereExecutor([tmp_path / "first"])
     steps = iter(range(100))
     executor.should_stop = lambda: "enough" if next(steps) == 4 else None
-    run, said, _ = do_staged(uri, changes=SHORT, executor=executor)
+    run, messages, _ = do_staged(uri, changes=SHORT, executor=executor)
     assert read_record(run.folder.trial("A1")).state is State.STOPPED
-    assert any("A1: stopped after step 5/8: enough" in line for line in said)
+    assert any("A1: stopped after step 5/8: enough" in line for line in messages)
     # The driver could resume it too, if the next attempt runs on its own disk.
     assert (run.folder.trial("A1").checkpoints / "step-00000005" / "checkpoint.json").exists()
     run, _, _ = do_staged(uri, "train", changes=SHORT, executor=ElsewhereExecutor([tmp_path / "second"]))

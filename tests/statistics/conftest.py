@@ -44,6 +44,6 @@ def simulate_losses(
         per_token = np.array(list(by_model.values())) + hardness[:, None] + particular + noise
         documents = np.arange(first, first + count)
         losses[level] = LevelLosses(level=level, documents=documents, tokens=tokens, nats=per_token * tokens[:, None])
-        clusters.update({int(one): f"{level}-{w}" for one, w in zip(documents, writer, strict=True)})
+        clusters.update({int(document): f"{level}-{w}" for document, w in zip(documents, writer, strict=True)})
         first += count
     return losses, clusters

@@ -49,7 +49,7 @@ def pilot(code, seed):
     losses, clusters = simulate_losses(truth, seed=seed, writers=WRITERS)
     drawn = resample_levels(losses, ROLES, resamples=2000, seed=0, clusters=clusters)
     claim = CLAIMS[code]
-    finding = next(one for one in assess(claim, ROLES_OF_ALL, drawn, LEVELS, 0.95) if one.scope == OVERALL)
+    finding = next(finding for finding in assess(claim, ROLES_OF_ALL, drawn, LEVELS, 0.95) if finding.scope == OVERALL)
     contrasts = {role: mean_log_ratio(claim.numerator, role, ROLES_OF_ALL, LEVELS) for role in claim.against}
     return finding, {role: measure(drawn, parts).estimate for role, parts in contrasts.items()}
 
@@ -83,7 +83,7 @@ def share_decided(claim, contrasts, writers, experiments, rng):
 
 def powers(code, *, pilots, experiments):
     """Return, per pilot that needs less than eight times its documents more, the share of experiments that decide."""
-    found = []
+    shares = []
     for seed in range(pilots):
         finding, contrasts = pilot(code, seed)
         need, documents = finding.more_documents, finding.documents
@@ -91,16 +91,16 @@ def powers(code, *, pilots, experiments):
             continue
         assert finding.more_documents_low <= need <= (finding.more_documents_high or np.inf)
         writers = round(WRITERS * (1 + need / documents))
-        found.append(share_decided(CLAIMS[code], contrasts, writers, experiments, np.random.default_rng([seed, 6])))
-    return found
+        shares.append(share_decided(CLAIMS[code], contrasts, writers, experiments, np.random.default_rng([seed, 6])))
+    return shares
 
 
 def main(pilots):
     for code in CLAIMS:
-        found = powers(code, pilots=pilots, experiments=800)
-        low, middle, high = np.quantile(found, (0.25, 0.5, 0.75))
+        shares = powers(code, pilots=pilots, experiments=800)
+        low, middle, high = np.quantile(shares, (0.25, 0.5, 0.75))
         print(
-            f"{code}: {len(found)} of {pilots} pilots name a need; power {np.mean(found):.1%} in the mean, "
+            f"{code}: {len(shares)} of {pilots} pilots name a need; power {np.mean(shares):.1%} in the mean, "
             f"{middle:.1%} in the median, quartiles {low:.1%} to {high:.1%}",
             flush=True,
         )

@@ -42,9 +42,12 @@ def test_a_resample_equals_drawing_learners_with_replacement():
 def test_all_models_share_the_same_draws(simulate):
     """Two models with the same losses have the same resamples, so their ratio does not vary at all."""
     losses, clusters = simulate(TRUTH, seed=1)
-    one = losses["A1"].nats[:, :1]
+    nats_of_one = losses["A1"].nats[:, :1]
     twice = LevelLosses(
-        level="A1", documents=losses["A1"].documents, tokens=losses["A1"].tokens, nats=np.hstack([one, one])
+        level="A1",
+        documents=losses["A1"].documents,
+        tokens=losses["A1"].tokens,
+        nats=np.hstack([nats_of_one, nats_of_one]),
     )
     draws = resample_levels({"A1": twice}, MODELS, resamples=200, seed=0, clusters=clusters).levels["A1"].draws
     assert (draws[:, 0] == draws[:, 1]).all()
@@ -103,9 +106,9 @@ def test_levels_linked_by_shared_learners_form_one_stratum():
     documents = {"A1": [0], "C1": [3], "B2": [4, 5], "B1": [1, 2]}
     losses = {
         level: LevelLosses(
-            level=level, documents=np.array(found), tokens=np.ones(len(found), int), nats=np.ones((len(found), 1))
+            level=level, documents=np.array(names), tokens=np.ones(len(names), int), nats=np.ones((len(names), 1))
         )
-        for level, found in documents.items()
+        for level, names in documents.items()
     }
     drawn = resample_levels(losses, ["m"], resamples=100, seed=0, clusters=writers)
     assert {(frozenset(levels), count) for levels, count in drawn.clusters.strata} == {
@@ -142,10 +145,10 @@ def test_averaging_seeds_before_drawing_gives_the_same_interval(simulate):
     apart = resample_levels(losses, list(truth), **options)
     folded = resample_levels(losses, list(truth), **options, folds=[set(models.values()) for models in names.values()])
     assert folded.levels["B1"].draws.shape == (300, 2)
-    one, other = measure(folded, parts), measure(apart, parts)
-    assert one.seed_variance == pytest.approx(other.seed_variance)
-    assert one.document_variance == pytest.approx(other.document_variance)
-    np.testing.assert_allclose(one.draws, other.draws, rtol=0, atol=1e-7)
+    first, second = measure(folded, parts), measure(apart, parts)
+    assert first.seed_variance == pytest.approx(second.seed_variance)
+    assert first.document_variance == pytest.approx(second.document_variance)
+    np.testing.assert_allclose(first.draws, second.draws, rtol=0, atol=1e-7)
     assert folded.again(losses).folds == folded.folds
     with pytest.raises(AssertionError, match="parts the models of a fold"):
         measure(folded, [Part(weight=1.0, level="B1", models={0: "own-0"})])

@@ -43,22 +43,22 @@ def test_calibration_error_equals_a_hand_computed_value():
 @pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
 def test_the_true_temperature_is_recovered(temperature):
     """Overconfident posteriors become as confident as they are right."""
-    found = calibrate_levels(*scored(temperature), seed=0)
-    assert found.temperature == pytest.approx(temperature, rel=0.15)
-    assert found.tempered_error < 0.06
-    assert found.tempered_confidence == pytest.approx(found.accuracy, abs=0.05)
+    calibration = calibrate_levels(*scored(temperature), seed=0)
+    assert calibration.temperature == pytest.approx(temperature, rel=0.15)
+    assert calibration.tempered_error < 0.06
+    assert calibration.tempered_confidence == pytest.approx(calibration.accuracy, abs=0.05)
     if temperature > 1.0:
-        assert found.confidence > found.accuracy + 0.1
-        assert found.tempered_error < found.error / 2
-        assert found.tempered_brier < found.brier
+        assert calibration.confidence > calibration.accuracy + 0.1
+        assert calibration.tempered_error < calibration.error / 2
+        assert calibration.tempered_brier < calibration.brier
 
 
 def test_the_temperature_is_fitted_only_on_valid_documents_if_given():
     """The test documents would give another one; too few valid documents are not used."""
     (cold, learners), (valid, _) = scored(4.0), scored(20.0, documents=600, seed=1)
-    found = calibrate_levels(cold, learners, 0, valid)
-    assert (found.fitted_on, found.temperature) == ("valid documents", pytest.approx(20.0, rel=0.15))
-    assert calibrate_levels(cold, np.arange(len(learners)), 0, valid) == found
+    calibration = calibrate_levels(cold, learners, 0, valid)
+    assert (calibration.fitted_on, calibration.temperature) == ("valid documents", pytest.approx(20.0, rel=0.15))
+    assert calibrate_levels(cold, np.arange(len(learners)), 0, valid) == calibration
     few, _ = scored(20.0, documents=10)
     assert calibrate_levels(cold, learners, 0, few) == calibrate_levels(cold, learners, 0)
     assert calibrate_levels(cold, learners, 0).fitted_on == "other learners"

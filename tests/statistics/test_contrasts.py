@@ -39,9 +39,9 @@ def test_a_copy_trained_with_three_seeds_is_a_tie(simulate):
     simulated, parts = with_seeds(simulate, 3, spread=0.1)
     nats = simulated[0]["B1"].nats
     nats[:, 3:] = nats[:, :3]
-    found = measured(simulated, parts)
-    assert found.estimate == pytest.approx(0.0, abs=1e-12)
-    assert (found.p_not_above(0.0), found.p_not_below(0.0)) == (1.0, 1.0)
+    contrast = measured(simulated, parts)
+    assert contrast.estimate == pytest.approx(0.0, abs=1e-12)
+    assert (contrast.p_not_above(0.0), contrast.p_not_below(0.0)) == (1.0, 1.0)
 
 
 def test_learners_with_many_documents_do_not_narrow_the_interval(simulate):
@@ -64,43 +64,43 @@ def test_pairing_narrows_the_interval(simulate):
 def test_intervals_agree_with_the_delta_method_for_many_learners(simulate):
     """This is an independent check: with 2,000 writers, BCa and Student's t agree to a tenth of the width."""
     losses, clusters = simulate(TRUTH, seed=9, writers=2000, documents_per_writer=1)
-    found = measured((losses, clusters), resamples=4000)
+    contrast = measured((losses, clusters), resamples=4000)
     table = losses["B1"]
     difference = table.nats[:, 0] - table.nats[:, 1]
     ratio = difference.sum() / table.tokens.sum()
     error = np.std(difference - ratio * table.tokens, ddof=1) * np.sqrt(2000) / table.tokens.sum()
     expected = ratio + np.array([-1, 1]) * stats.t(1999).ppf(0.975) * error
-    np.testing.assert_allclose(found.interval(0.95), expected, atol=0.1 * 2 * 1.96 * error)
+    np.testing.assert_allclose(contrast.interval(0.95), expected, atol=0.1 * 2 * 1.96 * error)
 
 
 def test_p_values_and_intervals_are_consistent(simulate):
     """Both come from one inversion, so a table cannot contradict itself."""
-    found = measured(simulate(TRUTH, seed=4), resamples=5000)
-    low, high = found.interval(0.95)
+    contrast = measured(simulate(TRUTH, seed=4), resamples=5000)
+    low, high = contrast.interval(0.95)
     # Between two of 5,000 draws a percentile is known to 1/5000, times the stretching by Student's t.
-    assert found.p_not_above(low) == pytest.approx(0.025, abs=0.002)
-    assert found.p_not_below(high) == pytest.approx(0.025, abs=0.002)
-    assert found.p_not_above(found.estimate - 1.0) < 0.001
-    assert found.p_not_above(found.estimate + 1.0) > 0.999
+    assert contrast.p_not_above(low) == pytest.approx(0.025, abs=0.002)
+    assert contrast.p_not_below(high) == pytest.approx(0.025, abs=0.002)
+    assert contrast.p_not_above(contrast.estimate - 1.0) < 0.001
+    assert contrast.p_not_above(contrast.estimate + 1.0) > 0.999
 
 
 def test_a_model_compared_with_itself_has_no_difference(simulate):
     """There is no division by a variance of zero."""
     same = [Part(weight=1.0, level="B1", models={0: "general"}), Part(weight=-1.0, level="B1", models={0: "general"})]
-    found = measured(simulate({"B1": {"general": 3.0}}, seed=4), same)
-    assert (found.estimate, *found.interval(0.95)) == (0.0, 0.0, 0.0)
+    contrast = measured(simulate({"B1": {"general": 3.0}}, seed=4), same)
+    assert (contrast.estimate, *contrast.interval(0.95)) == (0.0, 0.0, 0.0)
     # Ties count against both claims.
-    assert (found.p_not_above(0.0), found.p_not_below(0.0)) == (1.0, 1.0)
+    assert (contrast.p_not_above(0.0), contrast.p_not_below(0.0)) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("resamples", [200, 2000, 10_000])
 def test_p_values_are_bounded_below_by_the_number_of_resamples(simulate, resamples):
     """The minimum is (b + 1) / (B + 1), and larger with Student's t of few learners."""
-    found = measured(simulate(TRUTH, seed=4, writers=10), resamples=resamples)
-    least = found.p_not_above(-9.0), found.p_not_below(9.0)
-    assert max(least) == found.least_p()
+    contrast = measured(simulate(TRUTH, seed=4, writers=10), resamples=resamples)
+    least = contrast.p_not_above(-9.0), contrast.p_not_below(9.0)
+    assert max(least) == contrast.least_p()
     assert min(least) >= 1 / (resamples + 1)
-    assert found.least_p() < 10 / resamples**0.7
+    assert contrast.least_p() < 10 / resamples**0.7
 
 
 def test_the_most_influential_learner_is_left_out(simulate):
@@ -151,14 +151,18 @@ def test_three_seeds_give_nominal_coverage(simulate):
 def pooled_seeds(simulate, seed, gain, levels=("A1", "A2", "B1", "B2", "C1")):
     """Return one level's contrast, alone and pooled; three trainings of each role differ by chance on every level."""
     rng = np.random.default_rng([seed, 78])
-    general = {one: rng.normal(0, 0.02) for one in range(3)}
+    general = {seed_number: rng.normal(0, 0.02) for seed_number in range(3)}
     truth, parts = {}, {}
     for level in levels:
-        truth[level] = {f"general-{one}": 3.0 + general[one] + rng.normal(0, 0.02) for one in general}
-        truth[level] |= {f"{other}-{one}": 3.0 - gain + rng.normal(0, 0.02) for other in levels for one in general}
+        truth[level] = {
+            f"general-{seed_number}": 3.0 + general[seed_number] + rng.normal(0, 0.02) for seed_number in general
+        }
+        truth[level] |= {
+            f"{other}-{seed_number}": 3.0 - gain + rng.normal(0, 0.02) for other in levels for seed_number in general
+        }
         parts[level] = [
-            Part(weight=1.0, level=level, models={one: f"general-{one}" for one in general}),
-            Part(weight=-1.0, level=level, models={one: f"{level}-{one}" for one in general}),
+            Part(weight=1.0, level=level, models={seed_number: f"general-{seed_number}" for seed_number in general}),
+            Part(weight=-1.0, level=level, models={seed_number: f"{level}-{seed_number}" for seed_number in general}),
         ]
     losses, clusters = simulate(truth, seed=seed, writers=60, own=0.02)
     names = list(truth["A1"])
@@ -170,14 +174,14 @@ def pooled_seeds(simulate, seed, gain, levels=("A1", "A2", "B1", "B2", "C1")):
 def seed_rates(simulate, experiments):
     """Return shares for one level and pooled: a gain of 0.15 found, no gain claimed as one; and degrees of freedom."""
     tail = 0.025 / 5  # the first of Holm's steps for five levels
-    found = {(gain, way): 0 for gain in (0.0, 0.15) for way in ("alone", "pooled")}
+    rates = {(gain, way): 0 for gain in (0.0, 0.15) for way in ("alone", "pooled")}
     freedom = []
     for gain in (0.0, 0.15):
         for seed in range(experiments):
-            for way, one in zip(("alone", "pooled"), pooled_seeds(simulate, seed, gain), strict=True):
-                found[gain, way] += one.p_not_above(0.0) <= tail
-                freedom += [one.sources.seeds[0].freedom] if way == "pooled" else []
-    return {key: count / experiments for key, count in found.items()}, float(np.median(freedom))
+            for way, result in zip(("alone", "pooled"), pooled_seeds(simulate, seed, gain), strict=True):
+                rates[gain, way] += result.p_not_above(0.0) <= tail
+                freedom += [result.sources.seeds[0].freedom] if way == "pooled" else []
+    return {key: count / experiments for key, count in rates.items()}, float(np.median(freedom))
 
 
 def test_pooled_variance_of_seeds_increases_power(simulate):

@@ -53,16 +53,18 @@ def assess(simulate, kind, *, special, control, confirmed=("overall", *LEVELS), 
         groups = resample_levels(placebo_losses(losses, 1), models, **options)
         resamples = replace(resamples, levels={**resamples.levels, **groups.levels})
     roles = roles_of(kind, absent=absent)
-    found = assess_control(kind, roles, resamples, LEVELS, confirmed=confirmed, smallest_effect=1.05, confidence=0.95)
-    return {one.scope: one for one in found}
+    findings = assess_control(
+        kind, roles, resamples, LEVELS, confirmed=confirmed, smallest_effect=1.05, confidence=0.95
+    )
+    return {finding.scope: finding for finding in findings}
 
 
 @pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
 def test_a_control_with_an_equal_gain_explains_the_gain(simulate, kind):
     """Only size (steps, chance) differs: the raw gain is real, but the level is not its cause."""
-    found = assess(simulate, kind, special=0.15, control=0.15, writers=800)
-    assert [one.verdict for one in found.values()] == ["explained"] * 4
-    overall = found["overall"]
+    findings = assess(simulate, kind, special=0.15, control=0.15, writers=800)
+    assert [finding.verdict for finding in findings.values()] == ["explained"] * 4
+    overall = findings["overall"]
     assert overall.raw.low > 1.1
     assert overall.own.low > 1.1
     assert overall.remaining.low < 1.0 < overall.remaining.high
@@ -78,19 +80,19 @@ def test_no_share_is_explained_without_a_gain(simulate):
     losses["A1"].nats[:, 3:] = np.tile(losses["A1"].nats[:, :3], 2)
     drawn = resample_levels(losses, models, resamples=200, seed=1, clusters=clusters)
     roles = RoleModels(by_role={role: {"A1": of_role} for role, of_role in names.items()}, absent={})
-    found = assess_control(
+    findings = assess_control(
         "size_matched", roles, drawn, ["A1"], confirmed=["A1"], smallest_effect=1.05, confidence=0.95
     )
-    assert [(one.explained_share, one.share_low) for one in found] == [(None, None)] * 2
+    assert [(finding.explained_share, finding.share_low) for finding in findings] == [(None, None)] * 2
 
 
 @pytest.mark.parametrize("kind", ["size_matched", "step_matched", "placebo"])
 def test_a_gain_that_the_control_lacks_survives(simulate, kind):
     """Language differs between levels: random documents help no model."""
-    found = assess(simulate, kind, special=0.15, control=-0.05)
-    assert [one.verdict for one in found.values()] == ["survives"] * 4
-    assert found["overall"].remaining.low > 1.1
-    assert found["overall"].explained_share < 0.0
+    findings = assess(simulate, kind, special=0.15, control=-0.05)
+    assert [finding.verdict for finding in findings.values()] == ["survives"] * 4
+    assert findings["overall"].remaining.low > 1.1
+    assert findings["overall"].explained_share < 0.0
 
 
 def test_a_partly_explained_gain_survives_in_part(simulate):
@@ -103,29 +105,29 @@ def test_a_partly_explained_gain_survives_in_part(simulate):
 
 def test_gains_are_explained_only_if_h1_is_confirmed(simulate):
     """The control's numbers are still shown."""
-    found = assess(simulate, "size_matched", special=0.15, control=0.15, confirmed=["overall", "B1"], writers=300)
-    assert [one.verdict for one in found.values()] == ["explained", "no gain", "explained", "no gain"]
-    assert found["A1"].own is not None
+    findings = assess(simulate, "size_matched", special=0.15, control=0.15, confirmed=["overall", "B1"], writers=300)
+    assert [finding.verdict for finding in findings.values()] == ["explained", "no gain", "explained", "no gain"]
+    assert findings["A1"].own is not None
 
 
 def test_too_little_data_gives_an_undecided_control(simulate):
     """Neither claim is made without evidence."""
-    found = assess(simulate, "size_matched", special=0.02, control=0.01, writers=12)
-    assert found["overall"].verdict == "open"
-    assert found["overall"].share_high - found["overall"].share_low > 0.5
+    findings = assess(simulate, "size_matched", special=0.02, control=0.01, writers=12)
+    assert findings["overall"].verdict == "open"
+    assert findings["overall"].share_high - findings["overall"].share_low > 0.5
 
 
 def test_a_gain_that_may_be_zero_has_no_explained_share(simulate):
     """A ratio whose denominator is close to zero has no interval."""
-    found = assess(simulate, "size_matched", special=0.0, control=0.0, confirmed=(), seed=2)["overall"]
-    assert (found.verdict, found.share_low, found.share_high) == ("no gain", None, None)
+    finding = assess(simulate, "size_matched", special=0.0, control=0.0, confirmed=(), seed=2)["overall"]
+    assert (finding.verdict, finding.share_low, finding.share_high) == ("no gain", None, None)
 
 
 def test_a_failed_control_is_left_out_with_its_reason(simulate):
     """The overall finding uses the others."""
-    found = assess(simulate, "size_matched", special=0.15, control=0.15, absent=["B1"])
-    assert (found["B1"].verdict, found["B1"].note) == ("not tested", "control failed")
-    assert found["overall"].levels == ("A1", "C1")
+    findings = assess(simulate, "size_matched", special=0.15, control=0.15, absent=["B1"])
+    assert (findings["B1"].verdict, findings["B1"].note) == ("not tested", "control failed")
+    assert findings["overall"].levels == ("A1", "C1")
     nothing = assess(simulate, "size_matched", special=0.15, control=0.15, absent=LEVELS)
     assert nothing["overall"].verdict == "not tested"
     assert nothing["overall"].note == "A1: control failed; B1: control failed; C1: control failed"
@@ -144,13 +146,17 @@ def test_placebo_groups_have_the_sizes_of_levels_and_contain_every_document_once
         **{name: getattr(losses["B1"], name)[:50] for name in ("documents", "tokens", "nats")},
     )
     groups = placebo_losses(losses, seed=4)
-    assert {name: len(one.documents) for name, one in groups.items()} == {"~A1": 120, "~B1": 50, "~C1": 120}
-    together = np.concatenate([one.documents for one in groups.values()])
-    assert sorted(together.tolist()) == sorted(d for one in losses.values() for d in one.documents.tolist())
+    assert {name: len(table.documents) for name, table in groups.items()} == {"~A1": 120, "~B1": 50, "~C1": 120}
+    together = np.concatenate([table.documents for table in groups.values()])
+    assert sorted(together.tolist()) == sorted(d for table in losses.values() for d in table.documents.tolist())
     first = groups[group_name("A1")].documents
-    assert min(np.isin(first, one.documents).sum() for one in losses.values()) > 10
+    assert min(np.isin(first, table.documents).sum() for table in losses.values()) > 10
     before, after = (
-        {d: row for one in all_of.values() for d, row in zip(one.documents.tolist(), one.nats.tolist(), strict=True)}
+        {
+            d: row
+            for table in all_of.values()
+            for d, row in zip(table.documents.tolist(), table.nats.tolist(), strict=True)
+        }
         for all_of in (losses, groups)
     )
     assert before == after
@@ -169,12 +175,12 @@ def verdicts(simulate, explained, experiments, writers=60, **options):
 @pytest.mark.parametrize("explained", [0.5, 0.97])
 def test_a_control_explains_only_what_is_shown_statistically(simulate, explained):
     """In 40 experiments each, half of the gain is not all of it, but all except a negligible rest is."""
-    found = verdicts(simulate, explained, 40)
+    counts = verdicts(simulate, explained, 40)
     if explained == 0.5:
-        assert found["explained"] <= 2
+        assert counts["explained"] <= 2
     else:
-        assert found["explained"] >= 32
-        assert found["survives"] == 0
+        assert counts["explained"] >= 32
+        assert counts["survives"] == 0
 
 
 @pytest.mark.slow
@@ -216,7 +222,7 @@ def seeded(simulate, seed, *, alone):
     }
     losses, clusters = simulate(known, seed=seed, writers=80, own=0.02)
     moves = np.random.default_rng([seed, 5]).normal(0.0, 0.1, len(known["A1"]))
-    losses = {level: replace(one, nats=one.nats + moves * one.tokens[:, None]) for level, one in losses.items()}
+    losses = {level: replace(table, nats=table.nats + moves * table.tokens[:, None]) for level, table in losses.items()}
     resamples = resample_levels(losses, list(known["A1"]), resamples=500, seed=1, clusters=clusters)
     by_role = {
         role: {level: {number: f"{name}-{level}-{number}" for number in range(3)} for level in LEVELS}
@@ -224,10 +230,10 @@ def seeded(simulate, seed, *, alone):
     }
     roles = RoleModels(by_role=by_role, absent={})
     levels = LEVELS[:1] if alone else LEVELS
-    found = assess_control(
+    findings = assess_control(
         "size_matched", roles, resamples, levels, confirmed=LEVELS, smallest_effect=1.01, confidence=0.95
     )
-    remaining = {one.scope: one.remaining for one in found}["A1"]
+    remaining = {finding.scope: finding.remaining for finding in findings}["A1"]
     return log(remaining.high / remaining.low)
 
 
@@ -251,11 +257,11 @@ def placebo_draws(simulate, seed, *, spread, draws=3, seeds=1, of_trainings=0.0,
     rng, moves = np.random.default_rng([seed, 9]), np.zeros(len(truth_of))
     moves[-len(placebos) :] = np.repeat(rng.normal(0.0, spread, len(by_group)), seeds)
     moves += rng.normal(0.0, of_trainings, len(moves))
-    losses = {level: replace(one, nats=one.nats + moves * one.tokens[:, None]) for level, one in losses.items()}
+    losses = {level: replace(table, nats=table.nats + moves * table.tokens[:, None]) for level, table in losses.items()}
     drawn = resample_levels(losses, list(truth_of), resamples=resamples, seed=1, clusters=clusters)
     groups = drawn.again_together([placebo_losses(losses, 1, draw) for draw in range(1, draws + 1)])
     drawn = replace(
-        drawn, levels={**drawn.levels, **{name: one for group in groups for name, one in group.levels.items()}}
+        drawn, levels={**drawn.levels, **{name: table for group in groups for name, table in group.levels.items()}}
     )
     by_role = {
         "general": {level: dict(enumerate(general)) for level in LEVELS},
@@ -289,22 +295,24 @@ def test_placebo_intervals_contain_the_mean_over_all_groups(simulate):
     """Three groups differ by 0.1 nats: documents alone would give intervals that are much too short."""
     assert placebo_coverage(simulate, 60, spread=0.1) >= 0.88
     findings = placebo_experiment(simulate, 0, spread=0.1)
-    assert [len(one.draws) for one in findings] == [3, 3, 3, 3]
-    assert findings[0].own.value == pytest.approx(np.exp(np.mean([np.log(one.value) for one in findings[0].draws])))
+    assert [len(finding.draws) for finding in findings] == [3, 3, 3, 3]
+    assert findings[0].own.value == pytest.approx(
+        np.exp(np.mean([np.log(finding.value) for finding in findings[0].draws]))
+    )
 
 
 @pytest.mark.parametrize(("seeds", "of_trainings", "own"), [(1, 0.0, 0.3), (3, 0.1, 0.3)])
 def test_variance_between_placebo_groups_is_estimated_without_bias(simulate, seeds, of_trainings, own):
     """The estimate is 0.05 nats in the mean of 40 experiments, however much trainings and learners in them differ."""
-    found = []
+    spreads = []
     for seed in range(40):
         options = {"seeds": seeds, "of_trainings": of_trainings, "own": own}
         roles, drawn = placebo_draws(simulate, seed, spread=0.05, resamples=2, **options)
-        found += [
+        spreads += [
             _between_groups(drawn, [gain_of_draw(roles, [level], draw) for draw in draws_of(roles, level)])
             for level in LEVELS
         ]
-    assert np.mean(found) == pytest.approx(0.05**2, rel=0.4)
+    assert np.mean(spreads) == pytest.approx(0.05**2, rel=0.4)
 
 
 def test_a_level_with_a_missing_placebo_draw_averages_the_others(simulate):

@@ -21,7 +21,7 @@ MOST = 5
 
 def losses(rng, levels, effects, spread, *, writers=30):
     """Return documents of three models' seeds per level; `effects` of kinds and `spread` of trainings are in nats."""
-    general, found, clusters, first = rng.normal(0.0, spread, MOST), {}, {}, 0
+    general, by_level, clusters, first = rng.normal(0.0, spread, MOST), {}, {}, 0
     for level in levels:
         writer = np.repeat(np.arange(writers), 3)
         tokens, hardness = rng.integers(5, 60, len(writer)), rng.normal(0.0, 0.5, writers)[writer]
@@ -29,19 +29,19 @@ def losses(rng, levels, effects, spread, *, writers=30):
         for kind, effect in effects.items():
             own = rng.normal(0.0, 0.15, writers)[writer]
             trained = general if kind == "general" else rng.normal(0.0, spread, MOST)
-            columns += [3.0 + effect + hardness + own + one + rng.normal(0.0, 0.1, len(writer)) for one in trained]
+            columns += [3.0 + effect + hardness + own + level + rng.normal(0.0, 0.1, len(writer)) for level in trained]
         documents = np.arange(first, first + len(writer))
         nats = np.stack(columns, axis=1) * tokens[:, None]
-        found[level] = LevelLosses(level=level, documents=documents, tokens=tokens, nats=nats)
-        clusters.update({int(one): f"{level}-{w}" for one, w in zip(documents, writer.tolist(), strict=True)})
+        by_level[level] = LevelLosses(level=level, documents=documents, tokens=tokens, nats=nats)
+        clusters.update({int(document): f"{level}-{w}" for document, w in zip(documents, writer.tolist(), strict=True)})
         first += len(writer)
-    return found, clusters
+    return by_level, clusters
 
 
 def drawn(seed, levels, effects, spread, *, resamples=1000):
-    found, clusters = losses(np.random.default_rng([seed, 29]), levels, effects, spread)
+    losses_by_level, clusters = losses(np.random.default_rng([seed, 29]), levels, effects, spread)
     models = [f"{kind} {number}" for kind in effects for number in range(MOST)]
-    return resample_levels(found, models, resamples=resamples, seed=0, clusters=clusters)
+    return resample_levels(losses_by_level, models, resamples=resamples, seed=0, clusters=clusters)
 
 
 def rounds(resamples, kinds=("general", "specialised"), level="A1"):
@@ -122,12 +122,12 @@ def test_a_p_value_is_the_alpha_at_which_its_look_crosses_the_boundary():
 def test_repeated_intervals_and_p_values_agree():
     """The repeated confidence interval excludes what its p-value rejects."""
     looked = look_at(rounds(drawn(1, ["A1"], {"general": 0.0, "specialised": -0.1}, 0.02)), MOST)
-    for one in looked[:-1]:
-        fixed = rounds(drawn(1, ["A1"], {"general": 0.0, "specialised": -0.1}, 0.02))[one.look.seeds - 2]
-        assert one.limit(0.025) <= fixed.limit(0.025)
-        assert one.limit(0.975) >= fixed.limit(0.975)
+    for look in looked[:-1]:
+        fixed = rounds(drawn(1, ["A1"], {"general": 0.0, "specialised": -0.1}, 0.02))[look.look.seeds - 2]
+        assert look.limit(0.025) <= fixed.limit(0.025)
+        assert look.limit(0.975) >= fixed.limit(0.975)
         for share in (0.05, 0.2):
-            assert one.p_not_above(one.limit(share)) == pytest.approx(share, abs=0.02)
+            assert look.p_not_above(look.limit(share)) == pytest.approx(share, abs=0.02)
 
 
 def test_conditional_power_is_high_for_a_clear_difference_and_low_for_none():
@@ -164,9 +164,9 @@ def run_sequentially(resamples):
         findings = judge(resamples, done)
         numerator = {claim.code: claim.numerator for claim in CLAIMS}
         claims = [
-            OpenClaim(roles=(numerator[one.hypothesis], *one.against), levels=one.levels)
-            for one in findings
-            if not is_settled(one)
+            OpenClaim(roles=(numerator[finding.hypothesis], *finding.against), levels=finding.levels)
+            for finding in findings
+            if not is_settled(finding)
         ]
         if (released := set(release_seeds(CONFIG, TRIALS, claims, done))) == done:
             return findings, len(done)
@@ -187,19 +187,19 @@ def judge(resamples, done):
         for role, name in entry.items()
     }
     roles = RoleModels(by_role=by_role, absent={}, most_seeds=MOST)
-    return [one for claim in CLAIMS for one in assess(claim, roles, resamples, LEVELS, 0.95, predict=False)]
+    return [finding for claim in CLAIMS for finding in assess(claim, roles, resamples, LEVELS, 0.95, predict=False)]
 
 
 def test_a_clear_experiment_stops_before_the_last_seed():
     """Two of five seeds are enough; a decided claim stays decided."""
     effects = {"general": 0.0, "specialised": -0.7, "transfer": -0.45}
     findings, trainings = run_sequentially(drawn(3, LEVELS, effects, 0.01, resamples=10_000))
-    overall = {one.hypothesis: one.verdict for one in findings if one.scope == OVERALL}
+    overall = {finding.hypothesis: finding.verdict for finding in findings if finding.scope == OVERALL}
     assert overall == {"H1": Verdict.CONFIRMED, "H2": Verdict.REFUTED, "H3": Verdict.REFUTED}
     assert trainings == 0.4 * len(TRIALS)
-    for one in findings:
-        assert [look.seeds for look in one.looks] == list(range(2, one.seeds + 1))
-        assert [look.p_confirm for look in one.looks] == sorted((x.p_confirm for x in one.looks), reverse=True)
+    for finding in findings:
+        assert [look.seeds for look in finding.looks] == list(range(2, finding.seeds + 1))
+        assert [look.p_confirm for look in finding.looks] == sorted((x.p_confirm for x in finding.looks), reverse=True)
 
 
 SAVING = {

@@ -98,19 +98,19 @@ def test_intervals_of_all_levels_have_simultaneous_coverage(simulate):
     gain = {"A1": 0.02, "B1": 0.06, "C1": 0.10}
     held = 0
     for seed in range(300):
-        truth = {level: {"general": 3.0, **{f"special-{one}": 3.0 - gain[level] for one in LEVELS}} for level in LEVELS}
+        truth = {level: {"general": 3.0, **{f"special-{own}": 3.0 - gain[level] for own in LEVELS}} for level in LEVELS}
         losses, clusters = simulate(truth, seed=seed, writers=40)
         roles = roles_of(without=("transfer",))
         drawn = resample_levels(losses, list(truth["A1"]), resamples=500, seed=0, clusters=clusters)
-        found = assess(H1, roles, drawn, LEVELS, 0.95, predict=False)[1:]
-        held += all(one.low <= np.exp(gain[one.scope]) <= one.high for one in found)
+        findings = assess(H1, roles, drawn, LEVELS, 0.95, predict=False)[1:]
+        held += all(finding.low <= np.exp(gain[finding.scope]) <= finding.high for finding in findings)
     assert held / 300 >= 0.92
 
 
 def test_a_copy_of_the_general_model_is_not_better_than_it(simulate):
     """Ties count against both claims: nothing is confirmed, and nothing refuted."""
     losses, clusters = simulate({level: {"general": 3.0} for level in LEVELS}, seed=1)
-    losses = {level: replace(one, nats=np.hstack([one.nats] * 3)) for level, one in losses.items()}
+    losses = {level: replace(table, nats=np.hstack([table.nats] * 3)) for level, table in losses.items()}
     names = ["general", "special", "transfer"]
     by_role = {
         role: {level: {0: name} for level in LEVELS}
@@ -146,11 +146,11 @@ def test_a_corpus_dominated_by_one_learner_is_not_tested(simulate):
     tokens[:3] = 3 * tokens[3:].sum()
     losses["A1"] = replace(losses["A1"], tokens=tokens, nats=3.0 * np.repeat(tokens[:, None], len(names), axis=1))
     drawn = resample_levels(losses, names, resamples=200, seed=0, clusters=clusters)
-    found = {one.scope: one for one in assess(H1, roles_of(), drawn, LEVELS, 0.95)}
-    assert found["A1"].verdict is Verdict.NOT_TESTED
-    assert "weigh as 1.2 equal ones" in found["A1"].note
-    assert found[OVERALL].levels == ("B1", "C1")
-    assert found["B1"].effective < found["B1"].clusters == 20
+    findings = {finding.scope: finding for finding in assess(H1, roles_of(), drawn, LEVELS, 0.95)}
+    assert findings["A1"].verdict is Verdict.NOT_TESTED
+    assert "weigh as 1.2 equal ones" in findings["A1"].note
+    assert findings[OVERALL].levels == ("B1", "C1")
+    assert findings["B1"].effective < findings["B1"].clusters == 20
 
 
 def test_the_ratio_is_computed_against_the_best_other_role(simulate):
@@ -172,29 +172,29 @@ def test_roles_without_a_trial_are_not_tested(simulate):
 def test_a_failed_trial_leaves_only_its_level_untested(simulate):
     """The best of three is unknown if one of the three is missing; other levels are not affected."""
     reason = "special-B1 failed: out of memory"
-    found = judged(simulate, H3, 0.2, -0.2, roles=roles_of(absent={("specialised", "B1"): reason}))
-    assert (found["B1"].verdict, found["B1"].note) == (Verdict.NOT_TESTED, reason)
-    assert found["A1"].verdict is C
-    assert found[OVERALL].levels == ("A1", "C1")
+    findings = judged(simulate, H3, 0.2, -0.2, roles=roles_of(absent={("specialised", "B1"): reason}))
+    assert (findings["B1"].verdict, findings["B1"].note) == (Verdict.NOT_TESTED, reason)
+    assert findings["A1"].verdict is C
+    assert findings[OVERALL].levels == ("A1", "C1")
 
 
 def test_too_few_learners_give_no_hypothesis_test(simulate):
     """Nine writers are too few for an interval."""
-    found = judged(simulate, H1, -0.2, 0.0, writers=9)
-    assert found[OVERALL].verdict is Verdict.NOT_TESTED
-    assert "9 independent writers" in found["A1"].note
-    assert "C1: its test documents are by 9" in found[OVERALL].note
+    findings = judged(simulate, H1, -0.2, 0.0, writers=9)
+    assert findings[OVERALL].verdict is Verdict.NOT_TESTED
+    assert "9 independent writers" in findings["A1"].note
+    assert "C1: its test documents are by 9" in findings[OVERALL].note
 
 
 def test_an_undecided_claim_states_the_documents_needed_to_decide_it(simulate):
     """With that many documents and the same truth, most such experiments decide."""
-    found = judged(simulate, H1, -0.034, 0.0, writers=40)[OVERALL]
-    assert found.verdict is U
-    assert 0 < found.more_documents_low < found.more_documents
-    assert "test documents by new learners" in found.note
-    assert f"{found.more_documents:,}" in found.note
-    writers = 40 * (1 + 2 * found.more_documents // found.documents)
-    assert judged(simulate, H1, found_gain(found), 0.0, writers=writers)[OVERALL].verdict is C
+    finding = judged(simulate, H1, -0.034, 0.0, writers=40)[OVERALL]
+    assert finding.verdict is U
+    assert 0 < finding.more_documents_low < finding.more_documents
+    assert "test documents by new learners" in finding.note
+    assert f"{finding.more_documents:,}" in finding.note
+    writers = 40 * (1 + 2 * finding.more_documents // finding.documents)
+    assert judged(simulate, H1, found_gain(finding), 0.0, writers=writers)[OVERALL].verdict is C
 
 
 def found_gain(finding):
@@ -205,16 +205,16 @@ def found_gain(finding):
 def test_no_sample_size_is_given_for_a_negligible_difference(simulate):
     """No number of documents is given if it would be hundreds of times the present one."""
     chance = np.log(judged(simulate, H1, 0.0, 0.0, writers=40)[OVERALL].value)
-    found = judged(simulate, H1, chance, 0.0, writers=40)[OVERALL]
-    assert (found.verdict, found.more_documents) == (U, None)
-    assert "it is open on which side of the margin the ratio lies" in found.note
+    finding = judged(simulate, H1, chance, 0.0, writers=40)[OVERALL]
+    assert (finding.verdict, finding.more_documents) == (U, None)
+    assert "it is open on which side of the margin the ratio lies" in finding.note
 
 
 def test_too_few_resamples_are_reported(simulate):
     """With 100 resamples and three levels, no p-value can be small enough after Holm."""
-    found = judged(simulate, H1, -0.2, 0.0, resamples=100)
-    assert found["A1"].verdict is U
-    assert "resamples" in found["A1"].note
+    findings = judged(simulate, H1, -0.2, 0.0, resamples=100)
+    assert findings["A1"].verdict is U
+    assert "resamples" in findings["A1"].note
 
 
 def test_holm_correction_equals_a_hand_computed_table():
@@ -236,6 +236,6 @@ def test_false_confirmations_after_holm_are_rare(simulate):
     """No model is better than another: at most 5 % of 1,000 experiments confirm any level."""
     false = 0
     for seed in range(1000):
-        found = judged(simulate, H1, 0.0, 0.0, writers=30, seed=seed, resamples=400)
-        false += any(finding.verdict is C for finding in found.values() if finding.scope != OVERALL)
+        findings = judged(simulate, H1, 0.0, 0.0, writers=30, seed=seed, resamples=400)
+        false += any(finding.verdict is C for finding in findings.values() if finding.scope != OVERALL)
     assert false / 1000 <= 0.05

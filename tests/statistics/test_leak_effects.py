@@ -13,11 +13,11 @@ def leaky_losses(simulate, *, given_away, easier=0.0, share=0.3, writers=60):
     """Return losses in which a share of documents is easier for all models, and easier still for model 'all'."""
     losses, clusters = simulate(TRUTH, seed=0, writers=writers, documents_per_writer=1, shared=0.2, own=0.05)
     leaky = []
-    for one in losses.values():
-        known = np.arange(len(one.documents)) < share * len(one.documents)
-        one.nats[known] -= easier * one.tokens[known, None]
-        one.nats[known, 1] -= given_away * one.tokens[known]
-        leaky += one.documents[known].tolist()
+    for table in losses.values():
+        known = np.arange(len(table.documents)) < share * len(table.documents)
+        table.nats[known] -= easier * table.tokens[known, None]
+        table.nats[known, 1] -= given_away * table.tokens[known]
+        leaky += table.documents[known].tolist()
     drawn = resample_levels(losses, ["start", "all", "A1"], resamples=1000, seed=0, clusters=clusters)
     return LeakyDocuments(losses, leaky, drawn), leaky
 

@@ -40,21 +40,21 @@ def test_the_model_with_the_lowest_loss_on_visible_text_is_chosen(tmp_path):
         tmp_path,
         [("A1", 50, nats(A1=2.0), 5, nats(A1=10.0)), ("B1", 50, nats(C1=2.0), 5, nats(B1=11.0, C1=17.0))],
     )
-    found = score_unknown_levels(table, EXPERTS, "all", SHARES)
-    assert found.is_right.tolist() == [True, False]
-    assert found.nats["chosen"].tolist() == [10.0, 17.0]
-    assert found.nats["oracle"].tolist() == [10.0, 11.0]
-    assert found.nats["general"].tolist() == [3.0, 3.0]
-    assert found.confusion().tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+    scores = score_unknown_levels(table, EXPERTS, "all", SHARES)
+    assert scores.is_right.tolist() == [True, False]
+    assert scores.nats["chosen"].tolist() == [10.0, 17.0]
+    assert scores.nats["oracle"].tolist() == [10.0, 11.0]
+    assert scores.nats["general"].tolist() == [3.0, 3.0]
+    assert scores.confusion().tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
 def test_without_visible_text_the_prior_decides_and_the_general_model_answers(tmp_path):
     """Without a general model, the model of the most frequent level answers."""
     table = losses_of(tmp_path, [("B1", 0, {}, 5, nats(A1=8.0)), ("C1", 9, nats(C1=1.0), 5, nats())])
-    found = score_unknown_levels(table, EXPERTS, "all", SHARES)
-    np.testing.assert_allclose(found.posterior[0], [0.6, 0.3, 0.1])
-    assert found.nats["chosen"][0] == 3.0
-    assert found.confusion().sum() == 1
+    scores = score_unknown_levels(table, EXPERTS, "all", SHARES)
+    np.testing.assert_allclose(scores.posterior[0], [0.6, 0.3, 0.1])
+    assert scores.nats["chosen"][0] == 3.0
+    assert scores.confusion().sum() == 1
     alone = score_unknown_levels(table, EXPERTS, None, SHARES)
     assert "general" not in alone.nats
     assert alone.nats["chosen"][0] == 8.0
@@ -62,8 +62,8 @@ def test_without_visible_text_the_prior_decides_and_the_general_model_answers(tm
 
 def test_the_posterior_follows_bayes_rule():
     """Computed by hand: prior 3 to 1, likelihoods 1 to 2."""
-    found = np.exp(log_posterior(np.log([[2.0, 1.0]]), [3, 1]))
-    np.testing.assert_allclose(found, [[0.6, 0.4]])
+    posterior = np.exp(log_posterior(np.log([[2.0, 1.0]]), [3, 1]))
+    np.testing.assert_allclose(posterior, [[0.6, 0.4]])
 
 
 def test_the_mixture_loss_equals_token_by_token_mixing():
@@ -94,9 +94,9 @@ def test_the_mixture_loss_is_bounded_by_each_models_loss_and_weight(seed):
 def test_a_level_without_a_model_is_excluded_with_its_documents(tmp_path):
     """Its training failed, so no document can be assigned to that level."""
     documents = [(level, 20, nats(), 5, nats()) for level in LEVELS]
-    found = score_unknown_levels(losses_of(tmp_path, documents), {"A1": "A1", "C1": "C1"}, "all", SHARES)
-    assert found.levels == ("A1", "C1")
-    assert found.documents.tolist() == [0, 2]
+    scores = score_unknown_levels(losses_of(tmp_path, documents), {"A1": "A1", "C1": "C1"}, "all", SHARES)
+    assert scores.levels == ("A1", "C1")
+    assert scores.documents.tolist() == [0, 2]
 
 
 def test_scores_of_an_older_version_without_first_masks_give_no_result(tmp_path):

@@ -46,7 +46,7 @@ def rates(simulate, code, *, experiments, writers, resamples):
     levels = overall = held = 0
     for seed in range(experiments):
         findings, drawn = experiment(simulate, code, seed, writers, resamples)
-        confirmed = {one.scope for one in findings if one.verdict is Verdict.CONFIRMED}
+        confirmed = {finding.scope for finding in findings if finding.verdict is Verdict.CONFIRMED}
         overall += OVERALL in confirmed
         levels += bool(confirmed - {OVERALL})
         parts = [
@@ -115,7 +115,7 @@ def levels_of_shared_writers(seed, *, writers, shared_writers=0.0, correlation=0
         losses[level] = LevelLosses(level=level, documents=documents, tokens=tokens, nats=per_token * tokens[:, None])
         names = np.where(writer < sharing, "", level)
         clusters.update(
-            {int(one): f"{name}-{w}" for one, name, w in zip(documents, names, writer.tolist(), strict=True)}
+            {int(document): f"{name}-{w}" for document, name, w in zip(documents, names, writer.tolist(), strict=True)}
         )
     return losses, clusters
 
@@ -126,12 +126,12 @@ def coverage_and_false_claims(experiments, **writers):
     for seed in range(experiments):
         losses, clusters = levels_of_shared_writers(seed, **writers)
         drawn = resample_levels(losses, ("general", "special"), resamples=1000, seed=seed, clusters=clusters)
-        by_role = {role: {one: {0: role} for one in LEVELS} for role in ("general", "special")}
+        by_role = {role: {level: {0: role} for level in LEVELS} for role in ("general", "special")}
         roles = RoleModels(by_role=by_role, absent={})
-        found = measure(drawn, mean_log_ratio("general", "special", roles, LEVELS))
-        low, high = found.interval(0.95)
+        contrast = measure(drawn, mean_log_ratio("general", "special", roles, LEVELS))
+        low, high = contrast.interval(0.95)
         overall += low <= 0.0 <= high
-        confirmed += found.p_not_above(0.0) <= 0.025
+        confirmed += contrast.p_not_above(0.0) <= 0.025
         low, high = measure(drawn, mean_log_ratio("general", "special", roles, ["B1"])).interval(0.95)
         level += low <= 0.0 <= high
     return overall / experiments, level / experiments, confirmed / experiments
@@ -163,10 +163,10 @@ def test_learners_on_several_levels_are_counted_once():
     for shared, distinct in ((1.0, 40), (0.3, 152), (0.0, 200)):
         losses, clusters = levels_of_shared_writers(0, writers=40, shared_writers=shared, correlation=1.0)
         drawn = resample_levels(losses, ("general", "special"), resamples=100, seed=0, clusters=clusters)
-        by_role = {role: {one: {0: role} for one in LEVELS} for role in ("general", "special")}
+        by_role = {role: {level: {0: role} for level in LEVELS} for role in ("general", "special")}
         roles = RoleModels(by_role=by_role, absent={})
-        found = assess(H1, roles, drawn, LEVELS, 0.95, predict=False)
-        assert [one.clusters for one in found] == [distinct, 40, 40, 40, 40, 40]
+        findings = assess(H1, roles, drawn, LEVELS, 0.95, predict=False)
+        assert [finding.clusters for finding in findings] == [distinct, 40, 40, 40, 40, 40]
 
 
 H1 = Hypothesis(code="H1", name="specialisation", numerator="general", against=("special",), above=True, margin=1.0)

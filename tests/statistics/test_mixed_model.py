@@ -46,13 +46,15 @@ def fit(losses, facts, role="specialised", **options):
 def test_simulated_variance_components_are_recovered():
     """Medians of nine fits: learners 0.10, prompts 0.06, documents 0.15; 0.1 nats are 10.5 %."""
     fits = [fit(*simulated(seed)) for seed in range(9)]
-    median = {name: np.median([getattr(one, name) for one in fits]) for name in ("learner_spread", "prompt_spread")}
+    median = {
+        name: np.median([getattr(estimate, name) for estimate in fits]) for name in ("learner_spread", "prompt_spread")
+    }
     assert median["learner_spread"] == pytest.approx(0.10, abs=0.02)
     assert median["prompt_spread"] == pytest.approx(0.06, abs=0.02)
-    assert np.median([one.residual_spread for one in fits]) == pytest.approx(0.15, abs=0.01)
-    assert np.median([one.ratio for one in fits]) == pytest.approx(np.exp(0.1), abs=0.03)
-    assert np.median([one.per_doubling for one in fits]) == pytest.approx(np.exp(0.02), abs=0.015)
-    assert all(one.low < one.ratio < one.high for one in fits)
+    assert np.median([estimate.residual_spread for estimate in fits]) == pytest.approx(0.15, abs=0.01)
+    assert np.median([estimate.ratio for estimate in fits]) == pytest.approx(np.exp(0.1), abs=0.03)
+    assert np.median([estimate.per_doubling for estimate in fits]) == pytest.approx(np.exp(0.02), abs=0.015)
+    assert all(estimate.low < estimate.ratio < estimate.high for estimate in fits)
     assert fits[0].prompts == 20
 
 
@@ -83,29 +85,29 @@ def test_the_restricted_likelihood_equals_its_definition():
 def test_rounding_of_losses_does_not_change_the_variance_components(spreads):
     """Bundles are verified on other machines; another number of threads once changed a spread from 0.158 to 0.000."""
     losses, facts = simulated(6, **spreads)
-    found = fit(losses, facts)
-    assert found is not None
+    estimate = fit(losses, facts)
+    assert estimate is not None
     rng = np.random.default_rng(0)
     for _ in range(5):
         noisy = {
             level: replace(table, nats=table.nats * (1.0 + 1e-13 * rng.standard_normal(table.nats.shape)))
             for level, table in losses.items()
         }
-        assert fit(noisy, facts) == found
+        assert fit(noisy, facts) == estimate
 
 
 def test_prompts_without_an_effect_have_zero_variance():
     """A variance component may be zero; the fit is still valid."""
-    found = fit(*simulated(1, prompt=0.0))
-    assert found.prompt_spread < 0.03
-    assert found.learner_spread > 0.05
+    estimate = fit(*simulated(1, prompt=0.0))
+    assert estimate.prompt_spread < 0.03
+    assert estimate.learner_spread > 0.05
 
 
 def test_large_data_are_subsampled_by_whole_learners():
     """Time grows with the cube of the number of documents; the report says what was left out."""
-    found = fit(*simulated(2, documents=400))
-    assert MOST_DOCUMENTS * 0.9 < found.documents <= MOST_DOCUMENTS
-    assert found.all_documents == 1200
+    estimate = fit(*simulated(2, documents=400))
+    assert MOST_DOCUMENTS * 0.9 < estimate.documents <= MOST_DOCUMENTS
+    assert estimate.all_documents == 1200
 
 
 def test_a_first_language_on_a_single_level_is_left_out_of_the_model():

@@ -29,9 +29,9 @@ def experiment(seed, prompts, *, spread=0.1, nested=True, writers=40):
         per_token[:, 0] += own[writer] + by_prompt[prompt]
         documents = np.arange(len(writer)) + number * len(writer)
         losses[level] = LevelLosses(level=level, documents=documents, tokens=tokens, nats=per_token * tokens[:, None])
-        learner_of |= {int(one): f"{level}-{w}" for one, w in zip(documents, writer, strict=True)}
+        learner_of |= {int(document): f"{level}-{w}" for document, w in zip(documents, writer, strict=True)}
         place = level if nested else ""
-        prompt_of |= {int(one): f"{place}-{p}" for one, p in zip(documents, prompt, strict=True)}
+        prompt_of |= {int(document): f"{place}-{p}" for document, p in zip(documents, prompt, strict=True)}
     return losses, learner_of, prompt_of
 
 
@@ -50,10 +50,10 @@ def measured(seed, prompts, levels, *, is_crossed=True, resamples=1000, **option
 
 def rates(experiments, prompts, levels, **options):
     """Return the shares of experiments whose interval contains the truth, and of those that confirm H1."""
-    found = [measured(seed, prompts, levels, **options) for seed in range(experiments)]
-    intervals = [one.interval(0.95) for one in found]
+    contrasts = [measured(seed, prompts, levels, **options) for seed in range(experiments)]
+    intervals = [contrast.interval(0.95) for contrast in contrasts]
     held = sum(low <= 0.0 <= high for low, high in intervals) / experiments
-    return held, sum(one.p_not_above(0.0) <= 0.025 for one in found) / experiments
+    return held, sum(contrast.p_not_above(0.0) <= 0.025 for contrast in contrasts) / experiments
 
 
 def test_two_way_clustering_keeps_coverage_for_new_prompts():
@@ -77,7 +77,7 @@ def test_prompts_without_an_effect_hardly_widen_the_interval():
 
 def test_the_two_way_variance_equals_that_of_cameron_gelbach_and_miller():
     """V(learners) + V(prompts) − V(learners × prompts), compared with sums computed document by document."""
-    found = measured(3, 16, ["B1"])
+    contrast = measured(3, 16, ["B1"])
     losses, _, prompt_of = experiment(3, 16)
     table = losses["B1"]
     means = table.nats.sum(axis=0) / table.tokens.sum()
@@ -86,14 +86,14 @@ def test_the_two_way_variance_equals_that_of_cameron_gelbach_and_miller():
     cells = [f"{index // 3} {prompt}" for index, prompt in enumerate(prompts)]
 
     def variance(groups):
-        shares = np.array([table.tokens[[g == one for g in groups]].sum() for one in sorted(set(groups))])
+        shares = np.array([table.tokens[[g == group for g in groups]].sum() for group in sorted(set(groups))])
         shares = shares / shares.sum()
-        sums = np.array([influence[[g == one for g in groups]].sum() for one in sorted(set(groups))])
+        sums = np.array([influence[[g == group for g in groups]].sum() for group in sorted(set(groups))])
         widening = np.sum(shares**2) / np.sum(shares**2 * (1 - 2 * shares + np.sum(shares**2)))
         return widening * np.sum(sums**2)
 
-    assert found.prompt_variance == pytest.approx(variance(prompts) - variance(cells))
-    assert found.prompts == 16
+    assert contrast.prompt_variance == pytest.approx(variance(prompts) - variance(cells))
+    assert contrast.prompts == 16
 
 
 def test_a_learners_texts_to_a_prompt_form_one_cluster_on_all_levels():

@@ -27,15 +27,17 @@ def judged(simulate, hypothesis, gains, *, seed, writers=WRITERS, resamples=400)
     losses, clusters = simulate(truth, seed=seed, writers=writers)
     drawn = resample_levels(losses, ROLES, resamples=resamples, seed=0, clusters=clusters)
     roles = RoleModels(by_role={role: {level: {0: role} for level in LEVELS} for role in ROLES}, absent={})
-    return {one.scope: one for one in assess(hypothesis, roles, drawn, LEVELS, 0.95, predict=writers == WRITERS)}
+    return {
+        finding.scope: finding for finding in assess(hypothesis, roles, drawn, LEVELS, 0.95, predict=writers == WRITERS)
+    }
 
 
 @pytest.mark.parametrize("code", list(CLAIMS))
 def test_four_of_five_experiments_of_the_predicted_size_decide(code):
     """If the ratio is as measured, the mean power of about ten pilots is 80 %, within three standard errors of 2 %."""
-    found = powers(code, pilots=100, experiments=300)
-    assert len(found) >= 8
-    assert np.mean(found) == pytest.approx(0.8, abs=0.06)
+    shares = powers(code, pilots=100, experiments=300)
+    assert len(shares) >= 8
+    assert np.mean(shares) == pytest.approx(0.8, abs=0.06)
 
 
 @pytest.mark.slow
@@ -49,10 +51,10 @@ def test_no_sample_size_is_given_if_the_sign_is_uncertain(simulate):
     """Without a true difference, at most a tenth of 60 experiments print a number, and others the reason for none."""
     named = 0
     for seed in range(60):
-        one = judged(simulate, H1, (0.0, 0.0), seed=seed)[OVERALL]
-        named += one.more_documents is not None
-        if one.verdict is Verdict.UNDECIDED and one.more_documents is None:
-            assert "open on which side" in one.note or "realistic" in one.note
+        finding = judged(simulate, H1, (0.0, 0.0), seed=seed)[OVERALL]
+        named += finding.more_documents is not None
+        if finding.verdict is Verdict.UNDECIDED and finding.more_documents is None:
+            assert "open on which side" in finding.note or "realistic" in finding.note
     assert named <= 6
 
 
@@ -64,8 +66,8 @@ def test_power_against_two_roles_requires_both_to_be_beaten_in_one_experiment(si
     away, alone = [], []
     for first, second in ("ab", "cd"):
         parts = [Part(weight=weight, level="B1", models={0: name}) for weight, name in ((1.0, first), (-1.0, second))]
-        one = measure(drawn, parts)
-        away.append(one.sources.around(2.83 * np.sqrt(one.document_variance)))
+        contrast = measure(drawn, parts)
+        away.append(contrast.sources.around(2.83 * np.sqrt(contrast.document_variance)))
         alone.append(power_of(away[-1:], rule, 1.0, 0))
     assert alone == pytest.approx([0.8, 0.8], abs=0.05)
     assert power_of(away, rule, 1.0, 0) == pytest.approx(alone[0] * alone[1], abs=0.04)
@@ -79,12 +81,12 @@ def test_uncertainty_of_the_spread_increases_the_sample_size(simulate):
         losses, clusters = simulate({"B1": {"a": 3.0, "b": 3.0}}, seed=3, writers=writers)
         drawn = resample_levels(losses, ("a", "b"), resamples=10_000, seed=0, clusters=clusters)
         parts = [Part(weight=1.0, level="B1", models={0: "a"}), Part(weight=-1.0, level="B1", models={0: "b"})]
-        one = measure(drawn, parts)
-        limit = stats.t(one.freedom).isf(0.025)
-        away = float(stats.nct(one.freedom, limit).ppf(0.8)) * np.sqrt(one.document_variance)
+        contrast = measure(drawn, parts)
+        limit = stats.t(contrast.freedom).isf(0.025)
+        away = float(stats.nct(contrast.freedom, limit).ppf(0.8)) * np.sqrt(contrast.document_variance)
         rule = Rule(margin=0.0, above=True, confirm_tail=0.025, refute_tail=0.025)
         # Use both sides, so that the skewness of these draws cancels.
-        powers = [power_of([one.sources.around(side * away)], rule, 1.0, 0) for side in (1.0, -1.0)]
+        powers = [power_of([contrast.sources.around(side * away)], rule, 1.0, 0) for side in (1.0, -1.0)]
         assert np.mean(powers) == pytest.approx(0.8, abs=0.025)
 
 
@@ -97,19 +99,19 @@ def test_whether_a_sample_size_is_given_depends_on_the_confidence(simulate):
         losses, clusters = simulate(truth, seed=seed)
         drawn = resample_levels(losses, ("general", "special"), resamples=1000, seed=0, clusters=clusters)
         roles = RoleModels(by_role={role: {"B1": {0: role}} for role in ("general", "special")}, absent={})
-        one = assess(H1, roles, drawn, ["B1"], 0.9)[0]
-        assert (one.more_documents is not None) == (tail / 2 < min(one.p_confirm, one.p_refute) <= tail)
-        named += one.more_documents is not None
+        finding = assess(H1, roles, drawn, ["B1"], 0.9)[0]
+        assert (finding.more_documents is not None) == (tail / 2 < min(finding.p_confirm, finding.p_refute) <= tail)
+        named += finding.more_documents is not None
     assert named >= 2
 
 
 def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):
     """Make one level with several trainings of each role that differ by chance."""
     rng = np.random.default_rng([seed, 77])
-    names = {role: {one: f"{role}-{one}" for one in range(seeds)} for role in ("general", "special")}
-    truth = {names[role][one]: 3.0 + rng.normal(0, spread) for role in names for one in range(seeds)}
-    luck = np.mean([truth[names["general"][one]] - truth[names["special"][one]] for one in range(seeds)])
-    truth |= {names["special"][one]: truth[names["special"][one]] + luck - gain for one in range(seeds)}
+    names = {role: {number: f"{role}-{number}" for number in range(seeds)} for role in ("general", "special")}
+    truth = {names[role][number]: 3.0 + rng.normal(0, spread) for role in names for number in range(seeds)}
+    luck = np.mean([truth[names["general"][number]] - truth[names["special"][number]] for number in range(seeds)])
+    truth |= {names["special"][number]: truth[names["special"][number]] + luck - gain for number in range(seeds)}
     losses, clusters = simulate({"B1": truth}, seed=seed, writers=writers)
     drawn = resample_levels(losses, list(truth), resamples=1000, seed=0, clusters=clusters)
     roles = RoleModels(by_role={role: {"B1": models} for role, models in names.items()}, absent={})
@@ -118,12 +120,12 @@ def seeded(simulate, *, spread, gain, seeds=3, writers=60, seed=0):
 
 def test_more_seeds_are_recommended_if_seeds_dominate_the_variance(simulate):
     """No number of documents makes up for three trainings that disagree."""
-    *_, found = seeded(simulate, spread=0.1, gain=0.35)
-    assert found.verdict is Verdict.UNDECIDED
-    assert found.more_documents is None
-    assert 1 <= found.more_seeds <= 20
-    assert "documents alone would not decide" in found.note
-    assert f"{found.more_seeds} more seed" in found.note
+    *_, contrast = seeded(simulate, spread=0.1, gain=0.35)
+    assert contrast.verdict is Verdict.UNDECIDED
+    assert contrast.more_documents is None
+    assert 1 <= contrast.more_seeds <= 20
+    assert "documents alone would not decide" in contrast.note
+    assert f"{contrast.more_seeds} more seed" in contrast.note
 
 
 def test_the_predicted_interval_for_more_seeds_agrees_with_simulation(simulate):
@@ -160,7 +162,7 @@ def test_the_predicted_interval_for_more_documents_agrees_with_simulation(simula
         for writers, found_widths in widths.items():
             losses, clusters = simulate(truth, seed=seed, writers=writers)
             drawn = resample_levels(losses, list(truth["B1"]), resamples=1000, seed=0, clusters=clusters)
-            found = measure(drawn, parts)
-            found_widths.append(np.subtract(*found.with_more(400 / writers, 0).interval(0.95)))
+            contrast = measure(drawn, parts)
+            found_widths.append(np.subtract(*contrast.with_more(400 / writers, 0).interval(0.95)))
     assert np.mean(widths[100]) == pytest.approx(np.mean(widths[400]), rel=0.1)
-    assert found.with_more(1.0, 0).interval(0.95) == found.interval(0.95)
+    assert contrast.with_more(1.0, 0).interval(0.95) == contrast.interval(0.95)

@@ -38,17 +38,17 @@ def test_selections_resampled_together_equal_separate_resampling(simulate):
     together = resample_levels(losses, ["general", "A1"], resamples=300, seed=5, clusters=clusters).again_together(
         tables
     )
-    for table, found in zip(tables, together, strict=True):
+    for table, selection in zip(tables, together, strict=True):
         alone = resample_levels(table, ["general", "A1"], resamples=300, seed=5, clusters=clusters)
-        for level, one in alone.levels.items():
-            np.testing.assert_array_equal(found.levels[level].draws, one.draws)
-            np.testing.assert_array_equal(found.levels[level].estimates, one.estimates)
+        for level, alone_table in alone.levels.items():
+            np.testing.assert_array_equal(selection.levels[level].draws, alone_table.draws)
+            np.testing.assert_array_equal(selection.levels[level].estimates, alone_table.estimates)
 
 
 def test_a_selection_counts_only_its_own_learners(simulate):
     """Without half of the writers there are half as many independent ones, and the interval is that of the others."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
-    half = {level: one.pick(np.arange(len(one.documents)) < 90) for level, one in losses.items()}
+    half = {level: table.pick(np.arange(len(table.documents)) < 90) for level, table in losses.items()}
     both, alone = (
         resample_levels(base, ["general", "A1"], resamples=2000, seed=0, clusters=clusters).again(half).levels["A1"]
         for base in (losses, half)
@@ -62,7 +62,7 @@ def test_a_selection_counts_only_its_own_learners(simulate):
 def test_draws_without_any_selected_learner_are_replaced_by_the_estimate(simulate):
     """One draw in seven misses two of sixty writers; such draws are replaced by the estimate."""
     losses, clusters = simulate(TRUTH, seed=3, writers=60)
-    few = {level: one.pick(np.arange(len(one.documents)) < 6) for level, one in losses.items()}
-    found = resample_levels(losses, ["general", "A1"], resamples=500, seed=0, clusters=clusters).again(few)
-    assert np.isfinite(found.levels["A1"].draws).all()
-    assert found.levels["A1"].clusters == 2
+    few = {level: table.pick(np.arange(len(table.documents)) < 6) for level, table in losses.items()}
+    resamples = resample_levels(losses, ["general", "A1"], resamples=500, seed=0, clusters=clusters).again(few)
+    assert np.isfinite(resamples.levels["A1"].draws).all()
+    assert resamples.levels["A1"].clusters == 2

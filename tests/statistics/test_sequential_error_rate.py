@@ -59,9 +59,9 @@ def p_not_above(away, document_error, freedom, seed_error, seed_freedom):
     """Return the (E,) p-values of `Measured` for estimates that are `away` nats above the value."""
     shares = np.empty(len(away))
     rounded = np.exp2(np.round(np.log2(np.broadcast_to(seed_freedom, away.shape)) * 16.0) / 16.0)
-    for one in np.unique(rounded):
-        which = rounded == one
-        moves = stdtrit(one, NODES) * seed_error[which, None]
+    for degrees in np.unique(rounded):
+        which = rounded == degrees
+        moves = stdtrit(degrees, NODES) * seed_error[which, None]
         shares[which] = ndtr(-(away[which, None] + moves) / document_error[which, None]).mean(axis=1)
     return stdtr(freedom, ndtri(np.clip(shares, 1e-12, 1 - 1e-12)))
 
@@ -71,12 +71,12 @@ def test_simulated_p_values_agree_with_those_of_the_decisions():
     apart = []
     for seed in range(40):
         resamples = drawn(seed, ["A1"], {"general": 0.0, "specialised": -0.05}, (0.01, 0.05)[seed % 2])
-        for one in rounds(resamples):
-            (seeds,) = one.sources.seeds
-            errors = np.sqrt([[one.document_variance], [seeds.variance]])
-            freedom = freedom_beside(seeds.freedom, seeds.variance, one.document_variance)
-            found = p_not_above(np.array([one.estimate]), errors[0], one.freedom, errors[1], freedom)
-            apart.append(float(found[0]) - one.p_not_above(0.0))
+        for contrast in rounds(resamples):
+            (seeds,) = contrast.sources.seeds
+            errors = np.sqrt([[contrast.document_variance], [seeds.variance]])
+            freedom = freedom_beside(seeds.freedom, seeds.variance, contrast.document_variance)
+            p_value = p_not_above(np.array([contrast.estimate]), errors[0], contrast.freedom, errors[1], freedom)
+            apart.append(float(p_value[0]) - contrast.p_not_above(0.0))
     assert abs(np.mean(apart)) < 0.005
     assert np.abs(apart).mean() < 0.02
 
@@ -105,15 +105,25 @@ def test_simulated_variances_agree_with_those_of_the_decisions(spread, of_learne
     on_levels = [mean_log_ratio(*kinds, roles, [level]) for level in LEVELS]
     measured = [
         measure(resamples, mean_log_ratio(*kinds, roles, LEVELS)),
-        *(measure(resamples, one, [other for other in on_levels if other is not one]) for one in on_levels),
+        *(
+            measure(resamples, contrast, [other for other in on_levels if other is not contrast])
+            for contrast in on_levels
+        ),
     ]
-    for one, term in zip(measured, terms(h1, "specialised", *simulated, seeds), strict=True):
-        (found,) = one.sources.seeds
-        told = (one.estimate, found.beside, one.freedom, found.variance, found.freedom, found.interaction)
+    for contrast, term in zip(measured, terms(h1, "specialised", *simulated, seeds), strict=True):
+        (of_seeds,) = contrast.sources.seeds
+        from_decision = (
+            contrast.estimate,
+            of_seeds.beside,
+            contrast.freedom,
+            of_seeds.variance,
+            of_seeds.freedom,
+            of_seeds.interaction,
+        )
         expected = [float(np.squeeze(value)) for value in term]
         expected[-1] = min(expected[-1], expected[3])
-        assert told == pytest.approx(expected, rel=1e-5)
-        assert one.document_variance == found.beside
+        assert from_decision == pytest.approx(expected, rel=1e-5)
+        assert contrast.document_variance == of_seeds.beside
 
 
 def simulate(effects, spread, experiments, rng, of_learners=0.05, of_kinds=0.15):
@@ -150,7 +160,7 @@ def terms(claim, rival, learners, trainings, both, seeds):
         return Terms(away_E, beside_E, freedom_E, seeds_E, seed_freedom_E, interaction_E / seeds)
 
     pooled_E, expected_E = seed_ESL.var(axis=1, ddof=1).mean(axis=1), interaction_EL.mean(axis=1)
-    pooled_freedom_E = np.array([pooled_freedom(one) for one in seed_ESL])
+    pooled_freedom_E = np.array([pooled_freedom(seed_variance) for seed_variance in seed_ESL])
     on_levels = [
         one(away, documents, freedom, pooled_E, interaction, expected_E, pooled_freedom_E)
         for away, documents, interaction in zip(away_EL.T, documents_EL.T, interaction_EL.T, strict=True)
@@ -183,7 +193,7 @@ def false_claims(code, effects, spread, of_learners=0.05, *, experiments):
 
     All seeds are trained, so that no claim is given up.
     """
-    (claim,) = (one for one in (*CLAIMS, *ADAPTATION_CLAIMS) if one.code == code)
+    (claim,) = (candidate for candidate in (*CLAIMS, *ADAPTATION_CLAIMS) if candidate.code == code)
     rng = np.random.default_rng([13, len(code), experiments])
     simulated = simulate(effects, spread, experiments, rng, of_learners)
     smallest = np.ones((experiments, 1 + len(LEVELS)))
@@ -193,7 +203,7 @@ def false_claims(code, effects, spread, of_learners=0.05, *, experiments):
         nominal = np.maximum.reduce(against)
         adjusted = np.exp(np.interp(np.log(nominal), np.log(look.levels), np.log(_ALPHAS)))
         smallest = np.minimum(smallest, np.where(nominal < look.levels[-1], adjusted, 1.0))
-    levels = sum(min(holm(one)) <= TAIL for one in smallest[:, 1:].tolist())
+    levels = sum(min(holm(row)) <= TAIL for row in smallest[:, 1:].tolist())
     return int((smallest[:, 0] <= TAIL).sum()), levels
 
 

@@ -53,8 +53,8 @@ def experiment(seed, *, seeds, spread, learners, writers=40, resamples=1000):
         documents = np.arange(len(writer)) + number * len(writer)
         nats = np.stack(columns, axis=1) * tokens[:, None]
         losses[level] = LevelLosses(level=level, documents=documents, tokens=tokens, nats=nats)
-        clusters |= {int(one): f"{level}-{w}" for one, w in zip(documents, writer.tolist(), strict=True)}
-    names = {kind: {one: f"{kind}-{one}" for one in range(seeds)} for kind in KINDS}
+        clusters |= {int(document): f"{level}-{w}" for document, w in zip(documents, writer.tolist(), strict=True)}
+    names = {kind: {number: f"{kind}-{number}" for number in range(seeds)} for kind in KINDS}
     roles = RoleModels(by_role={kind: dict.fromkeys(LEVELS, names[kind]) for kind in KINDS}, absent={})
     models, folds = (
         [name for of_kind in names.values() for name in of_kind.values()],
@@ -80,10 +80,10 @@ def test_contrasts_cached_by_their_parts_include_the_levels_pooled_with():
     roles, drawn = experiment(1, seeds=3, spread=0.03, learners="single trainings", resamples=50)
     first, other = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:2])
     for parts, alike in (([*first, *other], []), (first, [other]), (first, [])):
-        found = measure_once(drawn, parts, alike)
-        assert found is measure_once(drawn, parts, alike)
+        contrast = measure_once(drawn, parts, alike)
+        assert contrast is measure_once(drawn, parts, alike)
         again = measure(drawn, parts, alike)
-        assert (found.estimate, found.seed_variance) == (again.estimate, again.seed_variance)
+        assert (contrast.estimate, contrast.seed_variance) == (again.estimate, again.seed_variance)
     assert len(drawn.measured) == 3
 
 
@@ -115,12 +115,12 @@ def count(experiments, **settings):
         roles, drawn = experiment(seed, **settings)
         for claim in CLAIMS:
             overall, *on_levels = assess(claim, roles, drawn, LEVELS, 0.95, predict=False)
-            is_confirmed = [one.verdict is Verdict.CONFIRMED for one in on_levels]
+            is_confirmed = [finding.verdict is Verdict.CONFIRMED for finding in on_levels]
             false[claim.code] += overall.verdict is Verdict.CONFIRMED, any(is_confirmed)
             if claim.code == "H1":
                 level = on_levels[2]
                 held += overall.low <= 1.0 <= overall.high, level.alone_low <= 1.0 <= level.alone_high
-    return 100.0 * held / experiments, {code: 100.0 * found / experiments for code, found in false.items()}
+    return 100.0 * held / experiments, {code: 100.0 * claims / experiments for code, claims in false.items()}
 
 
 @pytest.mark.parametrize("learners", list(LEARNERS))
@@ -131,9 +131,9 @@ def test_the_learner_by_training_interaction_is_counted_once(learners):
         roles, drawn = experiment(seed, seeds=3, spread=0.0, learners=learners, resamples=2)
         for level in LEVELS:
             alike = [mean_log_ratio("G", "P", roles, [other]) for other in LEVELS if other != level]
-            one = measure(drawn, mean_log_ratio("G", "P", roles, [level]), alike)
-            estimates.append(one.estimate)
-            variances.append(one.document_variance + one.seed_variance)
+            contrast = measure(drawn, mean_log_ratio("G", "P", roles, [level]), alike)
+            estimates.append(contrast.estimate)
+            variances.append(contrast.document_variance + contrast.seed_variance)
     assert np.mean(variances) == pytest.approx(np.var(estimates), rel=0.3)
 
 
@@ -144,7 +144,7 @@ def test_pooled_degrees_of_freedom_depend_on_correlation_between_levels(seeds):
     common, apart = rng.normal(size=(seeds, 1)), rng.normal(size=(500, seeds, 5))
     assert pooled_freedom(common) == seeds - 1
     assert pooled_freedom(np.repeat(common, 5, axis=1)) == pytest.approx(seeds - 1)
-    assert 0.7 < np.mean([pooled_freedom(one) for one in apart]) / (5 * (seeds - 1)) < 1.0
+    assert 0.7 < np.mean([pooled_freedom(contrast) for contrast in apart]) / (5 * (seeds - 1)) < 1.0
     assert pooled_freedom(np.ones((seeds, 5))) == pytest.approx(seeds - 1)
 
 
@@ -153,8 +153,8 @@ def test_a_level_that_lacks_a_training_is_not_pooled():
     roles, drawn = experiment(0, seeds=3, spread=0.1, learners="kinds")
     parts, whole, lacking = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:3])
     lacking[1] = replace(lacking[1], models={seed: lacking[1].models[seed] for seed in (0, 1)})
-    one, other = (measure(drawn, parts, alike).sources.seeds[0] for alike in ([whole], [whole, lacking]))
-    assert (one.variance, one.freedom) == (other.variance, other.freedom)
+    first, second = (measure(drawn, parts, alike).sources.seeds[0] for alike in ([whole], [whole, lacking]))
+    assert (first.variance, first.freedom) == (second.variance, second.freedom)
 
 
 def test_a_level_that_lacks_a_training_of_the_other_role_is_not_pooled():
@@ -163,8 +163,8 @@ def test_a_level_that_lacks_a_training_of_the_other_role_is_not_pooled():
     parts, whole, lacking = (mean_log_ratio("G", "P", roles, [level]) for level in LEVELS[:3])
     for contrast, role in ((parts, 0), (whole, 0), (lacking, 1)):
         contrast[role] = replace(contrast[role], models={seed: contrast[role].models[seed] for seed in (0, 1)})
-    one, other = (estimate_seed_variance(drawn, parts, alike, 1.0)[0] for alike in ([whole], [whole, lacking]))
-    assert [(part.variance, part.freedom) for part in one] == [(part.variance, part.freedom) for part in other]
+    first, second = (estimate_seed_variance(drawn, parts, alike, 1.0)[0] for alike in ([whole], [whole, lacking]))
+    assert [(part.variance, part.freedom) for part in first] == [(part.variance, part.freedom) for part in second]
 
 
 @pytest.mark.parametrize("freedom", [1.0, 2.0, 4.0, 20.0])
@@ -185,8 +185,8 @@ def endless_resamples(experiments, seeds, spread, learners, *, is_general_alone=
     simulated = simulate((0.0, 0.0, 0.3), spread, experiments, rng, of_trainings, of_kinds)
     if is_general_alone:
         simulated[1]["specialised"][:] = 0.0
-    found = p_values(h1, "specialised", *simulated, seeds)[:, [0, 3]]
-    return 100.0 * np.mean((found > TAIL) & (found < 1.0 - TAIL), axis=0), 100.0 * np.mean(found <= TAIL, axis=0)
+    p = p_values(h1, "specialised", *simulated, seeds)[:, [0, 3]]
+    return 100.0 * np.mean((p > TAIL) & (p < 1.0 - TAIL), axis=0), 100.0 * np.mean(p <= TAIL, axis=0)
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.03])
@@ -230,4 +230,4 @@ def test_bootstrapped_experiments_of_three_trainings_have_nominal_coverage(sprea
     print(", ".join(f"{code} {overall:.1f} and {level:.1f} %" for code, (overall, level) in false.items()), flush=True)
     assert held.min() >= 91.0
     assert held.max() <= 99.0
-    assert max(one.max() for one in false.values()) <= 5.0
+    assert max(share.max() for share in false.values()) <= 5.0

@@ -36,15 +36,17 @@ def curve(level, on_valid, on_test, *, first=0, seeds=(0,)):
 
 
 def drawn(*curves):
-    tested = {one.level: one.test for one in curves}
-    writers = {document: f"{one.level}-{document // 3}" for one in curves for document in one.test.documents.tolist()}
+    tested = {curve.level: curve.test for curve in curves}
+    writers = {
+        document: f"{curve.level}-{document // 3}" for curve in curves for document in curve.test.documents.tolist()
+    }
     return resample_levels(tested, curves[0].columns, resamples=400, seed=0, clusters=writers)
 
 
 def test_a_better_interpolation_weight_is_found_and_claimed():
     """It is claimed overall and on each level, against both ends."""
     both = curve("A1", (2.6, 2.5, 2.6), (2.6, 2.5, 2.6)), curve("B1", (2.6, 2.5, 2.6), (2.6, 2.5, 2.6), first=120)
-    assert [one.best for one in both] == [0.5, 0.5]
+    assert [claim.best for claim in both] == [0.5, 0.5]
     findings = assess_curves(both, drawn(*both), 0.95)
     assert [finding.scope for finding in findings] == ["overall", "A1", "B1"]
     assert {finding.verdict for finding in findings} == {Verdict.CONFIRMED}
@@ -53,32 +55,32 @@ def test_a_better_interpolation_weight_is_found_and_claimed():
 
 def test_the_weight_is_chosen_on_valid_and_tested_on_test_documents():
     """If valid and test disagree, the weight chosen on valid is tested, and found worse."""
-    one = curve("A1", (2.6, 2.5, 2.6), (2.5, 2.6, 2.6))
-    assert one.best == 0.5
-    overall, level = assess_curves([one], drawn(one), 0.95)
+    single_curve = curve("A1", (2.6, 2.5, 2.6), (2.5, 2.6, 2.6))
+    assert single_curve.best == 0.5
+    overall, level = assess_curves([single_curve], drawn(single_curve), 0.95)
     assert overall.verdict is level.verdict is Verdict.REFUTED
 
 
 def test_a_chosen_endpoint_is_not_better_than_itself():
     """The ratio to itself is 1, so nothing is decided."""
-    one = curve("A1", (2.4, 2.5, 2.6), (2.4, 2.5, 2.6))
-    assert one.best == 0.0
-    resamples = drawn(one)
-    assert {finding.verdict for finding in assess_curves([one], resamples, 0.95)} == {Verdict.UNDECIDED}
-    assert estimate_ratio(resamples, weight_parts([one], 0.0, None), 0.95).value == 1.0
-    assert estimate_ratio(resamples, weight_parts([one], 1.0, None), 0.95).low > 1.1
+    single_curve = curve("A1", (2.4, 2.5, 2.6), (2.4, 2.5, 2.6))
+    assert single_curve.best == 0.0
+    resamples = drawn(single_curve)
+    assert {finding.verdict for finding in assess_curves([single_curve], resamples, 0.95)} == {Verdict.UNDECIDED}
+    assert estimate_ratio(resamples, weight_parts([single_curve], 0.0, None), 0.95).value == 1.0
+    assert estimate_ratio(resamples, weight_parts([single_curve], 1.0, None), 0.95).low > 1.1
 
 
 def test_a_weight_is_chosen_by_the_mean_over_seeds():
-    one = curve("A1", (2.6, 2.5, 2.4), (2.6, 2.5, 2.4), seeds=(0, 1))
-    assert one.columns == ("0.0 0", "0.0 1", "0.5 0", "0.5 1", "1.0 0", "1.0 1")
-    assert one.valid == pytest.approx([2.6 + 0.0, 2.5, 2.4], abs=0.1)
-    assert one.best == 1.0
+    single_curve = curve("A1", (2.6, 2.5, 2.4), (2.6, 2.5, 2.4), seeds=(0, 1))
+    assert single_curve.columns == ("0.0 0", "0.0 1", "0.5 0", "0.5 1", "1.0 0", "1.0 1")
+    assert single_curve.valid == pytest.approx([2.6 + 0.0, 2.5, 2.4], abs=0.1)
+    assert single_curve.best == 1.0
 
 
 def test_models_scored_on_different_documents_are_refused():
-    found = {(0.0, 0): losses("A1", 2.5, seed=0), (1.0, 0): losses("A1", 2.5, seed=1, first=3)}
-    same = {cell: losses("A1", 2.5, seed=0) for cell in found}
-    for valid, test in ((found, same), (same, found)):
+    by_weight = {(0.0, 0): losses("A1", 2.5, seed=0), (1.0, 0): losses("A1", 2.5, seed=1, first=3)}
+    same = {cell: losses("A1", 2.5, seed=0) for cell in by_weight}
+    for valid, test in ((by_weight, same), (same, by_weight)):
         with pytest.raises(ValueError, match="different documents"):
             make_curve((0.0, 1.0), (0,), valid, test)

@@ -32,8 +32,8 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path
     """Readers see the old version or the new one."""
     path = tmp_path / "record.json"
     write_json(path, {"a": 1})
-    with pytest.raises(RuntimeError), atomic_file(path) as beside:
-        beside.write_text("half")
+    with pytest.raises(RuntimeError), atomic_file(path) as temporary:
+        temporary.write_text("half")
         raise RuntimeError
     assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
@@ -62,8 +62,8 @@ def test_a_folder_is_replaced_atomically(tmp_path):
     """A model folder never has files of two models."""
     target = tmp_path / "model"
     for name in ("old", "new"):
-        with atomic_folder(target) as beside:
-            (beside / name).write_text(name)
+        with atomic_folder(target) as temporary:
+            (temporary / name).write_text(name)
     assert [path.name for path in target.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [target]
 
@@ -89,7 +89,7 @@ def test_a_run_folder_needs_a_plain_name_on_a_local_path(storage, name):
         open_run_folder(storage, name)
 
 
-@pytest.mark.parametrize("kind", [each for each in vars(errors).values() if isinstance(each, type)])
+@pytest.mark.parametrize("kind", [kind for kind in vars(errors).values() if isinstance(kind, type)])
 def test_errors_survive_pickling(kind):
     """Ray sends errors between processes; an error that cannot be pickled loses its message."""
     more = {errors.NonFiniteLossError: (7, (3, 5))}.get(kind, ())

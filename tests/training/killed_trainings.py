@@ -209,8 +209,8 @@ def main() -> None:
         kill_between_steps(job, 5)
         kill_chain(job, targets)
     elif what == "random":
-        for each in kill_at_random(job, *map(int, targets)):
-            print(each.folder)
+        for line in kill_at_random(job, *map(int, targets)):
+            print(line.folder)
     elif what == "terminate":
         train_until_told(job)
     else:

@@ -78,9 +78,9 @@ def train_steps(store, build_small_model):
 def test_graph_replay_trains_like_eager_execution(train_steps):
     """With dropout, and gradients of two micro-batches, to 1e-5; only shapes that came twice are replayed."""
     expected, weights, _ = train_steps(12, graphs=False)
-    losses, found, graphs = train_steps(12)
+    losses, trained, graphs = train_steps(12)
     assert np.abs(np.array(losses) - expected).max() < 1e-5
-    assert (found - weights).norm() < 1e-4 * weights.norm()
+    assert (trained - weights).norm() < 1e-4 * weights.norm()
     assert graphs.replays > 12
 
 
@@ -88,9 +88,9 @@ def test_gradients_of_an_earlier_pass_are_accumulated(train_steps):
     """A step of one shape that is replayed and one that is too large for it."""
     expected, weights, _ = train_steps(10, graphs=False)
     for largest in (1, 150, 200, 250, 10_000):
-        losses, found, _ = train_steps(10, largest=largest)
+        losses, trained, _ = train_steps(10, largest=largest)
         assert np.abs(np.array(losses) - expected).max() < 1e-5
-        assert (found - weights).norm() < 1e-4 * weights.norm()
+        assert (trained - weights).norm() < 1e-4 * weights.norm()
 
 
 @pytest.mark.parametrize(("examples_of", "replays"), [(two_shapes, 1), (two_shapes, 2), (a_third_part_later, 9)])
@@ -98,9 +98,9 @@ def test_a_replay_with_different_results_is_not_used(train_steps, caplog, exampl
     """This holds for the first replay of a step, and for a later one, whose step already holds replayed gradients."""
     expected, weights, _ = train_steps(8, graphs=False, examples_of=examples_of)
     with caplog.at_level(logging.WARNING):
-        losses, found, graphs = train_steps(8, error=1.0, sound=replays - 1, examples_of=examples_of)
+        losses, trained, graphs = train_steps(8, error=1.0, sound=replays - 1, examples_of=examples_of)
     assert np.abs(np.array(losses) - expected).max() < 1e-5
-    assert (found - weights).norm() < 1e-4 * weights.norm()
+    assert (trained - weights).norm() < 1e-4 * weights.norm()
     assert graphs.replays == replays
     [message] = caplog.messages
     assert message.startswith("the training goes on without CUDA graphs: a replay's losses differ by ")
@@ -114,9 +114,9 @@ def test_graphs_that_exceed_memory_are_not_captured(train_steps, monkeypatch, ca
     expected, weights, _ = train_steps(8, graphs=False)
     monkeypatch.setattr(Repeated, "_capture", shortage)
     with caplog.at_level(logging.WARNING):
-        losses, found, _ = train_steps(8)
+        losses, trained, _ = train_steps(8)
     assert np.abs(np.array(losses) - expected).max() < 1e-5
-    assert (found - weights).norm() < 1e-4 * weights.norm()
+    assert (trained - weights).norm() < 1e-4 * weights.norm()
     assert caplog.messages == [
         "the training goes on without CUDA graphs: their memory does not fit beside the training's (cpu)"
     ]

@@ -47,12 +47,12 @@ def test_gradients_equal_those_of_autograd(engine_for, precision, tolerance, pac
     """In bfloat16 to rounding, since two micro-batches are added in another order; losses are equal to the bit."""
     direct, plain = engine_for(precision, is_tied=is_tied), engine_for(precision, is_tied=is_tied, direct=False)
     direct.packing = plain.packing = packing
-    (losses, found), (expected_losses, expected) = run_step(direct, examples), run_step(plain, examples)
+    (losses, gradients), (expected_losses, expected) = run_step(direct, examples), run_step(plain, examples)
     assert torch.equal(losses, expected_losses)
-    assert len(found) == len(expected) == 16 + (not is_tied)
+    assert len(gradients) == len(expected) == 16 + (not is_tied)
     for name, gradient in expected.items():
-        assert found[name].dtype == torch.float32
-        assert (found[name] - gradient).norm() <= tolerance * gradient.norm(), name
+        assert gradients[name].dtype == torch.float32
+        assert (gradients[name] - gradient).norm() <= tolerance * gradient.norm(), name
 
 
 def test_the_model_keeps_float32_master_weights(engine_for):
@@ -103,11 +103,11 @@ def test_an_out_of_memory_error_leaves_no_partial_gradients(engine_for):
             raise torch.OutOfMemoryError("a test's")
 
     engine.model.transformer.wpe.weight.register_hook(fail_once)
-    _, found = run_step(engine, examples=4)
+    _, gradients = run_step(engine, examples=4)
     assert engine.micro_batch == 2
     plain.micro_batch = 2
     _, expected = run_step(plain, examples=4)
-    assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
+    assert all(torch.equal(gradients[name], gradient) for name, gradient in expected.items())
 
 
 def test_a_batch_without_labels_has_zero_gradients(engine_for):
@@ -126,8 +126,8 @@ def test_weights_are_arguments_of_compiled_code(engine_for, compiled_kernels):
     kernels, graphs = compiled_kernels
     compiled, plain = engine_for("bf16", kernels=kernels), engine_for("bf16")
     for _ in range(3):
-        (found, _), (expected, _) = run_step(compiled), run_step(plain)
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=0)
+        (gradients, _), (expected, _) = run_step(compiled), run_step(plain)
+        torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=0)
         with torch.no_grad():
             for engine in (compiled, plain):
                 for parameter in engine.model.parameters():
@@ -148,5 +148,5 @@ def test_the_fused_optimizer_step_clips_like_clip_grad_norm(engine_for, clip_nor
         else:
             optimizer.grad_scale = divisor_of(torch.nn.utils.get_total_norm([p.grad for p in parameters]), clip_norm)
         optimizer.step()
-    for one, two in zip(clipped.model.parameters(), divided.model.parameters(), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-7)
+    for first, second in zip(clipped.model.parameters(), divided.model.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-7)

@@ -85,8 +85,8 @@ def run_steps(
     return torch.stack(losses).cpu().numpy(), gradients, engine
 
 
-def far(found, expected):
-    return float((found - expected).norm() / expected.norm())
+def far(actual, expected):
+    return float((actual - expected).norm() / expected.norm())
 
 
 def test_fifty_float32_steps_equal_those_of_a_cpu(source, capsys):
@@ -153,9 +153,9 @@ def test_the_gpu_cross_entropy_equals_that_of_the_cpu(dtype):
     logits_CV = 20 * torch.randn(100, 50_264, generator=torch.Generator().manual_seed(0))
     labels_C1 = torch.arange(100)[:, None] * 500
     expected = cross_entropy_gradient(logits_CV.clone(), labels_C1, dtype)
-    found = cross_entropy_gradient_on_gpu(logits_CV.cuda(), labels_C1.cuda(), dtype)
-    torch.testing.assert_close(found[0].cpu(), expected[0], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found[1].cpu(), expected[1], rtol=1e-2, atol=1e-5)
+    gradient = cross_entropy_gradient_on_gpu(logits_CV.cuda(), labels_C1.cuda(), dtype)
+    torch.testing.assert_close(gradient[0].cpu(), expected[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient[1].cpu(), expected[1], rtol=1e-2, atol=1e-5)
 
 
 @pytest.mark.parametrize("clip_norm", [1e-2, 1e3])
@@ -241,9 +241,9 @@ def test_a_resumed_training_has_the_same_losses(make_job, capsys):
         job = make_job(steps=24, evaluate_every=4, checkpoint_every=3)
 
         job = dataclasses.replace(job, folder=job.folder.parent / folder)
-        found = []
-        train(job, device="cuda", on_evaluation=lambda e: found.append((e.step, e.losses)), **options)
-        return job, dict(found)
+        losses_seen = []
+        train(job, device="cuda", on_evaluation=lambda e: losses_seen.append((e.step, e.losses)), **options)
+        return job, dict(losses_seen)
 
     _, whole = losses("whole")
     asked = iter([None] * 9 + ["a test's wish"])

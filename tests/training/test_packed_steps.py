@@ -57,22 +57,22 @@ def test_validation_losses_do_not_depend_on_packing(engine_for):
     """Losses agree to 1e-5 nats a token, in micro-batches of any size."""
     expected = validation_losses(engine_for(packing="off"), EXAMPLES)
     for micro_batch in (1, 7, 24):
-        found = validation_losses(engine_for(packing="on", micro_batch=micro_batch), EXAMPLES)
-        assert found == pytest.approx(expected, abs=1e-5)
+        losses = validation_losses(engine_for(packing="on", micro_batch=micro_batch), EXAMPLES)
+        assert losses == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("packing", ["off", "on"])
 def test_validation_losses_equal_the_scores_of_the_matrix(engine_for, store, packing):
     """Training's evaluation and the matrix agree to 1e-5 nats a token on the same examples."""
     engine = engine_for(packing=packing, micro_batch=7)
-    found = validation_losses(engine, EXAMPLES)
+    losses = validation_losses(engine, EXAMPLES)
     engine.model.eval()
     with full_precision():
         sums = score_examples(engine.model, store, np.sort(EXAMPLES), batch_tokens=300, context_examples=99)
     parts = {"context": ("context",), "infill": ("answer", "end"), "infill_textonly": ("answer",)}
     for part, names in parts.items():
         columns = [column for column, (_, name) in enumerate(CELLS) if name in names]
-        assert found[part] == pytest.approx(sums.nats[:, columns].sum() / sums.tokens[:, columns].sum(), abs=1e-5)
+        assert losses[part] == pytest.approx(sums.nats[:, columns].sum() / sums.tokens[:, columns].sum(), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_bf16_is_used_only_with_hardware_support(monkeypatch, precision, device,
 def test_bf16_steps_have_nearly_the_losses_of_fp32_steps(engine_for):
     """They agree to two digits, the precision of bfloat16; weights, softmax and sums stay float32."""
     expected, gradients, _ = run_step(engine_for(precision="fp32"))
-    found, found_gradients, _ = run_step(engine_for(precision="bf16", packing="on"))
-    assert found == pytest.approx(expected, rel=1e-2)
+    losses, found_gradients, _ = run_step(engine_for(precision="bf16", packing="on"))
+    assert losses == pytest.approx(expected, rel=1e-2)
     assert found_gradients.dtype == gradients.dtype
     assert torch.nn.functional.cosine_similarity(found_gradients, gradients, dim=0) > 0.99
 
@@ -146,8 +146,8 @@ def test_compiled_code_serves_all_lengths_with_few_graphs(engine_for, compiled_k
         for first in range(0, 60, 5):
             examples = np.arange(first, first + 2 + first % 7)
             shapes |= {(packing is None, *rows.ids_RW.shape) for rows in compiled.assemble(examples, BOTH)}
-            expected, found = run_step(plain, examples), run_step(compiled, examples)
-            assert found[0] == pytest.approx(expected[0], abs=1e-5)
+            expected, losses = run_step(plain, examples), run_step(compiled, examples)
+            assert losses[0] == pytest.approx(expected[0], abs=1e-5)
             compiled.model.zero_grad()
             plain.model.zero_grad()
     assert len(shapes) > 2 * len(graphs) > 0

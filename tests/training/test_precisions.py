@@ -19,18 +19,18 @@ from raysweep.training.metrics import read_metrics
 
 def test_a_bf16_training_has_nearly_the_losses_of_a_float32_one(make_job, tmp_path):
     """Within 1 % after 12 steps: bfloat16 keeps two to three digits of a product, and weights and sums stay float32."""
-    found = {
+    losses = {
         precision: train(make_job(precision=precision, fields={"folder": tmp_path / precision}), device="cpu")
         for precision in ("fp32", "bf16", "auto")
     }
-    assert {name: result.precision for name, result in found.items()} == {
+    assert {name: result.precision for name, result in losses.items()} == {
         "fp32": "fp32",
         "bf16": "bf16",
         "auto": "fp32",
     }
-    assert found["bf16"].best_losses == pytest.approx(found["fp32"].best_losses, rel=1e-2)
-    assert found["bf16"].best_losses != found["fp32"].best_losses
-    assert found["auto"].best_losses == found["fp32"].best_losses
+    assert losses["bf16"].best_losses == pytest.approx(losses["fp32"].best_losses, rel=1e-2)
+    assert losses["bf16"].best_losses != losses["fp32"].best_losses
+    assert losses["auto"].best_losses == losses["fp32"].best_losses
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def onednn(monkeypatch):
 @pytest.mark.parametrize("steps", [6, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_onednn_training_has_the_losses_of_an_mkl_one(make_job, tmp_path, onednn, steps):
     """Every loss of its steps and evaluations within 1e-5; sums are added in another order, so the bits differ."""
-    found, lines = {}, {}
+    losses, lines = {}, {}
     for precision in ("fp32", "fp32_onednn"):
         job = make_job(precision=precision, steps=steps, fields={"folder": tmp_path / precision})
-        found[precision] = train(job, device="cpu")
+        losses[precision] = train(job, device="cpu")
         metrics = read_metrics(TrialFolder(job.folder).metrics)
         lines[precision] = [value for line in metrics for name, value in line.items() if "loss" in name]
     assert len(lines["fp32"]) > steps // 2
-    ours, theirs = found["fp32_onednn"], found["fp32"]
+    ours, theirs = losses["fp32_onednn"], losses["fp32"]
     assert ours.precision == "fp32_onednn"
     assert lines["fp32_onednn"] == pytest.approx(lines["fp32"], rel=1e-5)
     assert ours.best_losses == pytest.approx(theirs.best_losses, rel=1e-5)
@@ -91,11 +91,11 @@ def test_a_stopped_training_in_any_precision_resumes_bitwise(make_job, tmp_path,
     train(whole, device="cpu")
     asked = iter(["", "", "asked"])
     assert train(job, device="cpu", should_stop=lambda: next(asked, "")).stopped == "asked"
-    folders = [TrialFolder(each.folder) for each in (whole, job)]
+    folders = [TrialFolder(training.folder) for training in (whole, job)]
     assert Checkpoints(folders[1].checkpoints, job.fingerprint, "A1", keep=2).newest().step == 3
     train(dataclasses.replace(job), device="cpu")
-    one, two = ((folder.model / "model.safetensors").read_bytes() for folder in folders)
-    assert one == two
+    first, second = ((folder.model / "model.safetensors").read_bytes() for folder in folders)
+    assert first == second
 
 
 def test_a_training_does_not_resume_in_another_precision(make_job):

@@ -51,17 +51,17 @@ def test_a_repeatedly_killed_training_ends_with_the_same_bits(make_job, tmp_path
     """Signal 9 between steps, and before and after what a training renames: same weights, every step once."""
     job, whole = make_job(), make_job(fields={"folder": tmp_path / "whole"})
     run_script("kill", job, tmp_path, *RENAMES)
-    expected, (one, two) = train(whole, device="cpu"), (TrialFolder(at.folder) for at in (job, whole))
-    assert (one.model / "model.safetensors").read_bytes() == (two.model / "model.safetensors").read_bytes()
-    assert (one.model / "README.md").read_text() == (two.model / "README.md").read_text()
-    assert one.metrics.read_bytes() == two.metrics.read_bytes()
-    assert [line["step"] for line in read_metrics(one.metrics) if line["kind"] == "step"] == list(range(1, 13))
+    expected, (first, second) = train(whole, device="cpu"), (TrialFolder(at.folder) for at in (job, whole))
+    assert (first.model / "model.safetensors").read_bytes() == (second.model / "model.safetensors").read_bytes()
+    assert (first.model / "README.md").read_text() == (second.model / "README.md").read_text()
+    assert first.metrics.read_bytes() == second.metrics.read_bytes()
+    assert [line["step"] for line in read_metrics(first.metrics) if line["kind"] == "step"] == list(range(1, 13))
     result = train(job, device="cpu")
     unlike = {"seconds", "peak_memory_bytes", "tokens_per_second"}
-    of_one, of_two = (dataclasses.asdict(each) for each in (result, expected))
+    of_one, of_two = (dataclasses.asdict(outcome) for outcome in (result, expected))
     assert {key: of_one[key] for key in of_one.keys() - unlike} == {key: of_two[key] for key in of_two.keys() - unlike}
-    assert not one.checkpoints.exists()
-    assert [path.name for path in one.root.iterdir() if path.name.startswith(".")] == []
+    assert not first.checkpoints.exists()
+    assert [path.name for path in first.root.iterdir() if path.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
@@ -101,7 +101,7 @@ def test_sigterm_writes_a_checkpoint_and_the_next_call_resumes(make_job, tmp_pat
         dataclasses.replace(make_job(steps=ends, evaluate_every=4), folder=folder)
         for folder in (job.folder, tmp_path / "whole")
     )
-    assert [train(each, device="cpu").steps for each in (job, whole)] == [ends, ends]
+    assert [train(training, device="cpu").steps for training in (job, whole)] == [ends, ends]
     models = [(TrialFolder(at.folder).model / "model.safetensors").read_bytes() for at in (job, whole)]
     assert models[0] == models[1]
 

@@ -115,9 +115,11 @@ def test_the_same_job_gives_the_same_bytes(make_job, tmp_path):
     first, second = make_job(), make_job(fields={"folder": tmp_path / "other place"})
     train(first, device="cpu")
     train(second, device="cpu")
-    one, two = (TrialFolder(job.folder) for job in (first, second))
-    assert (one.model / "model.safetensors").read_bytes() == (two.model / "model.safetensors").read_bytes()
-    assert one.metrics.read_bytes() == two.metrics.read_bytes()
+    first_folder, second_folder = (TrialFolder(job.folder) for job in (first, second))
+    assert (first_folder.model / "model.safetensors").read_bytes() == (
+        second_folder.model / "model.safetensors"
+    ).read_bytes()
+    assert first_folder.metrics.read_bytes() == second_folder.metrics.read_bytes()
 
 
 def test_a_finished_training_is_not_repeated(make_job):
@@ -188,16 +190,16 @@ def test_a_non_finite_loss_is_reported_with_step_documents_and_fix(make_job, sto
 
 
 @pytest.mark.parametrize(
-    ("settings", "found"),
+    ("settings", "message"),
     [
         ({"evaluate_every": 1}, "validation loss context (nan|inf).*"),
         ({"evaluate_every": 9, "checkpoint_every": 1}, "norm of the weights (nan|inf)"),
     ],
 )
-def test_non_finite_weights_are_neither_saved_nor_best(make_job, settings, found):
+def test_non_finite_weights_are_neither_saved_nor_best(make_job, settings, message):
     """The first step's loss is finite, its update is not: what comes next would be saved as a sound checkpoint."""
     job = make_job(learning_rate=1e38, steps=10, **settings)
-    with pytest.raises(NonFiniteLossError, match=f"A1: step 1: {found}: not finite") as caught:
+    with pytest.raises(NonFiniteLossError, match=f"A1: step 1: {message}: not finite") as caught:
         train(job, device="cpu")
     assert caught.value.step == 1
     assert not list(TrialFolder(job.folder).checkpoints.glob("*-*"))

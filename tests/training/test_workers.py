@@ -51,7 +51,7 @@ def test_two_workers_train_the_same_model_as_one_worker(make_job, tmp_path):
 class WithAnother(DistributedGroup):
     """Two workers, of which the other one tells this."""
 
-    told: str
+    answer: str
 
     def gather(self, text):
         return [text, self.told]
@@ -63,8 +63,8 @@ def compare(monkeypatch):
     monkeypatch.setattr(attempt, "device_name", lambda _: "NVIDIA L4")
     monkeypatch.setattr(attempt, "autocast_type", lambda *_: torch.bfloat16)
 
-    def compare(told):
-        compare_devices("A1", "auto", WithAnother(device=torch.device("cpu"), world_size=2, told=told))
+    def compare(answer):
+        compare_devices("A1", "auto", WithAnother(device=torch.device("cpu"), world_size=2, told=answer))
 
     return compare
 
