@@ -33,28 +33,37 @@ class EvaluationConfig(Section):
     )
 
 
-class MarginConfig(Section):
-    """A bound on a ratio of perplexities."""
-
-    margin: PositiveFloat
+AtLeastOne = Annotated[float, Field(ge=1.0)]
 
 
 class SpecialisationConfig(Section):
     """H1: PPL(general) / PPL(level) on the level's own test documents."""
 
-    margin: PositiveFloat = Field(1.0, description="confirmed if the interval is above this")
+    margin: AtLeastOne = Field(1.0, description="confirmed if the interval is above this")
     target: PositiveFloat = Field(1.25, description="the planned gain")
     smallest_effect: Annotated[float, Field(gt=1.0)] = Field(
         1.05, description="smallest ratio to a control that matters; below it, the control explains the gain"
     )
 
 
+class SufficiencyConfig(Section):
+    """H2: PPL(general) / PPL(best other)."""
+
+    margin: AtLeastOne = Field(1.10, description="confirmed if the interval is below this")
+
+
+class TransferConfig(Section):
+    """H3: PPL(transfer) / PPL(best other)."""
+
+    margin: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="confirmed if the interval is below this")
+
+
 class HypothesesConfig(Section):
     """The bounds of the three hypotheses."""
 
     specialisation: SpecialisationConfig = SpecialisationConfig()
-    sufficiency: MarginConfig = Field(MarginConfig(margin=1.10), description="H2: PPL(general) / PPL(best) is below")
-    transfer: MarginConfig = Field(MarginConfig(margin=1.0), description="H3: PPL(transfer) / PPL(best other) is below")
+    sufficiency: SufficiencyConfig = SufficiencyConfig()
+    transfer: TransferConfig = TransferConfig()
 
 
 class ReportConfig(Section):

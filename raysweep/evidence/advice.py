@@ -15,7 +15,7 @@ Each of the five claims is a family: Holm corrects it over the levels at half of
 models beat every other way" exclude each other, so each has its own half of 1 − confidence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from raysweep.evidence.evidence_schema import ClaimFinding, ScopeAdvice, WayName
@@ -72,7 +72,8 @@ def advise(findings: Sequence[Tested], kinds: Sequence[Tested]) -> tuple[ScopeAd
     by_scope: dict[str, dict[str, Tested]] = {}
     for finding in (*findings, *kinds):
         by_scope.setdefault(finding.scope, {})[finding.hypothesis] = finding
-    return tuple(_advise(scope, by_claim) for scope, by_claim in by_scope.items())
+    levels = len(by_scope.keys() - {OVERALL})
+    return tuple(_advise(scope, by_claim, levels) for scope, by_claim in by_scope.items())
 
 
 def way_of(verdicts: Verdicts) -> WayName:
@@ -101,7 +102,8 @@ def headline_of(advice: Sequence[ScopeAdvice]) -> str:
     if ways == ["open"]:
         if overall.way not in _ON_AVERAGE:
             return NOT_DECIDED
-        return f"On average over the levels, {_ON_AVERAGE[overall.way]}; on no single level is this decided."
+        over = overall.text.partition(":")[0]
+        return f"{over}, {_ON_AVERAGE[overall.way]}; on no single level is this decided."
     if len(ways) == 1 and len(tested) == len(levels):
         return f"{_EVERYWHERE[ways[0]]}{_ADDS[overall.adds]}."
     levels_of = {way: [level.scope for level in tested if level.way == way] for way in _ON_SOME if way in ways}
@@ -114,10 +116,16 @@ def supports_own_models(advice: Sequence[ScopeAdvice]) -> bool:
     return all(level.way in ("specialised", "not tested") for level in advice[1:]) and advice[0].way == "specialised"
 
 
-def _advise(scope: str, by_claim: Mapping[str, Tested]) -> ScopeAdvice:
+def _over(findings: Iterable[Tested], levels: int) -> str:
+    """Say over which levels the overall findings are averages."""
+    is_partial = any(0 < len(finding.levels) < levels for finding in findings)
+    return "On average over the levels that could be tested" if is_partial else "On average over the levels"
+
+
+def _advise(scope: str, by_claim: Mapping[str, Tested], levels: int) -> ScopeAdvice:
     verdicts = {code: finding.verdict for code, finding in by_claim.items()}
     own, plain, way = by_claim["own"], by_claim["plain"], way_of(verdicts)
-    on_average = "On average over the levels: " if scope == OVERALL and way != "not tested" else ""
+    on_average = f"{_over(by_claim.values(), levels)}: " if scope == OVERALL and way != "not tested" else ""
     adds = _adds(way, verdicts)
     text = f"{on_average}{_TEXTS[way]}{_ADDS[adds]}"
     decided = [finding for finding in by_claim.values() if finding.verdict is not Verdict.NOT_TESTED]

@@ -35,7 +35,10 @@ def recommend(
     return Recommendation(
         headline=headline_of(advice),
         cautions=(),
-        reasons=tuple(claim_reason(finding, fine_tuning_steps) for finding in overall.values()),
+        reasons=tuple(
+            claim_reason(finding, fine_tuning_steps, levels=len({one.scope for one in _on_levels(findings)}))
+            for finding in overall.values()
+        ),
         exceptions=tuple(_exceptions(findings, verdicts)),
         warnings=(
             *_coverage(findings, learners_known=learners_known),
@@ -51,8 +54,9 @@ def _coverage(findings: Sequence[ClaimFinding], *, learners_known: bool) -> list
     tested = [finding for finding in findings if finding.verdict is not Verdict.NOT_TESTED]
     sentences = []
     if tested and min(finding.seeds for finding in tested) == 1:
+        single = "each model was" if max(finding.seeds for finding in tested) == 1 else "some models were"
         sentences.append(
-            "The intervals cover the choice of test documents only: each model was trained with one seed, and another "
+            f"The intervals cover the choice of test documents only: {single} trained with one seed, and another "
             "training may come out differently. Set seeds: 3 to include this."
         )
     if tested and not learners_known:

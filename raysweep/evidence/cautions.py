@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from raysweep.evidence.advice import CANNOT_ANSWER, NOT_DECIDED
 from raysweep.evidence.evidence_schema import Caution, CautionCode, ClaimFinding, Recommendation
+from raysweep.evidence.formats import share
 from raysweep.evidence.run_schema import Training
 from raysweep.statistics.claims import Verdict
 
+LOW_CONFIDENCE = 0.9
+"""Verdicts at a lower confidence are cautioned against."""
 COMPARED = ("general", "specialised", "transfer")
 
 
@@ -17,6 +20,7 @@ def find_cautions(
     *,
     has_controls: bool,
     learners_known: bool,
+    confidence: float,
 ) -> tuple[Caution, ...]:
     """List what limits this run, the most important first; () if nothing was tested."""
     tested = [finding for finding in findings if finding.verdict is not Verdict.NOT_TESTED]
@@ -32,8 +36,14 @@ def find_cautions(
         known += training.best_step is not None
         last += training.best_step == training.steps
     texts: dict[CautionCode, str] = {}
+    if confidence < LOW_CONFIDENCE:
+        false = share((1.0 - confidence) / 2.0)
+        texts["low_confidence"] = (
+            f"at {share(confidence)} confidence, {false} of claims that are just false are confirmed"
+        )
     if min(finding.seeds for finding in tested) == 1:
-        texts["one_seed"] = "each model was trained once, so chance in training is not covered"
+        single = "each model was" if max(finding.seeds for finding in tested) == 1 else "some models were"
+        texts["one_seed"] = f"{single} trained once, so chance in training is not covered"
     if last:
         best = f"the last step was the best in {last} of {known} trainings"
         texts["last_step"] = f"{best}, so these models may need more steps"

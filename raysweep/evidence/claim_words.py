@@ -105,15 +105,23 @@ def claim_sentence(finding: ClaimFinding) -> str:
     return f"Fine-tuning the general model on the texts of a level gives the best model for that level{by}."
 
 
-def claim_reason(finding: ClaimFinding, fine_tuning_steps: Sequence[int] = ()) -> Reason:
-    """Word an overall finding as a sentence with its numbers."""
+def claim_reason(finding: ClaimFinding, fine_tuning_steps: Sequence[int] = (), *, levels: int = 0) -> Reason:
+    """Word an overall finding as a sentence with its numbers.
+
+    Args:
+        fine_tuning_steps: numbers of steps for which the fine-tuned models were trained.
+        levels: number of the run's levels; those tested are named if they are fewer.
+    """
     code, verdict, note = finding.hypothesis, finding.verdict, finding.note
     if verdict is Verdict.NOT_TESTED:
         text = f"It was not tested whether {_WHETHER[code]}."
     elif verdict is Verdict.UNDECIDED:
-        text = f"It is open whether {_WHETHER[code]}: {_numbers(finding)}."
+        text = f"It is open whether {_WHETHER[code]}: {_numbers(finding, levels)}."
     else:
-        text = f"{_SENTENCES[code][verdict].format(configured=_configured(fine_tuning_steps))}: {_numbers(finding)}."
+        sentence = _SENTENCES[code][verdict].format(configured=_configured(fine_tuning_steps))
+        if verdict is Verdict.REFUTED and _asks_more(finding):
+            sentence += " by as much as was asked"
+        text = f"{sentence}: {_numbers(finding, levels)}."
     if note:
         text += f" {note[0].upper()}{note[1:]}."
     return Reason(code=code, verdict=verdict, words=verdict_words(finding), text=text)
@@ -127,13 +135,22 @@ def verdict_words(finding: ClaimFinding) -> str:
     return f"{finding.verdict} for these trained models" if is_decided and finding.seeds == 1 else str(finding.verdict)
 
 
-def _numbers(finding: ClaimFinding) -> str:
+def _asks_more(finding: ClaimFinding) -> bool:
+    """Return whether H1 or H3 asks for more than a difference."""
+    return finding.hypothesis != "H2" and finding.margin != 1.0
+
+
+def _numbers(finding: ClaimFinding, levels: int) -> str:
     compared = compare(finding)
     assert compared.value is not None
     limits = ""
     if compared.low is not None and compared.high is not None:
         limits = f" (interval: {change_range(compared.low, compared.high)})"
     bound = f"; less than {change(compared.margin)} was asked" if finding.hypothesis == "H2" else ""
+    if _asks_more(finding):
+        bound = f"; {change(compared.margin)} or more was asked"
+    if 0 < len(finding.levels) < levels:
+        bound = f", over {' and '.join(finding.levels)} alone{bound}"
     above, below = KINDS_OF_MODEL[compared.above], KINDS_OF_MODEL[compared.below]
     return f"the perplexity of {above} is {change(compared.value)}{limits} than that of {below}{bound}"
 

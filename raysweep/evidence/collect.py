@@ -113,6 +113,7 @@ def _collect(
         {entrant.name: entrant.role for entrant in entrants},
         has_controls=bool(controls),
         learners_known=bool(writers.learner_of),
+        confidence=settings.confidence,
     )
     common_levels = scores.common_levels()
     breakdowns = Breakdowns(table, settings.metric, entrants, common_levels)

@@ -57,7 +57,7 @@ class Reason(Section):
     text: str
 
 
-CautionCode = Literal["one_seed", "last_step", "unequal_steps", "no_controls", "learners_unknown"]
+CautionCode = Literal["low_confidence", "one_seed", "last_step", "unequal_steps", "no_controls", "learners_unknown"]
 
 
 class Caution(Section):

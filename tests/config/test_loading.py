@@ -308,6 +308,9 @@ def test_two_trials_of_the_same_name_are_refused(write, text):
 
 
 ABSURD = {
+    "report.hypotheses.specialisation.margin=0.95": "found 0.95; must be at least 1",
+    "report.hypotheses.sufficiency.margin=0.9": "found 0.9; must be at least 1",
+    "report.hypotheses.transfer.margin=1.02": "found 1.02; must be at most 1",
     "report.resamples=200000000": "found 200000000; must be at most 1,000,000 (bootstrap resamples)",
     "data.sample.rows=1000000000": "found 1000000000; must be at most 10,000,000 (documents to generate)",
     "training.batch_size=1000000": "found 1000000; must be at most 65,536 (examples per batch)",

@@ -138,6 +138,19 @@ def test_a_levels_advice_follows_from_its_five_verdicts(verdicts, way, text):
     assert (level.way, level.text) == (way, text)
 
 
+def test_a_mean_over_some_levels_is_not_called_one_over_all():
+    """H3 was tested on three of five levels, whose mean says nothing of the other two."""
+    findings = [
+        StatisticsFinding(hypothesis=code, scope=scope, verdict=verdict, margin=1.0, seeds=3, levels=LEVELS[:3])
+        for scope, verdicts in (("overall", TUNED), *((level, NOISE) for level in LEVELS))
+        for code, verdict in zip(CLAIMS, verdicts, strict=True)
+    ]
+    assert headline_of(advise(findings, [])) == (
+        "On average over the levels that could be tested, a general model that is fine-tuned for each level is best; "
+        "on no single level is this decided."
+    )
+
+
 def test_advice_mentions_a_single_seed_and_untried_fine_tuning():
     """Advice from one training per model is about these models; what was not tried cannot be beaten."""
     assert advice_of(OWN, OWN, seeds=1)[1].text == "Train a model of the level's own, for these trained models."

@@ -5,6 +5,7 @@ import pytest
 from raysweep.evidence.advice import CANNOT_ANSWER, NOT_DECIDED
 from raysweep.evidence.cautions import soften
 from raysweep.evidence.evidence_schema import Caution, Recommendation
+from raysweep.evidence.formats import SPACE
 from raysweep.report.writing import write_report
 from raysweep.storage.digests import read_sealed, write_sealed
 from tests.simulated_run import make_config
@@ -37,6 +38,22 @@ def test_a_run_without_cautions_has_an_unqualified_headline(make_run):
     evidence = write_report(*make_run(config))
     assert codes(evidence) == []
     assert not evidence["answer"]["headline"].startswith("Leaning")
+
+
+def test_lost_seeds_of_one_model_are_not_said_of_every_model(make_run):
+    """A1 was trained once, since two of its three trainings failed; the others were trained three times."""
+    lost = dict.fromkeys(("A1-seed1", "A1-seed2"), "failed: lost worker")
+    answer = write_report(*make_run(make_config(seeds=(0, 1, 2)), failed=lost))["answer"]
+    assert answer["cautions"][0]["text"] == "some models were trained once, so chance in training is not covered"
+    assert "some models were trained with one seed" in answer["warnings"][0]
+
+
+def test_a_low_confidence_is_cautioned_against(make_run):
+    """At 60 %, a fifth of claims that are just false would be printed as confirmed without a word."""
+    evidence = write_report(*make_run(make_config(report={"resamples": 100, "confidence": 0.6})))
+    assert codes(evidence)[0] == "low_confidence"
+    said = evidence["answer"]["cautions"][0]["text"].replace(SPACE, " ")
+    assert said == "at 60.0 % confidence, 20.0 % of claims that are just false are confirmed"
 
 
 def test_trainings_whose_last_step_was_best_are_counted(make_run):

@@ -71,6 +71,25 @@ def test_a_margin_is_part_of_the_claims_sentence():
     assert claim_sentence(demanding).replace(SPACE, " ").endswith("by 5.0 % higher perplexity or more.")
 
 
+def test_a_refuted_margin_is_not_worded_as_no_difference():
+    """Below a bound of 5 % a model may still be better, and the sentence must not deny it."""
+    demanding = finding("H1", R).model_copy(update={"margin": 1.05})
+    said = claim_reason(demanding).text.replace(SPACE, " ")
+    assert "does not predict them better than the general model by as much as was asked: " in said
+    assert said.endswith("; 5.0 % higher or more was asked.")
+    assert "by as much" not in claim_reason(finding("H1", R).model_copy(update={"margin": 1.0})).text
+    fine_tuned = claim_reason(finding("H3", R).model_copy(update={"margin": 0.98})).text.replace(SPACE, " ")
+    assert "does not give the best model by as much as was asked: " in fine_tuned
+    assert fine_tuned.endswith("; 2.0 % higher or more was asked.")
+
+
+def test_an_overall_sentence_names_its_levels_if_some_were_not_tested():
+    """A mean over two of three levels is not one over all of them."""
+    tested = finding("H2", C).model_copy(update={"levels": ("A2", "B1")})
+    assert ", over A2 and B1 alone; less than" in claim_reason(tested, levels=3).text
+    assert "alone" not in claim_reason(tested, levels=2).text
+
+
 def test_too_few_learners_are_worded_as_not_tested():
     """Nothing was tested there, so nothing is undecided."""
     lacking = finding("H1", N).model_copy(update={"too_few": True})

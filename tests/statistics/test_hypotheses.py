@@ -132,7 +132,7 @@ def test_ten_learners_and_a_twofold_gain_are_decided(simulate):
     )
     assert few["B1"].verdict is U
     assert few["B1"].note.startswith(
-        "too few resamples for a verdict: 400 resamples of 10 learners cannot give a p-value below"
+        "too few resamples for a verdict: 400 resamples of 10 independent writers cannot give a p-value below"
     )
     assert few["B1"].more_documents is None
     assert {finding.verdict for finding in many.values()} == {C}

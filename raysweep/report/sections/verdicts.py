@@ -6,7 +6,7 @@ from raysweep.evidence import formats
 from raysweep.evidence.claim_words import Comparison, claim_sentence, claim_title, compare, inverse, verdict_words
 from raysweep.evidence.evidence_schema import ClaimFinding, Evidence, ScopeAdvice
 from raysweep.evidence.lineup import ROLE_NAMES
-from raysweep.report.labels import MARKS, confidence_level, short_verdict, verdict_cell
+from raysweep.report.labels import MARKS, confidence_level, metric_name, short_verdict, verdict_cell
 from raysweep.report.layout import Block, Figure, ReportSection, paragraph
 from raysweep.report.sections.seed_looks import seed_look_blocks
 from raysweep.report.svg import Interval, Reference, interval_plot
@@ -116,7 +116,8 @@ def _grid(evidence: Evidence) -> Table[Scopes]:
 
     return Table[Scopes](
         "verdicts",
-        f"Verdicts, overall and per level ({confidence_level(evidence)} confidence, Holm-corrected over the levels)",
+        f"Verdicts, overall and per level, by the perplexity of {metric_name(evidence)} ({confidence_level(evidence)} "
+        "confidence, Holm-corrected over the levels)",
         list(hypotheses.values()),
         words(
             "Hypothesis", "hypothesis", lambda row: row["overall"].hypothesis, detail=lambda row: _claim(row["overall"])
