@@ -17,11 +17,7 @@ class CorpusConfig(SourceConfig):
     )
 
     def as_data(self, data: DataConfig) -> DataConfig:
-        """Combine its settings with the levels, the language and the near-duplicate threshold of the run's corpus.
-
-        Raises:
-            ValidationError: the settings do not fit these levels.
-        """
+        """Add the run's levels, language and near-duplicate threshold; raises ValidationError if they do not fit."""
         of_run = data.model_dump(mode="json", include={"levels", "language", "near_duplicates"})
         return DataConfig.model_validate_json(json.dumps({**self.model_dump(mode="json"), **of_run}))
 

@@ -62,11 +62,7 @@ def _with_one_path(values: Any, set_paths: Sequence[str]) -> Any:
 
 
 def check_file(path: Path) -> dict[str, Config]:
-    """Read every profile of the file.
-
-    Raises:
-        ConfigError: with a line for each error in any profile.
-    """
+    """Read every profile of the file; raises ConfigError with a line for each error in any of them."""
     data = read_file(path)
     configs: dict[str, Config] = {}
     problems: list[str] = []
@@ -85,11 +81,7 @@ def check_file(path: Path) -> dict[str, Config]:
 
 
 def read_resolved_config(folder: RunFolder) -> Config:
-    """Read the settings of a run from its config.yaml.
-
-    Raises:
-        InputError: the file does not exist, or raysweep did not write it.
-    """
+    """Read a run's settings from its config.yaml; raises InputError if it is missing, or not one of raysweep's."""
     if not folder.config.exists():
         raise InputError(f"{folder.config}: not there; is '{folder.name}' the name of a run? See --storage")
     try:

@@ -23,11 +23,7 @@ _SHORTEST_SECRET = 4
 
 
 def expand(text: str, place: str) -> str:
-    """Replace each environment variable that the text names by its value.
-
-    Raises:
-        ConfigError: a variable is not set; the message names it and the place.
-    """
+    """Replace environment variables by their values; raises ConfigError naming the place and an unset variable."""
     if problems := _find_problems(text):
         raise ConfigError(f"{place}: {problems[0]}")
     return _VARIABLE.sub(lambda match: match[0] if _is_left(match[1]) else os.environ[match[1]], text)

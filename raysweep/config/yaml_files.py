@@ -34,11 +34,7 @@ def apply_overrides(values: Any, overrides: Sequence[str]) -> tuple[Any, list[st
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Read the file as plain values, with `default` and `profiles`.
-
-    Raises:
-        ConfigError: the file cannot be read, is not YAML, or lacks `default` or `profiles`.
-    """
+    """Read `default` and `profiles` as plain values; raises ConfigError if the file has none, or is unreadable."""
     try:
         data = parse_yaml(_read_text(path))
     except ValueError as error:
@@ -60,12 +56,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
-    """Read the text of the file.
-
-    Raises:
-        ConfigError: it does not exist, is not a file, or cannot be read.
-        ValueError: it is too long, or not UTF-8.
-    """
+    """Read the file; raises ConfigError if that is impossible, ValueError if it is too long or not UTF-8."""
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):

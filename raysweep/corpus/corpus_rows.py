@@ -148,11 +148,7 @@ class RowReader:
         return tuple(bad for _, bad in sorted(self._bad_rows, key=lambda each: (each[0], each[1].row)))
 
     def read(self, keep: Callable[[CheckedRows], Kept]) -> Iterator[Kept]:
-        """Read the pieces, several at a time, and yield the result of `keep` for each piece, in order.
-
-        Raises:
-            InputError: a whole file cannot be used.
-        """
+        """Read pieces in parallel, and yield `keep`'s results in order; InputError if a whole file cannot be used."""
         options = read_options(self._data, self._layout, self._chooser)
 
         def check(pieces: list[_Piece]) -> tuple[CheckedRows, Kept]:

@@ -51,13 +51,13 @@ def write_document_blocks(path: Path, blocks: Iterator[pa.Table], splits: np.nda
     """Write sorted documents as `write_documents` does, from blocks that are read one at a time."""
     names = pa.array(SPLITS)
     documents = SCHEMA.empty_table().select([])
-    with atomic_file(path) as beside:
+    with atomic_file(path) as temporary:
         options = {
             "compression": "zstd",
             "write_page_checksum": True,
             "use_dictionary": ["l1", "level", "split", "learner", "prompt", "date", "score"],
         }
-        with pq.ParquetWriter(beside, SCHEMA, **options) as writer:
+        with pq.ParquetWriter(temporary, SCHEMA, **options) as writer:
             for start in range(0, len(splits), DOCUMENTS_PER_ROW_GROUP):
                 report("write", start, len(splits))
                 size = min(DOCUMENTS_PER_ROW_GROUP, len(splits) - start)
@@ -83,11 +83,7 @@ class Documents:
 
 
 def read_documents(path: Path, rows: tuple[int, int]) -> Documents:
-    """Read the documents of a range of rows, [start, stop), and only the row groups that hold them.
-
-    Raises:
-        InputError: the file cannot be read, or has no such rows.
-    """
+    """Read a range of rows, [start, stop), from its row groups only; raises InputError if that fails."""
     start, stop = rows
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:

@@ -222,8 +222,8 @@ class LeakSearch:
                     schema=LEAKS_SCHEMA,
                 )
             )
-        with atomic_file(path) as beside:
-            pq.write_table(pa.concat_tables(parts), beside, compression="zstd", write_page_checksum=True)
+        with atomic_file(path) as temporary:
+            pq.write_table(pa.concat_tables(parts), temporary, compression="zstd", write_page_checksum=True)
 
     def _check_kind(self, kind: str, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32] | None:
         """Count the distinct values of a kind and those in more than one split, and find the documents that leak.

@@ -15,11 +15,7 @@ from raysweep.corpus.layouts import LAYOUTS, recognise_layout
 
 
 def read_new_texts(files: Sequence[Path], data: DataConfig) -> Corpus:
-    """Read texts as documents in file order; the level is '' if it is not one of `data.levels`.
-
-    Raises:
-        InputError: a file cannot be used, or no column holds texts.
-    """
+    """Read texts in file order, with the level '' unless it is one of `data.levels`; raises InputError on failure."""
     return read_corpus(files, settle_columns(files, data, needed=("text",)), needs_levels=False)
 
 

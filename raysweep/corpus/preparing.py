@@ -202,11 +202,7 @@ def prepare_corpus(
 
 
 def read_summary(folder: RunFolder) -> CorpusSummary:
-    """Read the summary that `prepare_corpus` wrote.
-
-    Raises:
-        InputError: the corpus is not prepared, or splits.json has another format.
-    """
+    """Read the summary of `prepare_corpus`; raises InputError if there is none, or one of another version."""
     if not folder.splits.exists():
         raise InputError(f"{folder.splits}: no such file; the corpus is not prepared. Run the prepare stage")
     fields: dict[str, Any] = read_json(folder.splits)

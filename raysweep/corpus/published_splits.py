@@ -48,11 +48,7 @@ def read_splits(column: pa.ChunkedArray, names: Mapping[str, SplitName], *, in_f
 def complete_splits(
     published: Splits, strata: Strata, groups: np.ndarray, hashes: np.ndarray, shares: SplitConfig
 ) -> np.ndarray:
-    """Keep published splits; if there are no validation documents, take whole groups of the training documents.
-
-    Raises:
-        InputError: there are no training or no test documents.
-    """
+    """Keep published splits; without valid, take groups of train for it; InputError without train or test documents."""
     counts = np.bincount(published, minlength=len(SPLITS))
     for split in (TRAIN, TEST):
         if not counts[split]:

@@ -57,15 +57,11 @@ def count_by_reason(bad_rows: Sequence[BadRow]) -> dict[str, int]:
 def check_bad_rows(
     bad_rows: Sequence[BadRow], *, rows: int, documents: int, what: str, data: DataConfig, quarantine: Path | None
 ) -> None:
-    """Raise if too many rows were set aside, or no row is left.
+    """Raise InputError, with the first bad row and the counts, if too many were set aside, or no row is left.
 
     Args:
         what: the name of the corpus in messages.
         quarantine: the file that lists the bad rows; None if it is not written.
-
-    Raises:
-        InputError: names the first bad row, its problem and the fix, then the counts by reason and the
-            file that lists all bad rows.
     """
     bad = [row for row in bad_rows if row.reason != LEFT_OUT]
     if not bad and not documents:
@@ -83,11 +79,7 @@ def check_bad_rows(
 
 
 def check_share(bad: Sequence[BadRow], rows: int, data: DataConfig) -> float:
-    """Return the share of bad rows.
-
-    Raises:
-        InputError: so many rows are bad that the file's format or a column must have been misjudged.
-    """
+    """Return the share of bad rows; raises InputError if so many suggest a misjudged format or column."""
     share = len(bad) / max(1, rows)
     if share <= MOST_BAD:
         return share

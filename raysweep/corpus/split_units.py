@@ -25,14 +25,10 @@ Codes = npt.NDArray[np.int64]
 
 
 def check_unit(missing: Mapping[str, int], documents: int, unit: str) -> None:
-    """Check that every document has the learner or prompt that the unit needs.
+    """Raise InputError if one of the documents lacks the learner or prompt that the unit needs.
 
     Args:
         missing: number of documents without a learner, and without a prompt.
-        documents: number of all documents.
-
-    Raises:
-        InputError: a document has no prompt, or with 'both' no learner.
     """
     for column in {"learner": (), "prompt": ("prompt",), "both": ("learner", "prompt")}[unit]:
         if count := missing[column]:
@@ -62,11 +58,7 @@ def unit_shares(shares: SplitConfig) -> SplitConfig:
 def split_prompts(
     prompts: pa.ChunkedArray, level_codes: Codes, levels: tuple[str, ...], shares: SplitConfig, seed: int
 ) -> npt.NDArray[np.int8]:
-    """Choose the split of every document (int8, an index into `SPLITS`) by its prompt.
-
-    Raises:
-        InputError: a level has fewer than three prompts.
-    """
+    """Return documents' splits (int8, indices into `SPLITS`) by prompt; InputError if a level has under three."""
     codes, names = normalised_codes(prompts)
     # Prompts are ranked by name, so that the order of the rows has no effect.
     rank = np.argsort(np.argsort(np.array(names)))

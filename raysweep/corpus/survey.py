@@ -133,11 +133,7 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
 
 
 def _config(settings: Mapping[str, Any]) -> DataConfig:
-    """Validate settings like those of a config file, so that lists are accepted for tuples.
-
-    Raises:
-        ConfigError: with a line for each error.
-    """
+    """Validate settings as a config file's, so that lists pass for tuples; raises ConfigError with all errors."""
     try:
         return DataConfig.model_validate_json(json.dumps(settings))
     except ValidationError as error:

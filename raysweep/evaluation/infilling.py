@@ -192,11 +192,7 @@ class Template:
 
 
 def read_template(text: str) -> Template:
-    """Read a text with blanks.
-
-    Raises:
-        InputError: it has no blank, or a misspelt one.
-    """
+    """Read a text with blanks; raises InputError if it has none, or a misspelt one."""
     pieces, kinds = [""], []
     end = 0
     for match in _BRACKETS.finditer(text):

@@ -36,8 +36,8 @@ def merge_losses(cells: Sequence[Path], out: Path) -> None:
         return
     tables = [pq.read_table(path, page_checksum_verification=True) for path in cells]
     with (
-        atomic_file(out) as beside,
-        pq.ParquetWriter(beside, tables[0].schema, compression="zstd", write_page_checksum=True) as writer,
+        atomic_file(out) as temporary,
+        pq.ParquetWriter(temporary, tables[0].schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         for _, of_level in groupby(tables, key=_only_level):
             writer.write_table(pa.concat_tables(of_level))
@@ -75,8 +75,8 @@ def write_features(losses: Path, documents: Path, out: Path) -> None:
     facts = pd.read_parquet(documents, columns=["writing_id", "level", "split"], page_checksum_verification=True)
     facts = facts.iloc[numbers].set_index(numbers)
     features = pd.concat([facts, pd.DataFrame(columns, index=numbers)], axis=1).rename_axis("document").reset_index()
-    with atomic_file(out) as beside:
-        features.to_parquet(beside, index=False, write_page_checksum=True)
+    with atomic_file(out) as temporary:
+        features.to_parquet(temporary, index=False, write_page_checksum=True)
 
 
 def build_matrix(losses: Path, *, metric: str) -> pd.DataFrame:

@@ -204,5 +204,5 @@ def write_table(
         },
         schema=SCHEMA,
     )
-    with atomic_file(out) as beside:
-        pq.write_table(table, beside, compression="zstd", write_page_checksum=True)
+    with atomic_file(out) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)

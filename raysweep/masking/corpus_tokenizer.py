@@ -25,11 +25,7 @@ _END = "<|endoftext|>"
 
 
 def train_tokenizer(documents: Path) -> Vocabulary:
-    """Train on the train documents of a `documents.parquet`.
-
-    Raises:
-        InputError: there is no text to train on.
-    """
+    """Train on the train documents of a `documents.parquet`; raises InputError if they have no text."""
     table = pq.read_table(documents, columns=["split", "text"], page_checksum_verification=True)
     texts = table.filter(pc.equal(table["split"], "train"))["text"]
     if not pc.sum(pc.binary_length(texts)).as_py():

@@ -39,16 +39,10 @@ class Batch:
     """`Kind` of the span that a position of an answer or its end token belongs to; 255 elsewhere."""
     lengths_B: npt.NDArray[np.int32]  # noqa: N815
     """Number of tokens without padding."""
-    documents_B: npt.NDArray[np.int64]  # noqa: N815
-    """Rows of documents.parquet."""
 
 
 def store_vocabulary(folder: Path) -> Vocabulary:
-    """Read the vocabulary of a complete folder.
-
-    Raises:
-        InputError: the manifest or the tokenizer is missing or damaged.
-    """
+    """Read the vocabulary of a complete folder; raises InputError if manifest or tokenizer is missing or damaged."""
     digest, place = read_manifest(folder).get("tokenizer"), ExamplesFolder(folder).tokenizer
     if digest is None:
         return gpt2()
@@ -59,11 +53,7 @@ def store_vocabulary(folder: Path) -> Vocabulary:
 
 
 def run_vocabulary(folder: Path, tokenizer: str) -> Vocabulary:
-    """Read the vocabulary of a run; its examples may be missing if `model.tokenizer` is GPT-2's.
-
-    Raises:
-        InputError: the manifest or the tokenizer is missing or damaged.
-    """
+    """Read a run's vocabulary as `store_vocabulary`; with GPT-2's tokenizer its examples may be missing."""
     return gpt2() if tokenizer == GPT2_TOKENIZER else store_vocabulary(folder)
 
 
@@ -182,7 +172,7 @@ class ExampleStore:
         ids_BT, types_BT, kinds_BT, lengths_B = lay_out(
             source, task, max_tokens=self._max_tokens, pad_multiple=pad_multiple
         )
-        return Batch(ids_BT=ids_BT, types_BT=types_BT, kinds_BT=kinds_BT, lengths_B=lengths_B, documents_B=documents_B)
+        return Batch(ids_BT=ids_BT, types_BT=types_BT, kinds_BT=kinds_BT, lengths_B=lengths_B)
 
     def _checked(self, examples: Examples) -> Examples:
         """Check the numbers and convert them to an array; a negative number would count from the end."""

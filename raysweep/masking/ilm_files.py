@@ -61,7 +61,7 @@ def read_examples(path: Path) -> list[MaskedDocument]:
 
 def write_examples(path: Path, documents: Iterable[MaskedDocument]) -> None:
     """Write examples in the format of the original code, by rename."""
-    with atomic_file(path) as beside, beside.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         file.write(pickle.PROTO + b"\x02" + pickle.EMPTY_LIST + pickle.MARK)
         for document in documents:
             file.write(_string(document.text) + pickle.EMPTY_LIST + pickle.MARK)
@@ -93,8 +93,10 @@ def draw_examples(
 
 def write_special_tokens(path: Path, vocabulary: Vocabulary) -> None:
     """Write `additional_ids_to_tokens.pkl` as the original does, by rename."""
-    with atomic_file(path) as beside:
-        beside.write_bytes(pickle.dumps(dict(enumerate(SPECIAL_TOKENS, start=vocabulary.start_of_infill)), protocol=4))
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(
+            pickle.dumps(dict(enumerate(SPECIAL_TOKENS, start=vocabulary.start_of_infill)), protocol=4)
+        )
 
 
 class _Reader(pickle.Unpickler):

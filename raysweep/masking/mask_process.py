@@ -30,11 +30,7 @@ _PR_SET_PDEATHSIG, _INTERRUPTED = 1, 130
 
 
 def make_shard(**fields: Any) -> dict[str, Any]:
-    """Call `mask_shard`, in a separate process if the masks come from the user's function.
-
-    Raises:
-        InputError: as `mask_shard`, or if the function ended the process.
-    """
+    """Call `mask_shard`; a user's mask function runs in a separate process, whose end raises InputError."""
     function = fields["policy"].function
     if function is None:
         return mask_shard(**fields)

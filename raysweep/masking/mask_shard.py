@@ -73,11 +73,7 @@ def mask_shard(
 def make_shard(
     documents: Documents, vocabulary: Vocabulary, *, policy: MaskingConfig, seed: int, language: str = ENGLISH
 ) -> Shard:
-    """Make in memory the examples that `mask_shard` would write for these documents.
-
-    Raises:
-        InputError: a custom mask function returned invalid spans.
-    """
+    """Make in memory the examples that `mask_shard` would write for these documents; raises the same errors."""
     return _make_examples(documents, policy, seed, language, vocabulary, {}).shard
 
 

@@ -47,11 +47,7 @@ print(json.dumps(len(texts) / (time.perf_counter() - began)))
 
 
 def read_texts(csv: Path, column: str, rows: int | None = None) -> list[str]:
-    """Read the first `rows` texts of a CSV; all if None.
-
-    Raises:
-        InputError: the file cannot be read, or has no such column.
-    """
+    """Read the first `rows` texts of a CSV (None: all); raises InputError if the file or the column cannot be read."""
     try:
         table = pa_csv.read_csv(
             csv,

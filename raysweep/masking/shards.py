@@ -71,13 +71,13 @@ def write_shard(path: Path, header: Mapping[str, Any], arrays: Mapping[str, Arra
         at += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
     full = {**header, "format": FORMAT, "version": VERSION, "arrays": places, "bytes": at}
     text = _MAGIC + json.dumps(full, sort_keys=True, ensure_ascii=True).encode() + b"\n"
-    with atomic_file(path) as beside:
-        with beside.open("wb") as file:
+    with atomic_file(path) as temporary:
+        with temporary.open("wb") as file:
             file.write(text + b" " * (-len(text) % ALIGNMENT))
             for name in FIELDS:
                 data = np.ascontiguousarray(arrays[name]).tobytes()
                 file.write(data + bytes(-len(data) % ALIGNMENT))
-        return file_fingerprint(beside)
+        return file_fingerprint(temporary)
 
 
 def read_shard(path: Path) -> Shard:
@@ -163,11 +163,7 @@ def write_manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a complete folder.
-
-    Raises:
-        InputError: it is missing, or of another version.
-    """
+    """Read the manifest of a complete folder; raises InputError if it is missing, or of another version."""
     path = ExamplesFolder(folder).manifest
     if not path.exists():
         raise InputError(f"{path}: missing; the examples are not complete. Run the mask stage")

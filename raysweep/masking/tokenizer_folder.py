@@ -96,11 +96,7 @@ def write_tokenizer(folder: Path, vocabulary: Vocabulary, positions: int) -> Non
 
 
 def read_merges(folder: Path, place: str) -> list[str]:
-    """Read the merges (rules of a BPE, in order) of a folder's merges.txt.
-
-    Raises:
-        InputError: it is too large, or not UTF-8.
-    """
+    """Read the merges (rules of a BPE, in order) of merges.txt; raises InputError if too large, or not UTF-8."""
     here = f"{place}: merges.txt"
     if (size := (folder / "merges.txt").stat().st_size) > _LIMIT_BYTES:
         raise InputError(f"{here}: found {size:,} bytes; must be at most {_LIMIT_BYTES:,}: this is no such file")

@@ -102,11 +102,7 @@ class Checkpoints:
         )
 
     def load_best(self, step: int) -> dict[str, torch.Tensor]:
-        """Load the best model, which was written at `step`.
-
-        Raises:
-            TrainingError: its files are damaged.
-        """
+        """Load the best model, which was written at `step`; raises TrainingError if its files are damaged."""
         place = self._place("best", step)
         try:
             self._verified_state(place)
@@ -174,12 +170,12 @@ class Checkpoints:
         return sorted(int(path.name.rpartition("-")[2]) for path in self.folder.glob(f"{kind}-" + "[0-9]" * 8))
 
     def _write(self, place: Path, step: int, state: Mapping[str, Any], parts: Mapping[str, Tensors]) -> None:
-        with atomic_folder(place) as beside:
+        with atomic_folder(place) as temporary:
             for name, tensors in parts.items():
-                save_file({key: _plain(tensor) for key, tensor in tensors.items()}, _file(beside, name))
-            files = {name: digest_file(_file(beside, name)) for name in parts}
+                save_file({key: _plain(tensor) for key, tensor in tensors.items()}, _file(temporary, name))
+            files = {name: digest_file(_file(temporary, name)) for name in parts}
             record = {"work": self.work, "step": step, "state": dict(state), "files": files}
-            write_json(beside / CHECKPOINT_RECORD, {**record, "checksum": fingerprint(record)})
+            write_json(temporary / CHECKPOINT_RECORD, {**record, "checksum": fingerprint(record)})
 
     def _record(self, place: Path) -> dict[str, Any]:
         try:

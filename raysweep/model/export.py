@@ -21,12 +21,12 @@ def save_model(model: GPT2LMHeadModel, folder: Path, card: str) -> None:
     """
     vocabulary = vocabulary_of(model)
     end = vocabulary.end_of_text
-    with atomic_folder(folder) as beside:
+    with atomic_folder(folder) as temporary:
         model.config.pad_token_id = end
         model.generation_config = GenerationConfig.from_dict(
             {"bos_token_id": end, "eos_token_id": [vocabulary.end_of_infill, end], "pad_token_id": end}
         )
         with quiet_transformers():
-            model.save_pretrained(beside)
-        write_tokenizer(beside, vocabulary, model.config.n_positions)
-        (beside / "README.md").write_text(card, encoding="utf-8", newline="\n")
+            model.save_pretrained(temporary)
+        write_tokenizer(temporary, vocabulary, model.config.n_positions)
+        (temporary / "README.md").write_text(card, encoding="utf-8", newline="\n")

@@ -22,11 +22,7 @@ _TEXTS_AT_ONCE = 4096
 
 
 def configured_vocabulary(model: ModelConfig) -> Vocabulary | None:
-    """Return the configured vocabulary; None if its tokenizer is still to be trained on the corpus.
-
-    Raises:
-        InputError: there is no such tokenizer, or it cannot be used.
-    """
+    """Return the configured vocabulary, None if it must be trained on the corpus; raises InputError if unusable."""
     if model.tokenizer == CORPUS_TOKENIZER:
         return None
     if model.tokenizer == START_TOKENIZER:

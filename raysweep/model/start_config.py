@@ -83,11 +83,7 @@ class StartConfig(BaseModel):
 
 
 def read_start_config(folder: Path, place: str) -> StartConfig:
-    """Read and check `config.json`.
-
-    Raises:
-        InputError: lists every field that cannot be used, or says what else the folder is.
-    """
+    """Read and check `config.json`; raises InputError with every unusable field, or with what else the folder is."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         if (folder / "adapter_config.json").exists():

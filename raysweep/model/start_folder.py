@@ -206,11 +206,7 @@ def place_of(start: str, option: str = START_OPTION) -> str:
 
 
 def local_folder(start: str, option: str = START_OPTION) -> Path | None:
-    """Return the folder of a start; None if it can only be a hub name.
-
-    Raises:
-        InputError: it looks like a path, but there is no such folder.
-    """
+    """Return a start's folder, None if it can only be a hub name; raises InputError if no folder is at its path."""
     folder = Path(start).expanduser() if start.startswith("~/") else Path(start)
     try:
         if folder.is_dir():

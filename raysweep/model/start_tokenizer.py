@@ -50,11 +50,7 @@ def named_vocabulary(tokenizer: str) -> Vocabulary | None:
 
 
 def own_vocabulary(folder: Path, place: str) -> tuple[Vocabulary, bool]:
-    """Read the vocabulary of a folder's tokenizer; also returns whether it has the infilling tokens.
-
-    Raises:
-        InputError: the folder has no usable tokenizer.
-    """
+    """Read a tokenizer's vocabulary, and whether it has the infilling tokens; raises InputError if it is unusable."""
     vocabulary, has_infilling = read_tokenizer(folder, place)
     return gpt2() if is_gpt2(folder, place) else vocabulary, has_infilling
 
@@ -94,11 +90,7 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def is_gpt2(folder: Path, place: str) -> bool:
-    """Tell whether a folder's tokenizer is GPT-2's, possibly with additional tokens.
-
-    Raises:
-        InputError: its files cannot be read.
-    """
+    """Tell if a tokenizer is GPT-2's, maybe with additional tokens; raises InputError if its files are unreadable."""
     if (folder / TOKENIZER_FILE).is_file():
         here = f"{place}: {TOKENIZER_FILE}"
         content = read_user_bytes(folder / TOKENIZER_FILE, here, limit_bytes=_LIMIT_BYTES)
@@ -117,11 +109,7 @@ def is_gpt2(folder: Path, place: str) -> bool:
 
 
 def read_extra_tokens(folder: Path, place: str) -> Mapping[int, str] | None:
-    """Read the tokens beyond GPT-2's 50,257, by id; None if the folder has no tokenizer.
-
-    Raises:
-        InputError: the tokenizer is not GPT-2's, or its files cannot be read.
-    """
+    """Read the tokens beyond GPT-2's by id, None without a tokenizer; raises InputError for another tokenizer."""
     if (folder / TOKENIZER_FILE).is_file():
         here = f"{place}: {TOKENIZER_FILE}"
         content = read_user_bytes(folder / TOKENIZER_FILE, here, limit_bytes=_LIMIT_BYTES)

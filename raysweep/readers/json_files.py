@@ -30,11 +30,7 @@ _SPACE = re.compile(r"[\s,]*")
 
 
 def read_json_lines(name: str, data: bytes, options: ReadOptions) -> RawColumns:
-    """Read one record per line.
-
-    Raises:
-        InputError: no line is a record, or a column is missing.
-    """
+    """Read one record per line; raises InputError if no line is a record, or a column is missing."""
     records = (record for _, record, _ in _lines(data) if isinstance(record, dict))
     first = list(islice(records, RECORDS_FOR_COLUMNS))
     if not first:

@@ -11,11 +11,7 @@ from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, choose_c
 
 
 def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
-    """Read a Parquet file; values of other types become text.
-
-    Raises:
-        InputError: it is damaged, encrypted or empty, a column is missing, or holds lists or objects.
-    """
+    """Read Parquet, with other types as text; InputError for a damaged or empty file, or an unusable column."""
     try:
         with pq.ParquetFile(arrow_input(data)) as file:
             header = tuple(file.schema_arrow.names)
@@ -42,9 +38,9 @@ def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
     if pa.types.is_floating(kind):
-        whole = pc.cast(column, pa.int64(), safe=False)
-        if pc.all(pc.equal(column, whole)).as_py():
-            column = whole
+        integers = pc.cast(column, pa.int64(), safe=False)
+        if pc.all(pc.equal(column, integers)).as_py():
+            column = integers
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         column = column.cast(pa.large_string())
     return pc.fill_null(column.cast(CELL), b"")

@@ -110,11 +110,7 @@ def open_files(paths: Sequence[Path], pattern: str | None = None) -> Iterator[Op
 
 
 def read_file(file: OpenedFile, options: ReadOptions) -> RawColumns:
-    """Read the chosen columns of a file.
-
-    Raises:
-        InputError: the whole file cannot be used; the message says why, and how to fix it.
-    """
+    """Read the chosen columns of a file; raises InputError with the fix if the whole file cannot be used."""
     data = file.read()
     kind = options.format or sniff_format(data, file.name, options)
     if kind not in _BINARY:
@@ -152,11 +148,7 @@ def read_pieces(file: OpenedFile, options: ReadOptions) -> Iterator[Callable[[],
 
 
 def sniff_format(data: bytes, name: str, options: ReadOptions) -> Format:
-    """Recognise a format by its content.
-
-    Raises:
-        InputError: the content has no supported format.
-    """
+    """Recognise a format by its content; raises InputError if it is of no supported format."""
     if options.name_columns is not None:
         return "text"
     if data.startswith(b"PAR1"):
@@ -198,11 +190,7 @@ def _is_lines(data: bytes) -> bool:
 
 
 def decode(name: str, data: bytes, encoding: str) -> bytes:
-    """Convert bytes to UTF-8 without a byte order mark; the bytes of a file in UTF-8 are not validated.
-
-    Raises:
-        InputError: the file has another encoding than `encoding`.
-    """
+    """Convert bytes to UTF-8 without a byte order mark; UTF-8 is not validated; InputError if not in `encoding`."""
     if _is_utf8(encoding):
         if wide := _wide_encoding(data):
             raise InputError(f"{name}: is {wide.upper()}; must be UTF-8. Say so in data.encoding: {wide}")

@@ -8,11 +8,7 @@ from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, choose_c
 
 
 def read_text(name: str, data: bytes, options: ReadOptions) -> RawColumns:
-    """Read one document.
-
-    Raises:
-        InputError: no layout describes the names of such files, or the name of this one has another form.
-    """
+    """Read one document; raises InputError unless a layout describes the name of the file."""
     if options.name_columns is None:
         raise InputError(
             f"{name}: is a plain text; what its name says of it is said by a layout. Name it in data.layout"

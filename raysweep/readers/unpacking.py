@@ -42,11 +42,7 @@ def unpack(name: str, data: bytes) -> bytes:
 
 
 def zip_members(name: str, data: bytes) -> list[zipfile.ZipInfo] | None:
-    """List the files of a ZIP archive, sorted by name; None if the data is a workbook or not an archive.
-
-    Raises:
-        InputError: the archive is damaged, or protected by a password.
-    """
+    """List a ZIP archive's files by name, None for a workbook or no archive; InputError if damaged or encrypted."""
     if not data.startswith(ZIP):
         return None
     try:

@@ -79,11 +79,7 @@ def read_record(folder: TrialFolder, *, fix: str | None = None) -> TrialRecord |
 
 
 def read_model_digest(folder: TrialFolder) -> str:
-    """Return the digest of a finished trial's model, from which a child starts.
-
-    Raises:
-        DamagedError: a file of the trial was changed since it was made.
-    """
+    """Return the digest of a done trial's model, a child's start; raises DamagedError if a file of it was changed."""
     record = read_record(folder)
     assert record is not None, "a parent is recorded as done before its children are released"
     if damaged := find_damage(folder.root, record.outputs):

@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -85,10 +86,10 @@ class Bucket:
         def fetch() -> dict[str, Stored]:
             pages = list(self._obstore.list(self._store, under or None))
             self._count(writes=len(pages))
-            found = {str(one["path"]): self._stored(one) for page in pages for one in page}
+            objects = {str(meta["path"]): self._stored(meta) for page in pages for meta in page}
             # Other tools (pyarrow, consoles) create empty objects that represent folders.
-            folders = {str(parent) for path in found for parent in PurePosixPath(path).parents} | {""}
-            return {path: one for path, one in found.items() if path not in folders}
+            folders = {str(parent) for path in objects for parent in PurePosixPath(path).parents} | {""}
+            return {path: stored for path, stored in objects.items() if path not in folders}
 
         return self._try("list", under or "/", fetch)
 
@@ -98,10 +99,9 @@ class Bucket:
         def ask() -> Stored | None:
             self._count()
             try:
-                one = self._obstore.head(self._store, path)
+                return self._stored(self._obstore.head(self._store, path))
             except FileNotFoundError:
                 return None
-            return self._stored(one)
 
         return self._try("find", path, ask)
 
@@ -111,12 +111,12 @@ class Bucket:
         def fetch() -> tuple[bytes, Stored] | None:
             self._count()
             try:
-                got = self._obstore.get(self._store, path)
+                response = self._obstore.get(self._store, path)
             except FileNotFoundError:
                 return None
-            data = bytes(got.bytes())
+            data = bytes(response.bytes())
             self._count(requests=0, fetched=len(data))
-            return data, self._stored(got.meta)
+            return data, self._stored(response.meta)
 
         return self._try("read", path, fetch)
 
@@ -128,7 +128,7 @@ class Bucket:
         """
         starts = range(0, stored.size, PART_BYTES)
 
-        with atomic_file(to) as beside, beside.open("r+b") as file:
+        with atomic_file(to) as temporary, temporary.open("r+b") as file:
 
             def fetch(start: int) -> None:
                 end = min(start + PART_BYTES, stored.size)
@@ -142,11 +142,7 @@ class Bucket:
         os.utime(to, (stored.modified, stored.modified))
 
     def upload(self, path: str, source: Path | bytes) -> str:
-        """Write an object, atomically; return its version.
-
-        Raises:
-            FileNotFoundError: the source file does not exist.
-        """
+        """Write an object, atomically, and return its version; raises FileNotFoundError without the source file."""
         with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
             size = file.seek(0, io.SEEK_END)
 
@@ -187,7 +183,9 @@ class Bucket:
             except FileNotFoundError:
                 # If objects are deleted one by one, the first missing one ends the call.
                 for name in names:
-                    self._delete_one(name)
+                    self._count()
+                    with suppress(FileNotFoundError):
+                        self._obstore.delete(self._store, name)
 
         if names:
             self._try("delete", names[0], remove)
@@ -239,13 +237,6 @@ class Bucket:
 
         return self._try("write", path, send)
 
-    def _delete_one(self, name: str) -> None:
-        self._count()
-        try:
-            self._obstore.delete(self._store, name)
-        except FileNotFoundError:
-            return
-
     def _try(self, what: str, path: str, send: Callable[[], Result]) -> Result:
         """Send a request until it succeeds, fails permanently, or `PATIENCE_S` seconds have passed.
 
@@ -293,8 +284,8 @@ class Bucket:
 
 
 def _status(error: Exception) -> int | None:
-    found = _STATUS.search(str(error))
-    return int(found[1]) if found else None
+    match = _STATUS.search(str(error))
+    return int(match[1]) if match else None
 
 
 def _may_pass(error: Exception) -> bool:

@@ -90,11 +90,7 @@ class Lease:
             self._write(replace(self._holder, is_released=True))
 
     def check_conditions(self) -> None:
-        """Find out whether the store honours conditions; if not, make sure that nobody else wrote a lease.
-
-        Raises:
-            LockedError: another process wrote one.
-        """
+        """Find out if the store honours conditions; if not, raise LockedError if another process wrote a lease."""
         changed = replace(self._holder, renewals=self._holder.renewals + 1)
         wrong = [
             partial(self._bucket.create, LEASE),
@@ -106,11 +102,10 @@ class Lease:
 
     def _settle(self) -> None:
         time.sleep(_SETTLE_S)
-        found = self._bucket.read(LEASE)
-        holder = LeaseHolder.from_json(found[0]) if found else None
-        if found is None or holder is None or holder.token != self.token:
+        holder, stored = _read(self._bucket)
+        if stored is None or holder is None or holder.token != self.token:
             raise _locked(self._bucket, holder)
-        self._condition = found[1].condition
+        self._condition = stored.condition
 
     def _write(self, holder: LeaseHolder) -> None:
         try:
@@ -123,8 +118,7 @@ class Lease:
     def _put(self, holder: LeaseHolder) -> str:
         if self.has_conditions:
             return self._bucket.replace(LEASE, holder.to_json(), self._condition)
-        found = self._bucket.read(LEASE)
-        now = LeaseHolder.from_json(found[0]) if found else None
+        now, _ = _read(self._bucket)
         if now is None or now.token != self.token:
             raise TakenError(LEASE)
         return self._bucket.upload(LEASE, holder.to_json())
@@ -139,11 +133,10 @@ def take_lease(bucket: Bucket, *, disk: str, say: Callable[[str], None]) -> Leas
     Raises:
         LockedError: another process works in the run.
     """
-    found = bucket.read(LEASE)
-    before = LeaseHolder.from_json(found[0]) if found else None
-    if found is not None and before is not None and not _is_free(before, found[1], disk):
+    before, stored = _read(bucket)
+    if stored is not None and before is not None and not _is_free(before, stored, disk):
         say(f"{_who(before)} had this run last; watching for up to {EXPIRES_S:.0f} s whether it is alive")
-        found = _outlast(bucket, found[1])
+        stored = _outlast(bucket, stored)
     holder = LeaseHolder(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -151,7 +144,7 @@ def take_lease(bucket: Bucket, *, disk: str, say: Callable[[str], None]) -> Leas
         disk=disk,
         token=secrets.token_hex(8),
     )
-    condition = _put_first(bucket, holder, found[1] if found else None)
+    condition = _put_first(bucket, holder, stored)
     lease = Lease(bucket, holder, condition, before.token if before else "")
     lease.check_conditions()
     return lease
@@ -169,9 +162,14 @@ def read_lease(path: Path) -> tuple[LeaseHolder, bool] | None:
 
 def read_token(bucket: Bucket) -> str:
     """Return the token of the current lease; '' if there is none."""
-    found = bucket.read(LEASE)
-    holder = LeaseHolder.from_json(found[0]) if found else None
+    holder, _ = _read(bucket)
     return holder.token if holder and not holder.is_released else ""
+
+
+def _read(bucket: Bucket) -> tuple[LeaseHolder | None, Stored | None]:
+    """Read the lease and its object's version; the holder is None if there is no lease, or none that can be read."""
+    content = bucket.read(LEASE)
+    return (LeaseHolder.from_json(content[0]), content[1]) if content else (None, None)
 
 
 def _put_first(bucket: Bucket, holder: LeaseHolder, stored: Stored | None) -> str:
@@ -182,8 +180,7 @@ def _put_first(bucket: Bucket, holder: LeaseHolder, stored: Stored | None) -> st
     except UnconditionalError:
         return bucket.upload(LEASE, holder.to_json())
     except TakenError as error:
-        found = bucket.read(LEASE)
-        raise _locked(bucket, LeaseHolder.from_json(found[0]) if found else None) from error
+        raise _locked(bucket, _read(bucket)[0]) from error
 
 
 def _is_refused(write: Callable[..., str], data: bytes) -> bool:
@@ -201,24 +198,19 @@ def _is_free(holder: LeaseHolder, stored: Stored, disk: str) -> bool:
     return holder.is_released or holder.disk == disk or time.time() - stored.modified > _LONG_AGO_S
 
 
-def _outlast(bucket: Bucket, stored: Stored) -> tuple[bytes, Stored] | None:
-    """Watch a lease until it is released or expires; return the object as last seen.
-
-    Raises:
-        LockedError: it was renewed.
-    """
+def _outlast(bucket: Bucket, stored: Stored) -> Stored | None:
+    """Watch a lease until it is released or expires; return it as last seen, or raise LockedError if it is renewed."""
     until = time.monotonic() + EXPIRES_S
     while time.monotonic() < until:
         time.sleep(_LOOK_EVERY_S)
-        found = bucket.read(LEASE)
-        if found is None:
+        holder, now = _read(bucket)
+        if now is None:
             return None
-        if found[1].version != stored.version:
-            now = LeaseHolder.from_json(found[0])
-            if now is None or not now.is_released:
-                raise _locked(bucket, now)
-            return found
-    return bucket.read(LEASE)
+        if now.version != stored.version:
+            if holder is None or not holder.is_released:
+                raise _locked(bucket, holder)
+            return now
+    return _read(bucket)[1]
 
 
 def _locked(bucket: Bucket, holder: LeaseHolder | None) -> LockedError:

@@ -89,12 +89,12 @@ class Mirror:
                 for path, mark in now.marks.items()
                 if path not in now.unsettled and not self.index.is_sent(path, mark)
             }
-            gone = {path for path in self.index.files if path not in now.marks and self._is_ours(path)}
-            self._hold_back(now, changed, gone)
+            deleted = {path for path in self.index.files if path not in now.marks and self._is_ours(path)}
+            self._hold_back(now, changed, deleted)
             if not everything:
                 self._defer_growing(changed)
-            if changed or gone:
-                self._send(now, changed, gone)
+            if changed or deleted:
+                self._send(now, changed, deleted)
 
     def pull(self, *, reset: bool = False, under: str = "", without: Callable[[str], bool] | None = None) -> int:
         """Fetch what others sent; return the number of files.
@@ -106,15 +106,15 @@ class Mirror:
             without: selects objects that are not fetched.
         """
         with self._lock:
-            stored = {
-                path: one
-                for path, one in self.bucket.list(under or self.under).items()
+            objects = {
+                path: stored
+                for path, stored in self.bucket.list(under or self.under).items()
                 if self._is_ours(path) and not (without is not None and without(path))
             }
-            wanted = {path: one for path, one in stored.items() if self._is_wanted(path, one, reset=reset)}
+            wanted = {path: stored for path, stored in objects.items() if self._is_wanted(path, stored, reset=reset)}
             in_parallel(lambda path: self._fetch(path, wanted[path]), wanted)
             here = {*self.index.files, *walk_files(self.root, under or self.under)}
-            for path in here - set(stored):
+            for path in here - set(objects):
                 if self._is_ours(path) and _is_below(path, under) and not (without is not None and without(path)):
                     self._drop(path, reset=reset)
             self.index.save()
@@ -126,8 +126,8 @@ class Mirror:
         for path, mark in commits.items():
             if is_sealed_record(path):
                 try:
-                    if (said := self._read_claims(path, mark)) is not None:
-                        claims[path] = said
+                    if (listed := self._read_claims(path, mark)) is not None:
+                        claims[path] = listed
                 except ValueError:
                     unreadable.add(path)
         marks = self._marks()
@@ -140,26 +140,26 @@ class Mirror:
         known = self._claims.get(path)
         if known is not None and known[0] == mark:
             return known[1]
-        if (data := _read(self.root / path)) is None:
+        try:
+            data = (self.root / path).read_bytes()
+        except FileNotFoundError:
             return None
         self._claims[path] = (mark, read_claims(path, data))
         return self._claims[path][1]
 
     def _marks(self) -> dict[str, FileMark]:
         ours = (path for path in walk_files(self.root, self.under) if self._is_ours(path))
-        found = ((path, mark_file(f"{self.root}/{path}")) for path in ours)
-        return {path: mark for path, mark in found if mark is not None}
+        return {path: mark for path in ours if (mark := mark_file(f"{self.root}/{path}")) is not None}
 
-    def _hold_back(self, now: _Snapshot, changed: dict[str, FileMark], gone: set[str]) -> None:
+    def _hold_back(self, now: _Snapshot, changed: dict[str, FileMark], deleted: set[str]) -> None:
         """Remove from the changes those records whose files differ from them, and these files."""
         held = set()
         for record, claims in now.claims.items():
-            bad = {path for path, claim in claims.items() if self._differs(path, claim, now, changed)}
-            if bad:
+            if bad := {path for path, claim in claims.items() if self._differs(path, claim, now, changed)}:
                 held |= bad
                 for path in (record, *bad):
                     changed.pop(path, None)
-                    gone.discard(path)
+                    deleted.discard(path)
         self.held = tuple(sorted(held))
 
     def _differs(self, path: str, claim: Claim, now: _Snapshot, changed: Mapping[str, FileMark]) -> bool:
@@ -180,8 +180,8 @@ class Mirror:
             if now - self._sent_at.get(path, float("-inf")) < GROWING_EVERY_S and trial_of(path) not in committed:
                 del changed[path]
 
-    def _send(self, now: _Snapshot, changed: Mapping[str, FileMark], gone: Collection[str]) -> None:
-        first, withdrawn = self._withdraw(now, changed, gone)
+    def _send(self, now: _Snapshot, changed: Mapping[str, FileMark], deleted: Collection[str]) -> None:
+        first, withdrawn = self._withdraw(now, changed, deleted)
         for path in changed:
             self.index.note(path, changed[path], UNKNOWN)
         self.index.save()
@@ -192,16 +192,19 @@ class Mirror:
         for rank in sorted({rank for path in rest if (rank := commit_rank(path)) is not None}):
             self._upload([path for path in rest if commit_rank(path) == rank])
         # A checkpoint's record is deleted before its files.
-        self.bucket.delete(path for path in gone if is_in_checkpoint(path) and commit_rank(path) is not None)
-        self.bucket.delete(path for path in gone if commit_rank(path) is None)
-        self.index.forget(gone)
+        self.bucket.delete(path for path in deleted if is_in_checkpoint(path) and commit_rank(path) is not None)
+        self.bucket.delete(path for path in deleted if commit_rank(path) is None)
+        self.index.forget(deleted)
         self.index.save()
 
     def _withdraw(
-        self, now: _Snapshot, changed: Mapping[str, FileMark], gone: Collection[str]
+        self, now: _Snapshot, changed: Mapping[str, FileMark], deleted: Collection[str]
     ) -> tuple[list[str], list[str]]:
         """Return the commit files to write, and those to delete, before anything else."""
-        first, withdrawn = [], [path for path in gone if commit_rank(path) is not None and not is_in_checkpoint(path)]
+        first, withdrawn = (
+            [],
+            [path for path in deleted if commit_rank(path) is not None and not is_in_checkpoint(path)],
+        )
         for path in changed:
             if commit_rank(path) is None or path not in self.index.files:
                 continue
@@ -219,8 +222,7 @@ class Mirror:
     def _upload(self, paths: Iterable[str]) -> None:
         def send(path: str) -> None:
             file = self.root / path
-            mark = mark_file(file)
-            if mark is None:
+            if (mark := mark_file(file)) is None:
                 # The file was deleted meanwhile; the next pass deletes the object if there is one.
                 return
             try:
@@ -259,10 +261,10 @@ class Mirror:
             self.bucket.download(path, stored, file)
             return
         with tempfile.TemporaryDirectory() as scratch:
-            beside = Path(scratch) / file.name
-            self.bucket.download(path, stored, beside)
+            fetched = Path(scratch) / file.name
+            self.bucket.download(path, stored, fetched)
             with file.open("r+b") as open_file:
-                open_file.write(beside.read_bytes())
+                open_file.write(fetched.read_bytes())
                 open_file.truncate()
 
     def _drop(self, path: str, *, reset: bool) -> None:
@@ -298,10 +300,3 @@ def _remove_empty(folder: Path, root: Path) -> None:
     while folder != root and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None

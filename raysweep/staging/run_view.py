@@ -113,11 +113,7 @@ def fetch_folder(uri: str, *, option: str) -> Path:
 
 
 def fetch_file(uri: str) -> Path:
-    """Fetch one file, such as a bundle, from its URI.
-
-    Raises:
-        InputError: there is no such object.
-    """
+    """Fetch one file, such as a bundle, from its URI; raises InputError if there is no such object."""
     address = parse_bucket_uri(uri)
     folder, _, name = address.prefix.rpartition("/")
     address = replace(address, prefix=folder)
@@ -129,11 +125,7 @@ def fetch_file(uri: str) -> Path:
 
 
 def check_bucket(storage: BucketAddress) -> str:
-    """Write, read and delete an object, and find out whether the store honours conditions; return a line for the user.
-
-    Raises:
-        StorageError: the store does not answer, or refuses.
-    """
+    """Write, read and delete an object, and test conditional writes; return a line for the user, or StorageError."""
     bucket, name = Bucket(storage, patience_s=20.0), f"raysweep-check-{secrets.token_hex(4)}"
     bucket.create(name, b"1")
     try:

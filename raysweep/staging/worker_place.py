@@ -159,17 +159,17 @@ class WorkerPlace:
         )
 
     def _fetch_small_file(self, bucket: Bucket, path: Path) -> None:
-        found = bucket.read(path.relative_to(self.root).as_posix())
-        if found is None:
+        content = bucket.read(path.relative_to(self.root).as_posix())
+        if content is None:
             path.unlink(missing_ok=True)
             return
-        with atomic_file(path) as beside:
-            beside.write_bytes(found[0])
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content[0])
 
     def _claims(self, record: str, path: str) -> dict[str, Claim]:
         assert self.bucket is not None
-        found = self.bucket.read(record)
-        claims = read_claims(record, found[0]) if found is not None else {}
+        content = self.bucket.read(record)
+        claims = read_claims(record, content[0]) if content is not None else {}
         return {name: claim for name, claim in claims.items() if name == path or name.startswith(f"{path}/")}
 
     def _download(self, name: str) -> None:
@@ -218,9 +218,9 @@ class _TrialSender:
         self._trial.root.mkdir(parents=True, exist_ok=True)
         if not is_main:
             # The main worker may use the same folder, so fetch only files that do not exist here.
-            beside = MirrorIndex(path=self._index_path.with_suffix(".other"), files={})
-            self._make_mirror(beside).pull()
-            beside.path.unlink()
+            index = MirrorIndex(path=self._index_path.with_suffix(".other"), files={})
+            self._make_mirror(index).pull()
+            index.path.unlink()
             return
         self._mirror.pull(reset=True)
         for path in (self._trial.stop, self._trial.attempts):
@@ -262,12 +262,9 @@ class _TrialSender:
         """Check for a stop request, and whether the driver still holds the run."""
         if read_token(self._bucket) != self._token:
             self._is_replaced = True
-            self._write_stop(b"another process has taken the run over")
-        elif found := self._bucket.read(f"{self._under}/{self._trial.stop.name}"):
-            self._write_stop(found[0])
-
-    def _write_stop(self, reason: bytes) -> None:
-        self._trial.stop.write_bytes(reason)
+            self._trial.stop.write_bytes(b"another process has taken the run over")
+        elif content := self._bucket.read(f"{self._under}/{self._trial.stop.name}"):
+            self._trial.stop.write_bytes(content[0])
 
     def _send(self, *, everything: bool) -> None:
         mark = mark_file(self._trial.attempts)
@@ -284,12 +281,12 @@ def _replace_root(value: Any, before: Path, after: Path) -> Any:
         path = Path(value) if value.startswith(str(before)) else None
         return str(_replace_root(path, before, after)) if path is not None else value
     if is_dataclass(value) and not isinstance(value, type):
-        changed = {each.name: _replace_root(getattr(value, each.name), before, after) for each in fields(value)}
+        changed = {field.name: _replace_root(getattr(value, field.name), before, after) for field in fields(value)}
         return replace(value, **changed)
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return tuple(_replace_root(each, before, after) for each in value)
+        return tuple(_replace_root(item, before, after) for item in value)
     if isinstance(value, list):
-        return [_replace_root(each, before, after) for each in value]
+        return [_replace_root(item, before, after) for item in value]
     return value
 
 

@@ -111,11 +111,7 @@ def dump_json(value: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of a run folder.
-
-    Raises:
-        InputError: it is not JSON; the message names the file, and the command that lists all damage.
-    """
+    """Read a JSON file of a run; raises InputError that names the file, and the command that lists all damage."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

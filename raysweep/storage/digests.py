@@ -85,8 +85,8 @@ def find_damage(root: Path, outputs: Outputs, *, by_size: bool = False) -> list[
     Args:
         by_size: compare only sizes, without reading the files.
     """
-    found = (_damage_of(root / name, values, by_size=by_size) for name, values in outputs.items())
-    return [damage for damage in found if damage is not None]
+    damages = (_damage_of(root / name, values, by_size=by_size) for name, values in outputs.items())
+    return [damage for damage in damages if damage is not None]
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:

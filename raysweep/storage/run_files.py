@@ -112,11 +112,7 @@ def trial_of(path: str) -> str | None:
 
 
 def read_claims(path: str, data: bytes) -> dict[str, Claim]:
-    """Return the claims of a sealed record.
-
-    Raises:
-        ValueError: it is not such a record.
-    """
+    """Return the claims of a sealed record; raises ValueError if it is none."""
     values = json.loads(data)
     try:
         return _read_claims(path, values)

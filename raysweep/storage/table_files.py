@@ -21,11 +21,7 @@ TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 def check_suffix(path: Path, option: str) -> None:
-    """Refuse a name whose suffix is not a known format, and a malformed address.
-
-    Raises:
-        ConfigError: the message names the option that gave the name.
-    """
+    """Raise ConfigError if the suffix is none of the known formats, or the path a malformed address."""
     if re.match(r"[a-z0-9+.-]+:/", str(path)):
         raise ConfigError(f"{option}: found '{path!s:.60}'; must be a path, s3://bucket/name or gs://bucket/name")
     if path.suffix not in TABLE_SUFFIXES:
@@ -48,18 +44,18 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 def table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
     """Yield a function that appends a piece; all pieces have the same columns, and there must be at least one."""
     with ExitStack() as stack:
-        beside = stack.enter_context(atomic_file(path))
+        temporary = stack.enter_context(atomic_file(path))
         if path.suffix == ".jsonl":
-            yield _json_lines(stack, beside)
+            yield _json_lines(stack, temporary)
             return
         writers: list[pq.ParquetWriter | pa_csv.CSVWriter] = []
 
         def write(piece: pa.Table) -> None:
             if not writers:
                 opened = (
-                    pa_csv.CSVWriter(beside, piece.schema)
+                    pa_csv.CSVWriter(temporary, piece.schema)
                     if path.suffix == ".csv"
-                    else pq.ParquetWriter(beside, piece.schema, compression="zstd", write_page_checksum=True)
+                    else pq.ParquetWriter(temporary, piece.schema, compression="zstd", write_page_checksum=True)
                 )
                 writers.append(stack.enter_context(opened))
             writers[0].write_table(_spreadsheet_safe(piece) if path.suffix == ".csv" else piece)
@@ -77,8 +73,8 @@ def _spreadsheet_safe(piece: pa.Table) -> pa.Table:
     return piece
 
 
-def _json_lines(stack: ExitStack, beside: Path) -> Callable[[pa.Table], None]:
-    file = stack.enter_context(beside.open("w", encoding="utf-8", newline="\n"))
+def _json_lines(stack: ExitStack, temporary: Path) -> Callable[[pa.Table], None]:
+    file = stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
 
     def write(piece: pa.Table) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in piece.to_pylist())

@@ -22,11 +22,7 @@ def read_user_json(path: Path, place: str, *, limit_bytes: int = MIB) -> dict[st
 
 
 def read_user_bytes(path: Path, place: str, *, limit_bytes: int = MIB) -> bytes:
-    """Read the bytes of a file.
-
-    Raises:
-        InputError: it is larger than `limit_bytes`.
-    """
+    """Read the bytes of a file; raises InputError if it is larger than `limit_bytes`."""
     if (size := path.stat().st_size) > limit_bytes:
         raise InputError(f"{place}: found {size:,} bytes; must be at most {limit_bytes:,}: this is no such file")
     return path.read_bytes()

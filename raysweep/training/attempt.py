@@ -175,11 +175,7 @@ def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing |
 
 
 def select_training(store: ExampleStore, job: TrainingJob) -> Examples:
-    """Select the examples of one epoch, ascending, from all train documents of the job's levels or from its subset.
-
-    Raises:
-        TrainingError: a level of `examples_per_level` has no examples.
-    """
+    """Select an epoch's examples, ascending, of the job's levels or subset; TrainingError if a level has none."""
     examples = store.select(job.levels, "train")
     if job.documents is not None:
         owners = store.documents_of(examples)

@@ -16,11 +16,7 @@ BASELINES = (ORIGINAL, "hf-trainer", "hf-default", _LIGER)
 
 
 def find_baselines(names: str, device: torch.device) -> list[str]:
-    """Parse a comma-separated list of baselines; '' gives an empty list.
-
-    Raises:
-        ConfigError: a name is unknown, or a requirement of the baseline is missing.
-    """
+    """Parse a comma-separated list of baselines; raises ConfigError if one is unknown, or lacks a requirement."""
     baselines = [name.strip() for name in names.split(",") if name.strip()]
     for baseline in baselines:
         if baseline not in BASELINES:

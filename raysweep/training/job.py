@@ -87,11 +87,7 @@ class TrainingResult:
 
 
 def training_job(config: Config, folder: RunFolder, trial: Trial, fingerprint: str) -> TrainingJob:
-    """Build the job of a trial, with absolute paths.
-
-    Raises:
-        InputError: the start cannot be read.
-    """
+    """Build the job of a trial, with absolute paths; raises InputError if the start cannot be read."""
     from raysweep.model.start_folder import start_digest  # loads tokenizers, which reading results does not need
 
     return TrainingJob(

@@ -172,8 +172,8 @@ def cut_after(path: Path, step: int) -> None:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if (values := _parse(line)) is not None and values["step"] <= step]
     if kept != lines:
-        with atomic_file(path) as beside:
-            beside.write_text("".join(kept), encoding="utf-8", newline="\n")
+        with atomic_file(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8", newline="\n")
 
 
 def _parse(line: str) -> dict[str, Any] | None:

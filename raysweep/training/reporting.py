@@ -74,11 +74,7 @@ class StepReporter:
         self._pending.append(step)
 
     def report(self) -> None:
-        """Fetch the numbers of all pending steps, and write them.
-
-        Raises:
-            NonFiniteLossError: a loss or a gradient is not finite.
-        """
+        """Fetch the numbers of all pending steps, and write them; raises NonFiniteLossError if one is not finite."""
         if not self._pending:
             return
         numbers = torch.stack(
@@ -117,14 +113,7 @@ class StepReporter:
             )  # fmt: skip
 
     def check(self, step: int, **numbers: float) -> None:
-        """Check that a step's numbers are finite.
-
-        Args:
-            numbers: the numbers, by their names in the message.
-
-        Raises:
-            NonFiniteLossError: one of them is infinite or not a number.
-        """
+        """Raise NonFiniteLossError if one of a step's numbers, given by their names in the message, is not finite."""
         bad = {name: number for name, number in numbers.items() if not math.isfinite(number)}
         if not bad:
             return

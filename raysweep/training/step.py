@@ -112,11 +112,7 @@ class Engine:
         return part_sums(losses_N, batch.classes_N)
 
     def halve(self, where: str) -> None:
-        """Halve the micro-batch size after memory ran out.
-
-        Raises:
-            MemoryShortageError: it is already one example.
-        """
+        """Halve the micro-batch size after memory ran out; raises MemoryShortageError if it is already 1."""
         if self.graphs is not None:
             self.graphs.give_up("memory ran out")
         if self.micro_batch == 1:
