@@ -186,14 +186,13 @@ def _check_trial(config: Config, name: str, trial: TrialConfig) -> list[tuple[st
             problems.append((f"{path}.levels", f"found {show(level)}; known levels are {known}. Add it to data.levels"))
     if trial.parent is not None and trial.parent not in config.trials:
         problems.append((f"{path}.from", f"no trial {show(trial.parent)}{did_you_mean(trial.parent, config.trials)}"))
-    if trial.documents is not None and trial.documents.size_of not in trial.levels:
-        must = f"must be one of the trial's levels ({', '.join(trial.levels)})"
-        problems.append((f"{path}.documents.size_of", f"found {show(trial.documents.size_of)}; {must}"))
-    for level in trial.examples_per_level or {}:
-        if level not in trial.levels:
-            must = f"must be one of the trial's levels ({', '.join(trial.levels)})"
-            problems.append((f"{path}.examples_per_level", f"found {show(level)}; {must}"))
-    return problems
+    named = [("examples_per_level", level) for level in trial.examples_per_level or {}]
+    if trial.documents is not None:
+        named.insert(0, ("documents.size_of", trial.documents.size_of))
+    must = f"must be one of the trial's levels ({', '.join(trial.levels)})"
+    return problems + [
+        (f"{path}.{setting}", f"found {show(level)}; {must}") for setting, level in named if level not in trial.levels
+    ]
 
 
 def _find_cycle(parents: Mapping[str, str | None]) -> list[str] | None:

@@ -151,10 +151,8 @@ class _Block:
 
 def _collect_facts(table: pa.Table, levels: tuple[str, ...], seed: int) -> _Block:
     texts = table["text"].combine_chunks()
-    if isinstance(texts, pa.ChunkedArray):
-        texts = pa.concat_arrays(texts.chunks)
     learners = table["learner"].combine_chunks().dictionary_encode()
-    hashes = np.append(hash_texts(_dictionary(learners), seed), np.uint64(0))
+    hashes = np.append(hash_texts(learners.dictionary, seed), np.uint64(0))
     columns: dict[str, Array] = {
         "text": hash_texts(texts, seed),
         "learner": hashes[_indices(learners)],
@@ -168,17 +166,12 @@ def _collect_facts(table: pa.Table, levels: tuple[str, ...], seed: int) -> _Bloc
     names: dict[str, list[str]] = {}
     for name in _NAMED:
         encoded = table[name].combine_chunks().dictionary_encode()
-        names[name], columns[name] = _dictionary(encoded).to_pylist(), _indices(encoded)
+        names[name], columns[name] = encoded.dictionary.to_pylist(), _indices(encoded)
     missing = {name: table[name].null_count for name in ("learner", "prompt")}
     return _Block(sketch=sketch(texts), columns=columns, names=names, missing=missing)
 
 
-def _dictionary(encoded: pa.DictionaryArray | pa.ChunkedArray) -> pa.Array:
-    return encoded.chunk(0).dictionary if isinstance(encoded, pa.ChunkedArray) else encoded.dictionary
-
-
-def _indices(encoded: pa.DictionaryArray | pa.ChunkedArray) -> Longs:
+def _indices(encoded: pa.DictionaryArray) -> Longs:
     """Return indices into the dictionary; −1 for a missing value."""
-    single = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-    indices: Longs = pc.fill_null(single.indices, -1).to_numpy()
+    indices: Longs = pc.fill_null(encoded.indices, -1).to_numpy()
     return indices

@@ -72,7 +72,7 @@ def prepare_further_corpus(
     on_progress("compare", len(is_known), len(is_known))
     if is_known.all():
         raise InputError(
-            f"{_name(corpus)}: all {len(is_known):,} texts are (almost) those of train or valid; name other files"
+            f"{_name_files(corpus)}: all {len(is_known):,} texts are (almost) those of train or valid; name other files"
         )
     rows = corpus.documents.append_column(FILE_NUMBER, pa.array(corpus.file_of))
     known_rows = rows.append_column(ROW, pa.array(corpus.row_of)).filter(pa.array(is_known))
@@ -122,10 +122,10 @@ def _read(files: Sequence[Path], data: DataConfig) -> Corpus:
 
 def _check(corpus: Corpus, data: DataConfig, quarantine: Path | None) -> None:
     counts = {"rows": corpus.rows, "documents": corpus.documents.num_rows}
-    check_bad_rows(corpus.bad_rows, **counts, what=_name(corpus), data=data, quarantine=quarantine)
+    check_bad_rows(corpus.bad_rows, **counts, what=_name_files(corpus), data=data, quarantine=quarantine)
 
 
-def _name(corpus: Corpus) -> str:
+def _name_files(corpus: Corpus) -> str:
     return corpus.files[0] if len(corpus.files) == 1 else f"{len(corpus.files):,} files"
 
 

@@ -106,7 +106,7 @@ def _cefr_levels(counts: Mapping[str, int], layout: CorpusLayout | None, column:
 
 def _own_levels(counts: Mapping[str, int], column: str, *, is_jlpt: bool) -> GuessedLevels:
     values = [value for value in counts if not is_no_value(value)]
-    if not _ordered(values, is_jlpt=is_jlpt)[1]:  # 'none' is a level beside 'some' and 'much'
+    if not _sort_levels(values, is_jlpt=is_jlpt)[1]:  # 'none' is a level beside 'some' and 'much'
         values = [value for value in counts if not is_no_value(value) or value.casefold() == "none"]
     folded: dict[str, list[str]] = {}
     for value in values:
@@ -117,7 +117,7 @@ def _own_levels(counts: Mapping[str, int], column: str, *, is_jlpt: bool) -> Gue
             "short ones can be). Name the right one: --set data.columns.level=COLUMN"
         )
     spelled = {spellings[0]: spellings for spellings in folded.values()}
-    ordered, is_known = _ordered(list(spelled), is_jlpt=is_jlpt)
+    ordered, is_known = _sort_levels(list(spelled), is_jlpt=is_jlpt)
     numbered = [f"level{place}" for place in range(1, len(ordered) + 1)]
     levels = [_as_name(value, fallback=name) for value, name in zip(ordered, numbered, strict=True)]
     if len({level.casefold() for level in levels}) < len(levels):
@@ -131,7 +131,7 @@ def _own_levels(counts: Mapping[str, int], column: str, *, is_jlpt: bool) -> Gue
     )
 
 
-def _ordered(values: Sequence[str], *, is_jlpt: bool) -> tuple[list[str], bool]:
+def _sort_levels(values: Sequence[str], *, is_jlpt: bool) -> tuple[list[str], bool]:
     """Sort the values, lowest first; also returns False if the order is a guess."""
     try:
         return sorted(values, key=lambda value: float(value.replace(",", "."))), True

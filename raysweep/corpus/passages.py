@@ -138,7 +138,7 @@ class _SharedPassages:
         # With eight to sixteen bits per passage, about one in fifty of the passages that test does not have passes.
         possible = np.zeros(1 << min((passages // 8).bit_length(), _MOST_FILTER_WORDS.bit_length() - 1), np.uint64)
         for hashes in map_in_threads(_Block.hashes, _blocks(test)):
-            _note_possible(hashes, possible)  # in one thread: two would lose each other's bits
+            _add_to_filter(hashes, possible)  # in one thread: two would lose each other's bits
         recent, spool = np.zeros(_RECENT, dtype=np.uint64), Spool(folder)
 
         def pick(block: _Block) -> tuple[Place, Longs]:
@@ -212,7 +212,7 @@ def _hash_passages(words: npt.NDArray[np.uint32], starts: Longs, lengths: Counts
 
 
 @kernel
-def _note_possible(hashes: Hashes, possible: Hashes) -> None:
+def _add_to_filter(hashes: Hashes, possible: Hashes) -> None:
     """Set the bits of passages in the filter."""
     for hash_ in hashes:
         word, bits = _bits_of(hash_, possible)

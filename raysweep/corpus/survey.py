@@ -107,7 +107,7 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
     data: dict[str, Any] = {**settings, "columns": columns}
     if layout_name is not None:
         data["layout"] = layout_name
-    guessed = _levels(files, _config(data), layout, order or settings.get("levels", ()))
+    guessed = _guess_levels(files, _config(data), layout, order or settings.get("levels", ()))
     split = columns.get("split") or (layout.splits if layout is not None else None)
     columns.pop("split", None)
     data |= {"levels": guessed.names, "level_aliases": {**guessed.aliases, **given.level_aliases}}
@@ -142,7 +142,7 @@ def _config(settings: Mapping[str, Any]) -> DataConfig:
         raise ConfigError(*lines) from error
 
 
-def _levels(
+def _guess_levels(
     files: Sequence[Path], data: DataConfig, layout: CorpusLayout | None, order: Sequence[str]
 ) -> GuessedLevels:
     chooser = ColumnChooser(data.columns, layout)
@@ -250,10 +250,10 @@ def _describe(
         others=guessed.others,
         is_order_known=guessed.is_order_known,
         corpus=corpus,
-        learners=_distinct(documents["learner"]),
+        learners=_count_distinct(documents["learner"]),
         fewest_tested=_fewest_tested(writers, kept, _config(settled).split) if corpus.splits is None else None,
-        first_languages=_distinct(documents["l1"]),
-        prompts=_distinct(documents["prompt"]),
+        first_languages=_count_distinct(documents["l1"]),
+        prompts=_count_distinct(documents["prompt"]),
         splits=_count_splits(corpus),
         language=language,
         with_markup=corpus.cleaned.texts or (markup if settled.get("clean") else 0),
@@ -264,7 +264,7 @@ def _describe(
 
 def _count_writers(documents: pa.Table) -> dict[str, int]:
     """Count the learners of each level; empty if learners are not known."""
-    if _distinct(documents["learner"]) is None:
+    if _count_distinct(documents["learner"]) is None:
         return {}
     table = documents.select(["level", "learner"]).group_by("level").aggregate([("learner", "count_distinct")])
     return dict(zip(table["level"].to_pylist(), table["learner_count_distinct"].to_pylist(), strict=True))
@@ -301,7 +301,7 @@ def _has_markup(texts: pa.ChunkedArray) -> bool:
     return any(clean_text(text) != text for text in marked)
 
 
-def _distinct(column: pa.ChunkedArray) -> int | None:
+def _count_distinct(column: pa.ChunkedArray) -> int | None:
     if column.null_count == len(column):
         return None
     names = set(normalised_codes(column)[1])

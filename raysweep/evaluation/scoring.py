@@ -114,21 +114,14 @@ def score_model(
     if general is not None:
         interpolate_weights(load_model(general), network, weight)
     network.to(torch_device).eval()
-    parts = [
-        store.select(
-            levels,
-            split,
-            examples_per_document=evaluation.examples_per_document,
-            documents_per_level=evaluation.documents_per_level,
-        )
-        for split in splits
-    ]
-    for split, part in zip(splits, parts, strict=True):
+    limits = evaluation.model_dump(include={"examples_per_document", "documents_per_level"})
+    parts = {split: store.select(levels, split, **limits) for split in splits}
+    for split, part in parts.items():
         if not len(part):
             raise InputError(
                 f"{examples}: no {split} example of {', '.join(levels)}; give more documents, or a larger split"
             )
-    chosen = np.sort(np.concatenate(parts))
+    chosen = np.sort(np.concatenate(list(parts.values())))
     texts = pq.read_table(documents, columns=["writing_id", "level"], page_checksum_verification=True)
     level_of = np.array(texts["level"].to_pylist(), dtype=np.str_)
     with full_precision():

@@ -66,7 +66,7 @@ def masks_from_lists(
         seen: set[tuple[Span, ...]] = set()
         base, end = int(segments.documents[index]), int(segments.documents[index + 1])
         for number, mask in enumerate(masks):
-            checked = _checked(mask, end - base, f"{places[index]}, mask {number}")
+            checked = _check_mask(mask, end - base, f"{places[index]}, mask {number}")
             if checked in seen and drop_repeated:
                 repeated += 1
                 continue
@@ -87,7 +87,7 @@ def masks_from_lists(
     )
 
 
-def _checked(mask: Sequence[Any], size: int, place: str) -> tuple[Span, ...]:
+def _check_mask(mask: Sequence[Any], size: int, place: str) -> tuple[Span, ...]:
     """Check a mask and convert it to plain numbers."""
     end = 0
     spans: list[Span] = []
@@ -102,21 +102,21 @@ def _checked(mask: Sequence[Any], size: int, place: str) -> tuple[Span, ...]:
             Kind(kind)
         except (Exception, SystemExit) as error:
             must = "must be (kind, offset, length), whole numbers; kinds are 0 to 4"
-            raise InputError(f"{place}: span {_span_shown(span)}: {must}") from error
+            raise InputError(f"{place}: span {_show_span(span)}: {must}") from error
         if length < 1 or offset < 0 or offset + length > size:
             raise InputError(
-                f"{place}: span {_span_shown((kind, offset, length))}: must lie inside the text's {size} characters"
+                f"{place}: span {_show_span((kind, offset, length))}: must lie inside the text's {size} characters"
             )
         if offset < end:
             must = "spans must be in text order and must not overlap"
-            shown_span = _span_shown((kind, offset, length))
+            shown_span = _show_span((kind, offset, length))
             raise InputError(f"{place}: span {shown_span}: begins before {end}, where the one before it ends; {must}")
         end = offset + length
         spans.append((kind, offset, length))
     return tuple(spans)
 
 
-def _span_shown(span: Any) -> str:
+def _show_span(span: Any) -> str:
     """Format a span for a message; Python refuses to print numbers with very many digits."""
     if isinstance(span, tuple) and all(isinstance(part, int) and abs(part) < 10**12 for part in span):
         return str(tuple(int(part) for part in span))

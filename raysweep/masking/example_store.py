@@ -71,15 +71,17 @@ class ExampleStore:
         self._first_examples = _begins([len(arrays["span_counts"]) for arrays in self._shards])
         self._level_names, self._levels = _number_names(shards, "levels")
         self._split_names, self._splits = _number_names(shards, "splits")
-        self._document_examples = np.append(self._numbered("document_examples", slice(-1)), len(self))
+        self._document_examples = np.append(self._concatenate_numbers("document_examples", slice(-1)), len(self))
         # Relative to the first token and span of the shard.
-        self._document_tokens = self._joined("document_tokens", lambda begins: begins[:-1])
-        self._token_counts = self._joined("document_tokens", np.diff)
-        self._example_spans = self._joined("span_counts", lambda counts: np.cumsum(counts, dtype=np.uint32) - counts)
-        self._span_counts = self._joined("span_counts")
+        self._document_tokens = self._concatenate("document_tokens", lambda begins: begins[:-1])
+        self._token_counts = self._concatenate("document_tokens", np.diff)
+        self._example_spans = self._concatenate(
+            "span_counts", lambda counts: np.cumsum(counts, dtype=np.uint32) - counts
+        )
+        self._span_counts = self._concatenate("span_counts")
         # The last entry is not an example number; it ensures that a search always finds an entry.
-        self._windows = np.append(self._numbered("window_examples", slice(None)), len(self))
-        self._window_starts, self._window_ends = self._joined("window_starts"), self._joined("window_ends")
+        self._windows = np.append(self._concatenate_numbers("window_examples", slice(None)), len(self))
+        self._window_starts, self._window_ends = self._concatenate("window_starts"), self._concatenate("window_ends")
 
     @classmethod
     def open(cls, folder: Path, *, verify: bool = True) -> "ExampleStore":
@@ -130,7 +132,7 @@ class ExampleStore:
         """Compute the number of tokens of each example, at most the `max_tokens` of its policy."""
         lengths = np.empty(len(examples), dtype=np.int32)
         for start in range(0, len(examples), _BLOCK):
-            block = self._checked(examples[start : start + _BLOCK])
+            block = self._check_numbers(examples[start : start + _BLOCK])
             first, last = self._windows_of(block, self.documents_of(block))
             answers = self._answer_tokens[block] if task in {"lm_all", "no_context_ilm"} else 0
             full = measure(task, last - first, self._span_counts[block].astype(np.int64), answers)
@@ -153,7 +155,7 @@ class ExampleStore:
             task: "ilm", "lm", "reverse_lm", "lm_all" or "no_context_ilm".
             pad_multiple: rows have the length of the longest example, rounded up to a multiple of this.
         """
-        numbers = self._checked(examples)
+        numbers = self._check_numbers(examples)
         documents_B = self.documents_of(numbers)
         first_B, last_B = self._windows_of(numbers, documents_B)
         token_counts_B, span_counts_B = last_B - first_B, self._span_counts[numbers].astype(np.int64)
@@ -174,7 +176,7 @@ class ExampleStore:
         )
         return Batch(ids_BT=ids_BT, types_BT=types_BT, kinds_BT=kinds_BT, lengths_B=lengths_B)
 
-    def _checked(self, examples: Examples) -> Examples:
+    def _check_numbers(self, examples: Examples) -> Examples:
         """Check the numbers and convert them to an array; a negative number would count from the end."""
         numbers = np.asarray(examples, dtype=np.int64)
         if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(self):
@@ -207,11 +209,11 @@ class ExampleStore:
         runs = zip(shards.tolist(), begins.tolist(), (begins + counts).tolist(), strict=True)
         return np.concatenate([np.zeros(0, dtype=np.uint8), *(arrays[shard][begin:end] for shard, begin, end in runs)])
 
-    def _joined(self, field: str, change: Callable[[Array], Array] = np.asarray) -> Array:
+    def _concatenate(self, field: str, change: Callable[[Array], Array] = np.asarray) -> Array:
         """Concatenate a field of all shards, after applying `change` to each."""
         return np.concatenate([np.zeros(0, dtype=np.uint8), *(change(arrays[field]) for arrays in self._shards)])
 
-    def _numbered(self, field: str, part: slice) -> Examples:
+    def _concatenate_numbers(self, field: str, part: slice) -> Examples:
         """Concatenate a field of example numbers of all shards, counted from the store's first example."""
         shards = zip(self._shards, self._first_examples.tolist(), strict=False)
         parts = [arrays[field][part].astype(np.int64) + first for arrays, first in shards]
@@ -219,7 +221,7 @@ class ExampleStore:
 
     def _are_first_by_seed(self, chosen: npt.NDArray[np.bool_], per_level: int) -> npt.NDArray[np.bool_]:
         """Select the documents with the smallest seeds among the chosen ones of each level: random but reproducible."""
-        seeds = self._joined("seeds")
+        seeds = self._concatenate("seeds")
         kept = np.zeros(len(chosen), dtype=np.bool_)
         for level in np.unique(self._levels[chosen]):
             rows = np.flatnonzero(chosen & (self._levels == level))

@@ -64,8 +64,8 @@ def kept_seconds(folder: TrialFolder) -> dict[str, float]:
 
 def last_written_at(folder: TrialFolder) -> float | None:
     """Return the time of the last write to the trial's files; None if there are no files."""
-    times = [_changed(path) for path in (folder.metrics, folder.log, folder.attempts, folder.result)]
-    times += [_changed(path) for path in folder.checkpoints.glob("*")]
+    times = [_modified_at(path) for path in (folder.metrics, folder.log, folder.attempts, folder.result)]
+    times += [_modified_at(path) for path in folder.checkpoints.glob("*")]
     return max(times, default=0.0) or None
 
 
@@ -157,7 +157,7 @@ class _Walk:
         self.phase, self.since = phase, at
 
 
-def _changed(path: Path) -> float:
+def _modified_at(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

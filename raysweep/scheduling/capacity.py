@@ -122,7 +122,7 @@ def find_shortage(requests: Mapping[str, ResourceRequest], capacity: Capacity) -
         most = max(requests[name].gpus for name in lacking)
         # The same trials without GPUs must fit, or this advice would lead to the next error.
         return (
-            f"{_ask(lacking)} {most:g} GPU{'s' if most != 1 else ''} each; {has}. "
+            f"{_describe_request(lacking)} {most:g} GPU{'s' if most != 1 else ''} each; {has}. "
             "Start nodes with GPUs, or set resources.gpus_per_trial: 0 and no `gpus:` in trials"
         )
     for name, request in requests.items():
@@ -136,7 +136,7 @@ def find_shortage(requests: Mapping[str, ResourceRequest], capacity: Capacity) -
     if lacking := [name for name, request in requests.items() if request.cpus * request.workers > capacity.cpus]:
         most = max(requests[name].cpus * requests[name].workers for name in lacking)
         return (
-            f"{_ask(lacking)} {most} CPUs each; the cluster has {capacity.cpus:g}. "
+            f"{_describe_request(lacking)} {most} CPUs each; the cluster has {capacity.cpus:g}. "
             f"Start larger nodes, or set resources.cpus_per_trial: {max(1, int(capacity.cpus))}"
         )
     for name, request in requests.items():
@@ -145,7 +145,7 @@ def find_shortage(requests: Mapping[str, ResourceRequest], capacity: Capacity) -
             times = f"{request.workers} times " if request.workers > 1 else ""
             sizes = ", ".join(dict.fromkeys(_size(node) for node in capacity.nodes))
             return (
-                f"{_ask([name])} {times}{_size(worker)} on one node; the cluster's nodes have {sizes}. "
+                f"{_describe_request([name])} {times}{_size(worker)} on one node; the cluster's nodes have {sizes}. "
                 "Start larger nodes, or set resources.cpus_per_trial or the trial's GPUs lower"
             )
     return ""
@@ -155,7 +155,7 @@ def _size(part: ResourceRequest | Capacity) -> str:
     return f"{part.cpus:g} CPUs" + (f" and {part.gpus:g} GPUs" if part.gpus else "")
 
 
-def _ask(trials: list[str]) -> str:
+def _describe_request(trials: list[str]) -> str:
     if trials == ["each"]:
         return "Every trial asks for"
     return f"{len(trials)} trial{'s ask' if len(trials) > 1 else ' asks'} for"

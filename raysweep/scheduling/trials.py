@@ -74,14 +74,14 @@ def expand_trials(config: Config) -> dict[str, Trial]:
 
 def find_roles(trials: Mapping[str, Trial], levels: Sequence[str]) -> Roles:
     """Determine which trials are general, specialised and transferred, from their levels and parents."""
-    general = tuple(name for name, trial in trials.items() if trial.parent is None and _sees(trial, levels))
+    general = tuple(name for name, trial in trials.items() if trial.parent is None and _trains_on(trial, levels))
     specialised = {
-        level: tuple(name for name, trial in trials.items() if trial.parent is None and _sees(trial, [level]))
+        level: tuple(name for name, trial in trials.items() if trial.parent is None and _trains_on(trial, [level]))
         for level in levels
         if len(levels) > 1
     }
     transfer = {
-        level: tuple(name for name, trial in trials.items() if trial.parent in general and _sees(trial, [level]))
+        level: tuple(name for name, trial in trials.items() if trial.parent in general and _trains_on(trial, [level]))
         for level in levels
     }
     return Roles(
@@ -127,7 +127,7 @@ def training_settings(trial: Trial) -> dict[str, Any]:
     return {**{key: value for key, value in settings.items() if value is not None}, "seed": trial.seed}
 
 
-def _sees(trial: Trial, levels: Sequence[str]) -> bool:
+def _trains_on(trial: Trial, levels: Sequence[str]) -> bool:
     """Return whether the trial is trained on all documents of exactly these levels, and is not a control."""
     settings = trial.settings
     has_all = trial.control is None and settings.documents is None and settings.examples_per_level is None

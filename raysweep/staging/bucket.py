@@ -78,7 +78,7 @@ class Bucket:
         self._store, self._patience_s = store if store is not None else open_store(address), patience_s
         self._condition = "version" if address.scheme == "gs" else "e_tag"
         self._lock = threading.Lock()
-        self._told, self._is_failing, self._has_answered = float("-inf"), False, False
+        self._warned_at, self._is_failing, self._has_answered = float("-inf"), False, False
 
     def list(self, under: str = "") -> dict[str, Stored]:
         """List the objects whose path is `under` or begins with `under` and a slash; '' for all."""
@@ -259,20 +259,20 @@ class Bucket:
                         f"{place}: cannot {what} for {tried:,.0f} s: {reason}; "
                         "the same command continues once the store answers"
                     ) from error
-                self._tell(f"{place}: {reason}; trying again in {wait:.0f} s", is_failing=True)
+                self._warn(f"{place}: {reason}; trying again in {wait:.0f} s", is_failing=True)
                 time.sleep(wait * random.uniform(0.75, 1.25))
                 wait = min(wait * 2, _LONGEST_WAIT_S)
             else:
                 self._has_answered = True
                 if self._is_failing:
-                    self._tell(f"{self.address} answers again", is_failing=False)
+                    self._warn(f"{self.address} answers again", is_failing=False)
                 return result
 
-    def _tell(self, message: str, *, is_failing: bool) -> None:
+    def _warn(self, message: str, *, is_failing: bool) -> None:
         with self._lock:
-            if is_failing == self._is_failing and time.monotonic() - self._told < _TELL_EVERY_S:
+            if is_failing == self._is_failing and time.monotonic() - self._warned_at < _TELL_EVERY_S:
                 return
-            self._told, self._is_failing = time.monotonic(), is_failing
+            self._warned_at, self._is_failing = time.monotonic(), is_failing
         logger.warning("%s", message)
 
     def _count(self, requests: int = 1, *, writes: int = 0, sent: int = 0, fetched: int = 0) -> None:

@@ -98,9 +98,9 @@ class Lease:
         ]
         self.has_conditions = all(_is_refused(write, changed.to_json()) for write in wrong)
         if not self.has_conditions:
-            self._settle()
+            self._wait_for_other_writers()
 
-    def _settle(self) -> None:
+    def _wait_for_other_writers(self) -> None:
         time.sleep(_SETTLE_S)
         holder, stored = _read(self._bucket)
         if stored is None or holder is None or holder.token != self.token:
@@ -135,8 +135,8 @@ def take_lease(bucket: Bucket, *, disk: str, say: Callable[[str], None]) -> Leas
     """
     before, stored = _read(bucket)
     if stored is not None and before is not None and not _is_free(before, stored, disk):
-        say(f"{_who(before)} had this run last; watching for up to {EXPIRES_S:.0f} s whether it is alive")
-        stored = _outlast(bucket, stored)
+        say(f"{_describe_process(before)} had this run last; watching for up to {EXPIRES_S:.0f} s whether it is alive")
+        stored = _watch_until_free(bucket, stored)
     holder = LeaseHolder(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -198,7 +198,7 @@ def _is_free(holder: LeaseHolder, stored: Stored, disk: str) -> bool:
     return holder.is_released or holder.disk == disk or time.time() - stored.modified > _LONG_AGO_S
 
 
-def _outlast(bucket: Bucket, stored: Stored) -> Stored | None:
+def _watch_until_free(bucket: Bucket, stored: Stored) -> Stored | None:
     """Watch a lease until it is released or expires; return it as last seen, or raise LockedError if it is renewed."""
     until = time.monotonic() + EXPIRES_S
     while time.monotonic() < until:
@@ -214,14 +214,14 @@ def _outlast(bucket: Bucket, stored: Stored) -> Stored | None:
 
 
 def _locked(bucket: Bucket, holder: LeaseHolder | None) -> LockedError:
-    who = _who(holder) if holder else "another process"
+    who = _describe_process(holder) if holder else "another process"
     return LockedError(
         f"{bucket.address}: {who} is working in this run. Wait for it, end it, or give this run another --name; "
         f"the lease of a process that is gone ends {EXPIRES_S:.0f} s after its last sign"
     )
 
 
-def _who(holder: LeaseHolder) -> str:
+def _describe_process(holder: LeaseHolder) -> str:
     return f"process {holder.pid} on {holder.host:.60}, since {holder.since:.30},"
 
 

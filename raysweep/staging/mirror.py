@@ -83,7 +83,7 @@ class Mirror:
             StorageError: the store does not answer, or refuses.
         """
         with self._lock:
-            now = self._look()
+            now = self._take_snapshot()
             changed = {
                 path: mark
                 for path, mark in now.marks.items()
@@ -120,7 +120,7 @@ class Mirror:
             self.index.save()
             return len(wanted)
 
-    def _look(self) -> _Snapshot:
+    def _take_snapshot(self) -> _Snapshot:
         commits = {path: mark for path, mark in self._marks().items() if commit_rank(path) is not None}
         claims, unreadable = {}, set()
         for path, mark in commits.items():

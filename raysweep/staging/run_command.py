@@ -45,7 +45,7 @@ def run_command(folder: RunFolder, *more: str, stage: str = "run") -> str:
         start = f"cd {shlex.quote(str(working))} && "
     _, options, hidden = _parse(str(record.get("command", "")), without=_PLACE)
     words = [f"{start}raysweep {stage}", place_options(folder, working), *map(shlex.quote, [*options, *more])]
-    return _named(words, [*notes, *hidden])
+    return _format_command(words, [*notes, *hidden])
 
 
 def this_command(command: Sequence[str], *more: str, stage: str = "run") -> str:
@@ -57,7 +57,7 @@ def this_command(command: Sequence[str], *more: str, stage: str = "run") -> str:
         stage: the command to use instead of `run`; the name of a stage runs that stage alone.
     """
     start, options, hidden = _parse(" ".join(command))
-    return _named([*start[:-1], stage, *map(shlex.quote, [*options, *more])], hidden)
+    return _format_command([*start[:-1], stage, *map(shlex.quote, [*options, *more])], hidden)
 
 
 def _read(folder: RunFolder) -> Mapping[str, Any]:
@@ -88,5 +88,5 @@ def _parse(command: str, without: Sequence[str] = ()) -> tuple[list[str], list[s
     return words[:first], kept, note
 
 
-def _named(words: Sequence[str], notes: Sequence[str]) -> str:
+def _format_command(words: Sequence[str], notes: Sequence[str]) -> str:
     return f"`{' '.join(words)}`" + (f" ({', '.join(notes)})" if notes else "")

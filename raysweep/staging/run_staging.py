@@ -123,7 +123,7 @@ class RunStaging:
         self._gives_tickets = False
         self._collected_at = time.monotonic()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_in_step, name="push", daemon=True)
+        self._thread = threading.Thread(target=self._push_changes, name="push", daemon=True)
         self._thread.start()
         self._waited_s = time.monotonic() - began
 
@@ -205,7 +205,7 @@ class RunStaging:
                 f"lease for long; nothing more is sent. What it did lies in {self.root}"
             )
 
-    def _keep_in_step(self) -> None:
+    def _push_changes(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):
             try:
                 self._lease.renew_if_due()

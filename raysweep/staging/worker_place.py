@@ -210,8 +210,8 @@ class _TrialSender:
         self._index_path = copies.index(root, self._under)
         self._mirror = self._make_mirror(MirrorIndex.load(self._index_path))
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_in_step, name="push", daemon=True)
-        self._asked_at, self._is_replaced = time.monotonic(), False
+        self._thread = threading.Thread(target=self._push_changes, name="push", daemon=True)
+        self._checked_at, self._is_replaced = time.monotonic(), False
         self._sent_attempts: Any = None
 
     def begin(self, *, is_main: bool) -> None:
@@ -230,7 +230,7 @@ class _TrialSender:
     def end(self) -> None:
         self._over.set()
         self._thread.join()
-        self._ask()
+        self._check_driver()
         if not self._is_replaced:
             self._send(everything=True)
 
@@ -245,12 +245,12 @@ class _TrialSender:
         names = {file.relative_to(self._root).as_posix() for file in driven}
         return is_working_file(path) or path in names or trial_of(path) != self._under
 
-    def _keep_in_step(self) -> None:
+    def _push_changes(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):
             try:
-                if time.monotonic() - self._asked_at >= _ASK_EVERY_S:
-                    self._asked_at = time.monotonic()
-                    self._ask()
+                if time.monotonic() - self._checked_at >= _ASK_EVERY_S:
+                    self._checked_at = time.monotonic()
+                    self._check_driver()
                 if self._is_replaced:
                     return
                 self._send(everything=False)
@@ -258,7 +258,7 @@ class _TrialSender:
                 # The training continues; `end` sends what is left, or fails.
                 logger.warning("%s", error)
 
-    def _ask(self) -> None:
+    def _check_driver(self) -> None:
         """Check for a stop request, and whether the driver still holds the run."""
         if read_token(self._bucket) != self._token:
             self._is_replaced = True

@@ -75,7 +75,7 @@ def shorten_line(text: str, most: int) -> str:
         return line
     end = line.rfind(" ", 0, most - 1)
     end = most - 2 if end < 0 else end
-    end = next((found.start() for found in _COMMAND.finditer(line) if found.start() < end < found.end()), end)
+    end = next((match.start() for match in _COMMAND.finditer(line) if match.start() < end < match.end()), end)
     return f"{line[:end].rstrip()} …"
 
 
@@ -87,12 +87,10 @@ def _outside_commands(text: str, change: Callable[[str], str]) -> str:
 
 
 def _shorten_quotes(prose: str) -> str:
-    prose = _LONG_QUOTE.sub(lambda found: _without_middle(found[1]), prose)
-    return _LONG_NAME.sub(lambda found: _without_middle(found[0]), prose)
+    def cut(match: re.Match[str]) -> str:
+        return f"{match[0][:50]}…{match[0][-29:]}"
 
-
-def _without_middle(value: str) -> str:
-    return f"{value[:50]}…{value[-29:]}"
+    return _LONG_NAME.sub(cut, _LONG_QUOTE.sub(cut, prose))
 
 
 def without_secrets(text: str) -> str:

@@ -77,7 +77,7 @@ class GraphedPass:
             if self._is_worth_recording(shape, rows.positions):
                 return self._run_and_record(shape, rows, weights)
             return self._run(rows.to(self._device), weights)
-        _copy(_fill_labels(rows).to(self._device), recorded.batch)
+        _copy_tensors(_fill_labels(rows).to(self._device), recorded.batch)
         recorded.weights.copy_(weights)
         if not is_first:
             self._take_gradients([parameter.grad for parameter in self._parameters])
@@ -189,7 +189,7 @@ def _fill_labels(rows: Rows) -> Rows:
     return replace(rows, labels=filled)
 
 
-def _copy(source: MicroBatch, target: MicroBatch) -> None:
+def _copy_tensors(source: MicroBatch, target: MicroBatch) -> None:
     for name in MicroBatch.__slots__:
         if (tensor := getattr(source, name)) is not None:
             getattr(target, name).copy_(tensor)

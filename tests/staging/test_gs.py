@@ -56,6 +56,6 @@ def raise_if_taken(uri, monkeypatch):
     """A second driver that gives up quickly."""
     from raysweep.staging import lease as leases
 
-    monkeypatch.setattr(leases, "_outlast", lambda bucket, stored: bucket.read("lease.json"))
+    monkeypatch.setattr(leases, "_watch_until_free", lambda bucket, stored: bucket.read("lease.json")[1])
     monkeypatch.setattr(Bucket, "replace", lambda self, path, data, condition: self.create(path, data))
     take_lease(Bucket(parse_bucket_uri(uri).at("tiny")), disk="another", say=print)

@@ -248,13 +248,13 @@ def test_checking_an_unchanged_run_reads_no_record(folder, monkeypatch):
     for is_boundary in story(folder):
         mirror.push(everything=is_boundary)
     assert folder.record.exists()
-    read, reader = [], mirrors._read
-    monkeypatch.setattr(mirrors, "_read", lambda path: read.append(path) or reader(path))
+    read, reader = set(), mirrors.read_claims
+    monkeypatch.setattr(mirrors, "read_claims", lambda path, data: read.add(path) or reader(path, data))
     mirror.push()
-    assert read == []
+    assert read == set()
     write(folder.record, folder.record.read_text())
     mirror.push()
-    assert read == [folder.record]
+    assert read == {folder.record.name}
 
 
 def test_a_file_deleted_after_a_kill_is_not_restored(folder):
