@@ -74,8 +74,12 @@ class RayExecutor:
             # Imported here for the same reason: it loads Ray Tune and Ray Train.
             from raysweep.cluster.sweep import run_sweep
 
+            session = self._open(listener)
+            if self._scorers is not None:
+                # One is kept after an evaluation, and may hold the only GPU.
+                self._scorers.close()
             run_sweep(
-                self._open(listener),
+                session,
                 tasks,
                 listener,
                 storage=self._folder.ray,

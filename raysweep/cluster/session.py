@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import grpc  # type: ignore[import-untyped]
 import ray
 
 from raysweep.cluster.functions import first_line
@@ -68,6 +69,7 @@ _VARIABLES = {
     # Tune's handler of Ctrl-C loses unsaved work; see `pipeline.signals`.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
+_READY_S = 10.0
 _ACCELERATOR_TYPE = "accelerator_type:"
 """Ray's prefix of the kind of a node's GPUs among the node's resources."""
 
@@ -215,6 +217,8 @@ def open_session(
         write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": str(logs)})
         session.require({"each": session.need()})
         if address:
+            if session.declares_trial_gpu:
+                refuse_uneven_trial_gpus(ray.nodes())  # type: ignore[no-untyped-call]
             if trains:
                 session.require_gpus()
             ticket = staging.ticket if staging is not None else None
@@ -240,17 +244,17 @@ def _join(address: str, whose: str) -> Any:
             return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ResourceError(
-            f"{whose}: found '{address}'; {first_line(str(error))}. "
+            f"{whose}: found '{address}'; {first_line(' '.join(str(error).split()))}. "
             "Start the cluster (`ray up cluster.yaml`), run on its head with address: auto, or set address: local"
         ) from error
 
 
 def check_reachable(address: str) -> None:
-    """Refuse an address at which nothing listens, since `ray.init` would retry for minutes.
+    """Refuse an address at which nothing listens, or no gRPC server, since `ray.init` would retry for minutes.
 
     Raises:
         ValueError: it is neither 'auto' nor host:port.
-        ConnectionError: nothing answers there.
+        ConnectionError: nothing answers there, or a server of another kind.
     """
     if address == "auto":
         return
@@ -261,6 +265,29 @@ def check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise ConnectionError(f"nothing answers there ({error})") from error
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return
+    # Never through a proxy, like Ray.
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_READY_S)
+        except grpc.FutureTimeoutError as error:
+            raise ConnectionError("what answers there is not a head's GCS, which usually has port 6379") from error
+
+
+def refuse_uneven_trial_gpus(nodes: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse nodes, as `ray.nodes` returns them, that have GPUs without tokens, on which no trial would start.
+
+    Raises:
+        ResourceError: the message names the first such node.
+    """
+    for node in nodes:
+        tokens, gpus = (node["Resources"].get(name, 0.0) for name in (TRIAL_GPU, "GPU"))
+        if node["Alive"] and tokens != gpus:
+            raise ResourceError(
+                f"node {node['NodeManagerHostname']}: has {gpus:g} GPUs and declares {TRIAL_GPU}: {tokens:g}; if one "
+                f"node declares {TRIAL_GPU}, or the head {MAX_TRIAL_GPU}, each must declare as many as it has GPUs"
+            )
 
 
 def capacity_of(available: Mapping[str, float], nodes: Iterable[Mapping[str, Any]]) -> Capacity:

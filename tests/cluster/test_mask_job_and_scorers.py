@@ -200,3 +200,23 @@ def test_empty_stages_do_not_connect_to_the_cluster(listener):
     executor.train([], listener)
     executor.score([], listener)
     executor.close()
+
+
+@pytest.mark.timeout(120)
+def test_a_scorer_that_is_kept_gives_its_place_to_trainings(session, run, listener, monkeypatch):
+    """With sequential seeds, trainings follow an evaluation; on a machine with one GPU they used to wait for ever."""
+    from functools import partial
+
+    from raysweep.cluster import sweep
+    from raysweep.cluster.ray_executor import RayExecutor
+    from raysweep.scheduling.records import State, read_record
+
+    fake = partial(sweep.run_sweep, train="tests.cluster.fake_trainings:train")
+    monkeypatch.setattr(sweep, "run_sweep", fake)
+    executor = RayExecutor(session.resources, run)
+    executor._session = session
+    executor.warm_up(2, listener)
+    assert len(executor._scorers._scorers) == 2
+    executor.train([make_task(run, "next-seed")], listener)
+    assert read_record(run.trial("next-seed")).state is State.DONE
+    executor._scorers.close()

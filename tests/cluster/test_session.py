@@ -1,10 +1,13 @@
 """What a session derives from Ray's resources and from an address."""
 
+import threading
+from contextlib import nullcontext
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from raysweep.cluster.session import Session, capacity_of
+from raysweep.cluster.session import Session, capacity_of, refuse_uneven_trial_gpus
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.errors import ResourceError
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
@@ -62,6 +65,49 @@ def test_an_address_without_a_listener_is_refused(address, reason, tmp_path):
 
     with pytest.raises(ResourceError, match=rf"^resources.address: found '{address}'; {reason}"):
         open_session(ResourcesConfig(address=address), scratch=tmp_path)
+
+
+def test_a_server_that_is_not_the_clusters_is_refused(tmp_path, monkeypatch):
+    """The dashboard's port is a common mistake; Ray itself would try for minutes."""
+    from raysweep.cluster import session
+
+    monkeypatch.setattr(session, "_READY_S", 1.0)
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        with pytest.raises(ResourceError, match=rf"^resources.address: found '{address}'; .* is not a head's GCS"):
+            session.open_session(ResourcesConfig(address=address), scratch=tmp_path)
+        server.shutdown()
+
+
+def test_another_version_of_ray_is_named(tmp_path, monkeypatch):
+    """Ray's message has the versions in lines of their own."""
+    from raysweep.cluster import session
+
+    def refuse(**_):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.59.0\n    Python: 3.12.1\nThis")
+
+    monkeypatch.setattr(session.ray, "init", refuse)
+    with pytest.raises(ResourceError, match=r"Version mismatch: .* with: Ray: 2\.59\.0 Python: 3\.12\.1 This"):
+        session.open_session(ResourcesConfig(address="auto"), scratch=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("resources", "refused"),
+    [
+        ([{"CPU": 8.0}, {"CPU": 4.0, "GPU": 1.0, "trial_gpu": 1.0}], ""),
+        ([{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0, "trial_gpu": 1.0}], "node n1: has 2 GPUs and declares trial_gpu: 1"),
+        ([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0, "trial_gpu": 1.0}], "node n0: has 1 GPUs and declares"),
+    ],
+    ids=["one for one", "two GPUs, one token", "a GPU of the head without"],
+)
+def test_nodes_with_gpus_on_which_no_trial_would_start_are_refused(resources, refused):
+    """A trial that asks for two tokens would wait for ever; a GPU without one would idle."""
+    nodes = [
+        {"Resources": each, "Alive": True, "NodeManagerHostname": f"n{number}"} for number, each in enumerate(resources)
+    ]
+    with pytest.raises(ResourceError, match=refused) if refused else nullcontext():
+        refuse_uneven_trial_gpus(nodes)
 
 
 @pytest.mark.parametrize(
