@@ -287,3 +287,15 @@ def write_losses(folder, config, corpus, scored, rng, truth):
             },
         )
     pq.write_table(pa.concat_tables(frames), folder.losses)
+
+
+SHAPES = {
+    "whole": {},
+    "failures": {"failed": {"B1": "failed: out of <b>memory</b>", "all-C1": "blocked: all failed"}},
+    "seeds": {"config": make_config(("A1", "C1"), seeds=(0, 1))},
+    "no transfer": {"config": make_config(("A1", "C1"), transfer=False)},
+    "one level": {"config": make_config(("B1",), transfer=False)},
+    "few documents": {"documents": 9},
+    "no learners": {"learners": False},
+}
+"""Arguments of `make_run` for runs of which the reports differ in their parts."""

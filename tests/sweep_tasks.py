@@ -1,12 +1,12 @@
-"""A listener that remembers, and tasks around tiny trainings."""
+"""A listener that records what it is told, and tasks around tiny trainings."""
 
 from raysweep.config.training_settings import ModelConfig, TrainingConfig
 from raysweep.pipeline.tasks import TrainTask
 from raysweep.training.job import TrainingJob
 
 
-class Remembering:
-    """A listener for tests."""
+class RecordingListener:
+    """A listener that records messages, progress and stages."""
 
     def __init__(self):
         self.lines = []

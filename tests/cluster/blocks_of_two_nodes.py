@@ -18,7 +18,7 @@ from raysweep.cluster import block_job
 from raysweep.cluster.session import open_session
 from raysweep.config.resource_settings import ResourcesConfig
 from tests.cluster.listening import free_port
-from tests.sweep_tasks import Remembering
+from tests.sweep_tasks import RecordingListener
 
 
 def number_and_node(block):
@@ -32,7 +32,7 @@ def main():
     head = {"num_cpus": 1, "include_dashboard": True, "dashboard_port": free_port()}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     other = cluster.add_node(num_cpus=2)
-    resources, listener = ResourcesConfig(gpus_per_trial=0, address=cluster.address), Remembering()
+    resources, listener = ResourcesConfig(gpus_per_trial=0, address=cluster.address), RecordingListener()
     with open_session(resources, scratch=Path(sys.argv[1])) as session:
         nodes = block_job.Nodes.find()
         # Two CPUs elsewhere are too few to save time.

@@ -8,7 +8,7 @@ import pytest
 
 from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.storage.run_folder import RunFolder
-from tests.sweep_tasks import Remembering
+from tests.sweep_tasks import RecordingListener
 
 ROOT = str(Path(__file__).parents[2])
 # Workers import `tests.cluster.fake_trainings` by name; they inherit the environment.
@@ -18,7 +18,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("P
 
 @pytest.fixture(scope="module")
 def listener():
-    return Remembering()
+    return RecordingListener()
 
 
 @pytest.fixture(scope="module")

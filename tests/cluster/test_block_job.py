@@ -21,7 +21,7 @@ from raysweep.errors import InputError, ResourceError
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster.conftest import ROOT
 from tests.cluster.fake_pieces import double, double_and_die_once, double_or_refuse
-from tests.sweep_tasks import Remembering
+from tests.sweep_tasks import RecordingListener
 
 pytestmark = [
     pytest.mark.ray,
@@ -183,7 +183,7 @@ def test_the_nodes_of_a_joined_cluster_are_counted(session, tmp_path, monkeypatc
     from raysweep.cluster.ray_executor import RayExecutor
     from raysweep.readers.cpu_threads import map_blocks_in_threads
 
-    listener, executor = Remembering(), RayExecutor(ResourcesConfig(), RunFolder(tmp_path))
+    listener, executor = RecordingListener(), RayExecutor(ResourcesConfig(), RunFolder(tmp_path))
     assert executor.block_mapper(listener) is map_blocks_in_threads
     executor._session = session
     assert executor.block_mapper(listener) is map_blocks_in_threads

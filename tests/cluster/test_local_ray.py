@@ -25,7 +25,7 @@ from tests.cluster.chained_training import steps_of
 from tests.cluster.conftest import ROOT
 from tests.cluster.listening import exposed_listeners, listening_as_ss_says
 from tests.cluster.sweep_process import SweepProcess
-from tests.sweep_tasks import Remembering
+from tests.sweep_tasks import RecordingListener
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_scoring_starts_no_dashboard(monkeypatch, tmp_path):
     for trains in (False, True):
         executor = RayExecutor(ResourcesConfig(), RunFolder(tmp_path), trains=trains)
         with pytest.raises(KeyboardInterrupt):
-            executor.time_model(tmp_path, [], 1, Remembering())
+            executor.time_model(tmp_path, [], 1, RecordingListener())
     assert asked == [False, True]
 
 

@@ -13,7 +13,7 @@ from raysweep.errors import TrainingError
 from raysweep.inference.part_scores import PartScores
 from raysweep.pipeline.tasks import TextPart, TextTask
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
-from tests.sweep_tasks import Remembering
+from tests.sweep_tasks import RecordingListener
 
 ACTORS = 3
 MAX_FAILURES = 2
@@ -101,7 +101,7 @@ def parts(tmp_path):
 
 
 def score(scorers, parts):
-    return [task.out.name for task, _ in scorers.score_texts(parts, Remembering())]
+    return [task.out.name for task, _ in scorers.score_texts(parts, RecordingListener())]
 
 
 def test_losses_of_different_parts_are_counted_separately(scorers, parts):

@@ -11,7 +11,7 @@ from raysweep.config.data_settings import MaskingConfig
 from raysweep.config.evaluation_settings import EvaluationConfig
 from raysweep.errors import InputError, TrainingError
 from raysweep.pipeline.tasks import MaskTask, ScoreTask
-from tests.sweep_tasks import Remembering, make_task
+from tests.sweep_tasks import RecordingListener, make_task
 
 pytestmark = [
     pytest.mark.ray,
@@ -23,7 +23,7 @@ pytestmark = [
 
 @pytest.fixture
 def listener():
-    return Remembering()
+    return RecordingListener()
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_lost_model_is_rescheduled_to_an_idle_scorer(session, score_tasks, mon
     """The idle scorer holds the CPU or GPU that a new one would wait for, for ever if the cluster cannot grow."""
     from raysweep.cluster.scorers import Scorers
 
-    class Telling(Remembering):
+    class Telling(RecordingListener):
         def advance(self, stage, done, total, unit):
             super().advance(stage, done, total, unit)
             if done == 2:

@@ -13,14 +13,14 @@ import pytest
 from raysweep.config.training_settings import SearchConfig
 from raysweep.scheduling.records import State, read_record
 from tests.cluster.fake_trainings import starts_of
-from tests.sweep_tasks import Remembering, make_task
+from tests.sweep_tasks import RecordingListener, make_task
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 SEARCH = SearchConfig(samples=2, space={"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}})
 
 
-class CountingTrials(Remembering):
+class CountingTrials(RecordingListener):
     """Counts the trials of Tune that are in memory whenever one of ours ends."""
 
     def __init__(self):

@@ -17,7 +17,7 @@ from raysweep.pipeline.tasks import TextTask
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster.listening import exposed_listeners, free_port
 from tests.one_thread import one_thread as one_thread
-from tests.sweep_tasks import Remembering
+from tests.sweep_tasks import RecordingListener
 
 pytestmark = pytest.mark.ray
 FAKE_PART = "tests.cluster.fake_pieces:score_part"
@@ -33,7 +33,7 @@ def score(session, tasks, function=FAKE_PART, listener=None):
 
     with closing(Scorers(session, score_part=function)) as scorers:
         scorers.warm_up(len(tasks))
-        yield from scorers.score_texts(tasks, listener or Remembering())
+        yield from scorers.score_texts(tasks, listener or RecordingListener())
 
 
 def test_actors_write_the_same_files_as_one_process(session, finished_storage, tmp_path, one_thread):
@@ -54,7 +54,7 @@ def test_actors_write_the_same_files_as_one_process(session, finished_storage, t
 def test_a_part_whose_process_is_lost_is_rescheduled(session, tmp_path):
     """Each part comes back once."""
     (tmp_path / "texts").write_bytes(b"texts")
-    listener = Remembering()
+    listener = RecordingListener()
     models = ["A1", "lost", "C1", "C1"]
     tasks = [task(tmp_path, model, tmp_path / "texts", tmp_path / str(n)) for n, model in enumerate(models)]
     results = list(score(session, tasks, listener=listener))

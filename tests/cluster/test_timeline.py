@@ -16,7 +16,7 @@ from raysweep.scheduling.attempts import read_events
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder
-from tests.sweep_tasks import Remembering
+from tests.sweep_tasks import RecordingListener
 
 pytestmark = [
     pytest.mark.ray,
@@ -52,7 +52,12 @@ def sweep(request, shared_ray, tmp_path_factory):
     config = parse_config(CONFIG)
     folder = RunFolder(tmp_path_factory.mktemp("timeline") / "run")
     run = Run(
-        config=config, profile="tiny", folder=folder, executor=InlineExecutor(), listener=Remembering(), command=[]
+        config=config,
+        profile="tiny",
+        folder=folder,
+        executor=InlineExecutor(),
+        listener=RecordingListener(),
+        command=[],
     )
     run.do("prepare")
     run.do("mask")
@@ -67,7 +72,7 @@ def sweep(request, shared_ray, tmp_path_factory):
     )
     resources = ResourcesConfig(gpus_per_trial=1, train_workers=request.param)
     with open_session(resources, scratch=folder.ray, cpus=GPUS, gpus=GPUS) as session:
-        run_sweep(session, tasks, Remembering(), storage=folder.ray)
+        run_sweep(session, tasks, RecordingListener(), storage=folder.ray)
     return request.param, run
 
 

@@ -23,7 +23,7 @@ from raysweep.config.resource_settings import ResourcesConfig
 from raysweep.pipeline import signals
 from raysweep.storage.run_folder import RunFolder
 from tests.cluster.listening import free_port
-from tests.sweep_tasks import Remembering, make_task
+from tests.sweep_tasks import RecordingListener, make_task
 
 
 @ray.remote(num_cpus=1)
@@ -67,7 +67,7 @@ def main():
         with open_session(resources, scratch=run.ray) as session:
             threading.Thread(target=interrupt_when_it_waits, daemon=True).start()
             tasks = [make_task(run, "A1")]
-            run_sweep(session, tasks, Remembering(), storage=run.ray, train="tests.cluster.fake_trainings:train")
+            run_sweep(session, tasks, RecordingListener(), storage=run.ray, train="tests.cluster.fake_trainings:train")
     except KeyboardInterrupt:
         is_interrupted = True
     ray.init(address=cluster.address, log_to_driver=False)

@@ -9,23 +9,13 @@ from pydantic import ValidationError
 
 from raysweep.evidence.evidence_schema import Evidence, evidence_schema
 from raysweep.report.writing import write_report
-from tests.simulated_run import make_config, make_run
-
-SHAPES = {
-    "whole": {},
-    "failures": {"failed": {"B1": "failed: out of <b>memory</b>", "all-C1": "blocked: all failed"}},
-    "seeds": {"config": make_config(("A1", "C1"), seeds=(0, 1))},
-    "no transfer": {"config": make_config(("A1", "C1"), transfer=False)},
-    "one level": {"config": make_config(("B1",), transfer=False)},
-    "few documents": {"documents": 9},
-    "no learners": {"learners": False},
-}
+from tests.simulated_run import SHAPES, make_run
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+@pytest.mark.parametrize("shape", SHAPES)
 def test_evidence_validates_against_its_schema(tmp_path, shape):
     """pydantic checks it with the records, and jsonschema with the file beside the evidence."""
-    folder, config, trials = make_run(tmp_path, **shape)
+    folder, config, trials = make_run(tmp_path, **SHAPES[shape])
     write_report(folder, config, trials)
     text = folder.evidence.read_text(encoding="utf-8")
     Evidence.model_validate_json(text)

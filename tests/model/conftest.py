@@ -6,6 +6,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.gpt2_tokens import GPT2_SIZE, VOCABULARY_SIZE
 from tests.one_thread import one_thread as one_thread
+from tests.start_folders import write_start
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +33,8 @@ def hub_folder(make_gpt2, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub gpt2")
     make_gpt2(GPT2_SIZE).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def start(tmp_path):
+    return write_start(tmp_path / "a start")

@@ -19,14 +19,8 @@ from tests.start_folders import (
     write_index,
     write_raw,
     write_safetensors,
-    write_start,
     write_tokenizer,
 )
-
-
-@pytest.fixture
-def start(tmp_path):
-    return write_start(tmp_path / "a start")
 
 
 def nan_in_bfloat16(folder):

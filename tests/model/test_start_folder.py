@@ -23,12 +23,6 @@ from tests.start_folders import (
     write_tokenizer,
 )
 
-
-@pytest.fixture
-def start(tmp_path):
-    return write_start(tmp_path / "a start")
-
-
 # What is the same start
 
 
@@ -121,7 +115,7 @@ def test_a_raysweep_model_keeps_its_infilling_tokens(tmp_path):
     assert not read_start(tmp_path, "x", vocabulary=gpt2()).has_infilling_tokens
 
 
-def test_a_tokenizer_of_vocab_json_and_merges_txt_is_compared_too(start):
+def test_vocab_json_and_merges_txt_are_compared_too(start):
     """vocab.json and merges.txt; the merges decide how a text is cut."""
     write_bpe_pair(start)
     assert "tokenizer" not in check_folder(start)

@@ -2,7 +2,6 @@
 
 import functools
 import shutil
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -10,6 +9,7 @@ from raysweep.config.loading import parse_config
 from raysweep.pipeline.inline_executor import InlineExecutor
 from raysweep.pipeline.run import Run
 from raysweep.storage.run_folder import RunFolder
+from tests.sweep_tasks import RecordingListener
 
 TINY = {
     "data": {"levels": ["A1", "C1"], "sample": {"rows": 120, "level_shares": {"A1": 1, "C1": 1}}},
@@ -26,23 +26,6 @@ TINY = {
 }
 
 
-@dataclass
-class Heard:
-    """A listener that records messages and stages."""
-
-    lines: list[str] = field(default_factory=list)
-    stages: list[str] = field(default_factory=list)
-
-    def begin(self, stage):
-        self.stages.append(stage)
-
-    def advance(self, stage, done, total, unit):
-        """Ignore progress."""
-
-    def say(self, message):
-        self.lines.append(message)
-
-
 @pytest.fixture
 def tiny_trials():
     return TINY["trials"]
@@ -54,7 +37,7 @@ def make_run(storage, changes=None, forced=(), executor=None, extended=()):
         profile="tiny",
         folder=RunFolder(storage / "tiny"),
         executor=executor or InlineExecutor(),
-        listener=Heard(),
+        listener=RecordingListener(),
         command=["raysweep", "run"],
         forced=forced,
         extended=extended,

@@ -11,7 +11,7 @@ from raysweep.scheduling.outcomes import Finished, Paused
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 from tests.pipeline.test_sweep_state import Dictated, released
-from tests.sweep_tasks import Remembering, make_task
+from tests.sweep_tasks import RecordingListener, make_task
 
 LOSSES = [3.0, 1.0, 2.0, 4.0, 1.5, 0.5]
 """Of the samples at their first rung; each gets better by a tenth a rung."""
@@ -33,7 +33,7 @@ def open_state(run, *, cpus):
         tasks,
         requests={task.job.trial: ResourceRequest(cpus=1, gpus=0) for task in tasks},
         capacity=Capacity(cpus=cpus, gpus=0),
-        listener=Remembering(),
+        listener=RecordingListener(),
         suggestions=lambda _: Dictated(),
     )
 
@@ -139,7 +139,7 @@ def test_other_trials_use_the_cores_while_samples_wait_for_their_round(run):
         [task, other],
         requests={name: ResourceRequest(cpus=1, gpus=0) for name in ("A1", "B1")},
         capacity=Capacity(cpus=4, gpus=0),
-        listener=Remembering(),
+        listener=RecordingListener(),
         suggestions=lambda _: Dictated(),
     )
     trainings = Trainings(run, state)

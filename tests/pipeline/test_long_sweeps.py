@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 
 from raysweep.pipeline.sweep_watch import open_sweep
+from raysweep.pipeline.tasks import SilentListener
 from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.order import simulate
 from raysweep.scheduling.outcomes import Finished
@@ -15,16 +16,6 @@ from raysweep.training.job import Evaluation
 from tests.sweep_tasks import make_task
 
 RESULT = {"steps": 3, "best_step": 1, "best_losses": {"infill": 3.0}}
-
-
-class Silent:
-    """A listener that keeps nothing."""
-
-    def advance(self, stage, done, total, unit):
-        """Print nothing."""
-
-    def say(self, message):
-        """Print nothing."""
 
 
 def sweep(folder, trials):
@@ -41,7 +32,7 @@ def sweep(folder, trials):
         tasks,
         requests={task.job.trial: request for task in tasks},
         capacity=Capacity(cpus=4, gpus=0),
-        listener=Silent(),
+        listener=SilentListener(),
         budget=None,
     ) as watch:
         while not watch.state.is_over:

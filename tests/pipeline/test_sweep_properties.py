@@ -26,7 +26,7 @@ from raysweep.storage.run_folder import RunFolder, TrialFolder
 from raysweep.training import loop
 from raysweep.training.job import Evaluation
 from tests.cluster.fake_trainings import result_of
-from tests.sweep_tasks import Remembering, make_task
+from tests.sweep_tasks import RecordingListener, make_task
 
 EVERY, STEPS = 10, 40
 SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-2}}
@@ -135,7 +135,7 @@ def test_every_simulated_sweep_ends_with_final_records_and_respects_limits(
             tasks_of(run, graph),
             requests=dict.fromkeys(graph, request),
             capacity=capacity,
-            listener=Remembering(),
+            listener=RecordingListener(),
             retries=Retries(max_failures, count(step=3600).__next__),  # an hour passes between two looks
             fail_fast=fail_fast,
         )
@@ -169,11 +169,11 @@ def test_inline_and_concurrent_execution_give_the_same_records(graph, cpus, seed
             tasks = tasks_of(run, graph)
             if is_inline:
                 with mock.patch.object(loop, "train", trainings.train):
-                    InlineExecutor().train(tasks, Remembering())
+                    InlineExecutor().train(tasks, RecordingListener())
             else:
                 requests = dict.fromkeys(graph, ResourceRequest(cpus=1, gpus=0))
                 state = SweepState(
-                    tasks, requests=requests, capacity=Capacity(cpus=cpus, gpus=0), listener=Remembering()
+                    tasks, requests=requests, capacity=Capacity(cpus=cpus, gpus=0), listener=RecordingListener()
                 )
                 for _ in carry_out(state, rng, trainings):
                     pass

@@ -12,7 +12,7 @@ from raysweep.scheduling.retries import Retries
 from raysweep.scheduling.stop_requests import requested_stop
 from raysweep.scheduling.successive_halving import SEARCH_ROUND
 from raysweep.storage.run_folder import RunFolder
-from tests.sweep_tasks import Remembering, make_task
+from tests.sweep_tasks import RecordingListener, make_task
 
 LOSSES = [3.0, 2.0, 1.5, 2.5, 1.0, 4.0]
 SEARCH = SearchConfig(samples=6, space={"learning_rate": {"low": 1e-4, "high": 1e-2}})
@@ -45,7 +45,7 @@ def open_state(tasks, *, cpus=2, gpus=0, share=0, suggestions=None, **how):
         tasks,
         requests=requests,
         capacity=Capacity(cpus=cpus, gpus=gpus),
-        listener=Remembering(),
+        listener=RecordingListener(),
         suggestions=lambda task: suggestions,
         **how,
     )

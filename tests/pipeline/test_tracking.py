@@ -26,7 +26,7 @@ from tests.training.test_curves import read_curves, read_hyperparameters
 TRACKED = {"track": ["mlflow"]}
 
 
-class Remembering:
+class RecordingTracker:
     """A tracker that stores what it receives, and ignores duplicates like the real ones."""
 
     is_live = True
@@ -62,11 +62,11 @@ def tracked_run(done_run):
 
 @pytest.fixture
 def tracker(monkeypatch):
-    monkeypatch.setattr(Remembering, "got", {})
-    monkeypatch.setattr(Remembering, "fails", "")
-    monkeypatch.setitem(feed.TRACKERS, "mlflow", Remembering)
+    monkeypatch.setattr(RecordingTracker, "got", {})
+    monkeypatch.setattr(RecordingTracker, "fails", "")
+    monkeypatch.setitem(feed.TRACKERS, "mlflow", RecordingTracker)
     monkeypatch.setattr("raysweep.pipeline.run.refuse_missing_trackers", lambda names: None)
-    return Remembering
+    return RecordingTracker
 
 
 def test_a_tracker_receives_curves_settings_and_test_scores_of_every_training(tracker, tracked_run):
@@ -92,7 +92,7 @@ def test_a_tracker_receives_curves_settings_and_test_scores_of_every_training(tr
 def test_nothing_is_sent_to_a_tracker_twice(tracker, tracked_run, monkeypatch):
     """The second command sends nothing, and does not even create the tracker."""
     assert tracked_run().do() == []
-    monkeypatch.setattr(Remembering, "fails", "not to be made")
+    monkeypatch.setattr(RecordingTracker, "fails", "not to be made")
     again = tracked_run()
     assert again.do() == []
     assert not [line for line in again.listener.lines if line.startswith("track:")]
@@ -100,14 +100,14 @@ def test_nothing_is_sent_to_a_tracker_twice(tracker, tracked_run, monkeypatch):
 
 def test_a_failing_tracker_stops_no_training_and_receives_the_rest_later(tracker, tracked_run, monkeypatch):
     """The run ends as it would without it; the failure is one line, without the password in an address."""
-    monkeypatch.setattr(Remembering, "fails", f"{'x' * 260} https://me:{'hunter2' * 20}@server is gone\nand more")
+    monkeypatch.setattr(RecordingTracker, "fails", f"{'x' * 260} https://me:{'hunter2' * 20}@server is gone\nand more")
     run = tracked_run()
     assert run.do() == []
     lines = [line for line in run.listener.lines if line.startswith("track:")]
     # Cut after the password is out: half a password in an address that is cut short would not be known as one.
     problem = f"OSError: {'x' * 260} https://***@server is gone"
     assert lines == [f"track: mlflow: {problem}; the same command sends what is missing"]
-    monkeypatch.setattr(Remembering, "fails", "")
+    monkeypatch.setattr(RecordingTracker, "fails", "")
     assert tracked_run().do() == []
     assert {"A1", "C1", "all", "all-C1"} <= set(tracker.got)
 

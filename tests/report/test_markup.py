@@ -7,71 +7,54 @@ import pytest
 from justhtml import JustHTML
 
 from raysweep.report import page
-from raysweep.report.writing import write_report
 from tests.report.rendering import render_markdown, render_page
-from tests.simulated_run import make_config, make_run
 
-SHAPES = {
-    "whole": {},
-    "failures": {"failed": {"B1": "failed: out of <b>memory</b>", "all-C1": "blocked: all failed"}},
-    "seeds": {"config": make_config(("A1", "C1"), seeds=(0, 1))},
-    "no transfer": {"config": make_config(("A1", "C1"), transfer=False)},
-    "one level": {"config": make_config(("B1",), transfer=False)},
-    "few documents": {"documents": 9},
-}
 CSS = (Path(page.__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
 
 
-@pytest.fixture(params=SHAPES, ids=list(SHAPES), scope="module")
-def text(request, tmp_path_factory):
-    folder, config, trials = make_run(tmp_path_factory.mktemp("shape"), **SHAPES[request.param])
-    write_report(folder, config, trials)
-    return folder.report_html.read_text(encoding="utf-8")
-
-
-def test_the_page_is_valid_html(text):
+def test_the_page_is_valid_html(page_text):
     """The parser of the HTML standard reports no errors."""
-    assert JustHTML(text, collect_errors=True, track_node_locations=True).errors == []
+    assert JustHTML(page_text, collect_errors=True, track_node_locations=True).errors == []
     # Check the parser itself: one misplaced closing tag is reported.
-    assert JustHTML(text.replace("</section>", "</div>", 1), collect_errors=True).errors
+    assert JustHTML(page_text.replace("</section>", "</div>", 1), collect_errors=True).errors
 
 
-def test_every_reference_resolves_and_every_id_is_unique(text):
+def test_every_reference_resolves_and_every_id_is_unique(page_text):
     """These are links, labels and descriptions, which screen readers use."""
-    ids = re.findall(r'\sid="([^"]+)"', text)
+    ids = re.findall(r'\sid="([^"]+)"', page_text)
     assert len(ids) == len(set(ids))
     for name in ("href", "aria-labelledby", "aria-describedby", "aria-controls", "for", "headers"):
-        for value in re.findall(rf'\s{name}="([^"]*)"', text):
+        for value in re.findall(rf'\s{name}="([^"]*)"', page_text):
             for reference in value.split():
                 # test_figure_files.py compares the figures' files with the folder.
                 assert reference.removeprefix("#") in ids or reference.startswith("figures/"), f"{name}={value}"
 
 
-def test_the_page_has_landmarks_title_and_language(text):
+def test_the_page_has_landmarks_title_and_language(page_text):
     """There are one main, a header, a footer and a named navigation; every section and scrolling region has a name."""
     for tag in ("main", "header", "footer", "nav"):
-        assert len(re.findall(rf"<{tag}[\s>]", text)) == 1
-    assert '<html lang="en">' in text
-    assert re.search(r"<title>[^<]+</title>", text)
-    assert all("aria-label" in tag for tag in re.findall(r"<(?:nav|section)[^>]*>", text))
-    regions = re.findall(r'<[^>]*role="region"[^>]*>', text)
+        assert len(re.findall(rf"<{tag}[\s>]", page_text)) == 1
+    assert '<html lang="en">' in page_text
+    assert re.search(r"<title>[^<]+</title>", page_text)
+    assert all("aria-label" in tag for tag in re.findall(r"<(?:nav|section)[^>]*>", page_text))
+    regions = re.findall(r'<[^>]*role="region"[^>]*>', page_text)
     assert len(regions) > 5
     assert all("aria-label" in tag for tag in regions)
     # Anything that scrolls sideways can be scrolled with the keyboard.
-    assert all('tabindex="0"' in tag for tag in re.findall(r'<div class="(?:scroll|plotted)"[^>]*>', text))
+    assert all('tabindex="0"' in tag for tag in re.findall(r'<div class="(?:scroll|plotted)"[^>]*>', page_text))
 
 
-def test_the_first_link_skips_to_the_answer(text):
+def test_the_first_link_skips_to_the_answer(page_text):
     """The first link of the page skips everything before the answer."""
-    first = re.search(r"<a [^>]*>", text)
+    first = re.search(r"<a [^>]*>", page_text)
     assert first is not None
     assert 'href="#answer"' in first[0]
 
 
-def test_every_coloured_verdict_is_also_a_word(text):
+def test_every_coloured_verdict_is_also_a_word(page_text):
     """Readers who cannot distinguish green from red get the same information."""
     for verdict in ("confirmed", "refuted", "undecided"):
-        for inside in re.findall(rf'<(?:td|span|strong) class="(?:verdict )?{verdict}[^"]*">([^<]*)<', text):
+        for inside in re.findall(rf'<(?:td|span|strong) class="(?:verdict )?{verdict}[^"]*">([^<]*)<', page_text):
             assert verdict in inside
 
 

@@ -4,12 +4,8 @@ import json
 import re
 from html.parser import HTMLParser
 
-import pytest
-
-from raysweep.report.writing import write_report
 from tests.report.rendering import render_markdown
 from tests.report.rendering import render_page as render
-from tests.simulated_run import make_config, make_run
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "line", "rect", "circle", "polyline", "polygon"}
 
@@ -49,23 +45,6 @@ class Page(HTMLParser):
 
     def of(self, *names):
         return [(tag, values, around) for tag, values, around in self.tags if tag in names]
-
-
-SHAPES = {
-    "whole": {},
-    "failures": {"failed": {"B1": "failed: out of <b>memory</b>", "all-C1": "blocked: all failed"}},
-    "seeds": {"config": make_config(("A1", "C1"), seeds=(0, 1))},
-    "no transfer": {"config": make_config(("A1", "C1"), transfer=False)},
-    "one level": {"config": make_config(("B1",), transfer=False)},
-    "few documents": {"documents": 9},
-}
-
-
-@pytest.fixture(params=SHAPES, ids=list(SHAPES), scope="module")
-def page_text(request, tmp_path_factory):
-    folder, config, trials = make_run(tmp_path_factory.mktemp("shape"), **SHAPES[request.param])
-    write_report(folder, config, trials)
-    return folder.report_html.read_text(encoding="utf-8")
 
 
 def test_the_page_is_well_formed_and_accessible(page_text):

@@ -6,17 +6,13 @@ import statistics
 import pytest
 
 from raysweep.scheduling.order import lower_bound, simulate
+from tests.scheduling.test_order import waits_for
 
 GRAPHS = 1000
 HOURS = {"C1": 2.5, "B2": 4.5, "B1": 7.0, "A2": 9.0, "A1": 11.0, "all": 15.0}
 """The middle of each range of V100 hours in the plan, in the order of its table, with fine-tunes of a tenth below."""
 PLANNED = {**HOURS, **{f"all-{level}": hours / 10 for level, hours in HOURS.items() if level != "all"}}
 PARENTS = {name: "all" if name.startswith("all-") else None for name in PLANNED}
-
-
-def waits_for(parents):
-    """Return what each trial waits for, as lists."""
-    return {name: [] if parent is None else [parent] for name, parent in parents.items()}
 
 
 def random_graph(rng, trials):

@@ -182,8 +182,9 @@ def test_the_report_is_served_with_its_own_content_security_policy(client, serve
     assert client.get("/report/..%2f..%2frun.json").status_code == 404
 
 
-def test_a_busy_server_refuses_with_retry_after(served, monkeypatch):
-    """The answer says when to ask again; requests that wait are still answered."""
+@pytest.fixture
+def blocked_reads(served, monkeypatch):
+    """Let every read wait; return an event that says that one waits, and an event that lets all go on."""
     begun, may_go_on = threading.Event(), threading.Event()
     read = served.__class__.read
 
@@ -193,6 +194,12 @@ def test_a_busy_server_refuses_with_retry_after(served, monkeypatch):
         return read(self, texts)
 
     monkeypatch.setattr(served.__class__, "read", wait_and_read)
+    return begun, may_go_on
+
+
+def test_a_busy_server_refuses_with_retry_after(served, blocked_reads):
+    """The answer says when to ask again; requests that wait are still answered."""
+    begun, may_go_on = blocked_reads
     with (
         TestClient(make_app(served, most_waiting=1), base_url="http://localhost") as client,
         ThreadPoolExecutor(4) as pool,
@@ -208,17 +215,9 @@ def test_a_busy_server_refuses_with_retry_after(served, monkeypatch):
     assert "busy: 1 requests wait already" in refused[0].result().json()["detail"]
 
 
-def test_shutdown_refuses_queued_requests_and_answers_the_current_batch(served, monkeypatch):
+def test_shutdown_refuses_queued_requests_and_answers_the_current_batch(served, blocked_reads):
     """The first Ctrl-C waits for one batch, not for the whole queue."""
-    begun, may_go_on = threading.Event(), threading.Event()
-    read = served.__class__.read
-
-    def wait_and_read(self, texts):
-        begun.set()
-        may_go_on.wait(60)
-        return read(self, texts)
-
-    monkeypatch.setattr(served.__class__, "read", wait_and_read)
+    begun, may_go_on = blocked_reads
     app = make_app(served)
     with TestClient(app, base_url="http://localhost") as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(client.post, "/api/read", json={"text": "I go."})

@@ -15,6 +15,7 @@ from raysweep.masking.mask_shard import mask_shard
 from raysweep.masking.shards import write_manifest
 from raysweep.masking.vocabulary import gpt2
 from raysweep.model.gpt2 import build_model
+from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.hardware import make_kernels
 from raysweep.training.job import TrainingJob
 from tests.gpt2_tokens import VOCABULARY_SIZE
@@ -28,6 +29,11 @@ _ENDINGS = [
     "have never seen such a big city. It was raining all day long and we was very tired.\nBut we had fun.",
     "live here.",
 ]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return TrialFolder(tmp_path / "A1")
 
 
 @pytest.fixture(scope="session")

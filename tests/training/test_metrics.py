@@ -4,13 +4,7 @@ import json
 
 import pytest
 
-from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.metrics import MetricsLog, read_metrics
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return TrialFolder(tmp_path / "A1")
 
 
 def write_steps(folder, resume_step, *steps):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from raysweep.errors import NonFiniteLossError
-from raysweep.storage.run_folder import TrialFolder
 from raysweep.training.batches import StepExamples
 from raysweep.training.loss import Objective
 from raysweep.training.metrics import MetricsLog, read_metrics
@@ -24,11 +23,6 @@ def finished(step, nats=(20.0, 6.0, 4.0), labels=(10.0, 3.0, 2.0), tokens=1000):
         gradient_norm=torch.tensor(0.5),
         learning_rate=1e-3,
     )
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return TrialFolder(tmp_path / "A1")
 
 
 @pytest.fixture
