@@ -4,6 +4,7 @@ A file is written beside its final path and renamed; a record that marks others 
 """
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -39,6 +40,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync(path.parent)
+    except OSError as error:
+        _name_disk(error, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -71,6 +75,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         else:
             temporary.rename(path)
         _sync(path.parent)
+    except OSError as error:
+        _name_disk(error, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -119,6 +126,12 @@ def read_json(path: Path) -> Any:
             f"{path}: not valid JSON ({error}); it is damaged or was edited. `raysweep check-run --name RUN` lists "
             "what is damaged"
         ) from error
+
+
+def _name_disk(error: OSError, path: Path) -> None:
+    """Add the path to the error of a full or failing disk, which names none when a file is written or synced."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        error.filename = str(path)
 
 
 def _sync(path: Path) -> None:

@@ -1,5 +1,6 @@
 """A file that is written under another name and then renamed is complete, or does not exist."""
 
+import errno
 import os
 import pickle
 import subprocess
@@ -37,6 +38,16 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path
         raise RuntimeError
     assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_folder])
+def test_the_error_of_a_full_disk_names_the_file(tmp_path, writing):
+    """write() names none, so that a command called a full disk a fault in raysweep."""
+    for code, named in ((errno.ENOSPC, str(tmp_path / "out")), (errno.ECONNRESET, None)):
+        with pytest.raises(OSError, match="full") as raised, writing(tmp_path / "out"):
+            raise OSError(code, "full")
+        assert raised.value.filename == named
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_that_write_at_once_do_not_change_the_process_umask(tmp_path, monkeypatch):
