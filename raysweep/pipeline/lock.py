@@ -114,4 +114,6 @@ def _try(descriptor: int, how: int) -> bool:
 def _holder_message(folder: RunFolder) -> str:
     holder = last_holder(folder)
     who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}" if holder else "another process"
-    return f"{folder.root}: {who} is working in this run. Wait for it, end it, or give this run another --name"
+    return (
+        f"{folder.root}: {who} is working in this folder. Wait for it, end it, or give another --name (`score`: --out)"
+    )

@@ -216,8 +216,8 @@ def _watch_until_free(bucket: Bucket, stored: Stored) -> Stored | None:
 def _locked(bucket: Bucket, holder: LeaseHolder | None) -> LockedError:
     who = _describe_process(holder) if holder else "another process"
     return LockedError(
-        f"{bucket.address}: {who} is working in this run. Wait for it, end it, or give this run another --name; "
-        f"the lease of a process that is gone ends {EXPIRES_S:.0f} s after its last sign"
+        f"{bucket.address}: {who} is working in this folder. Wait for it, end it, or give another --name (`score`: "
+        f"--out); the lease of a process that is gone ends {EXPIRES_S:.0f} s after its last sign"
     )
 
 

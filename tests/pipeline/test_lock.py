@@ -77,7 +77,7 @@ def test_a_run_waits_for_a_brief_status_check_to_release_the_lock(tmp_path, look
 def test_a_run_is_refused_if_a_status_check_never_releases_the_lock(tmp_path, look, monkeypatch):
     """Nothing waits forever."""
     monkeypatch.setattr(lock, "_LOOKS_S", 0.0)
-    with pytest.raises(LockedError, match="is working in this run"), locked(RunFolder(tmp_path)):
+    with pytest.raises(LockedError, match="is working in this folder"), locked(RunFolder(tmp_path)):
         pass
 
 

@@ -37,7 +37,7 @@ def test_a_second_process_is_refused_while_the_first_renews_its_lease(bucket):
     thread = threading.Thread(target=renew)
     thread.start()
     messages = []
-    with pytest.raises(LockedError, match=rf"tiny: process {os.getpid()} on .*is working in this run\. Wait for it"):
+    with pytest.raises(LockedError, match=rf"tiny: process {os.getpid()} on .*is working in this folder\. Wait for it"):
         take(bucket, "elsewhere", messages)
     over.set()
     thread.join()

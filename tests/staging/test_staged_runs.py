@@ -219,7 +219,7 @@ def test_a_second_driver_is_refused_and_a_dead_one_is_replaced(uri, new_disk, mo
         first.push()
         new_disk("elsewhere")
         with (
-            pytest.raises(LockedError, match="is working in this run"),
+            pytest.raises(LockedError, match="is working in this folder"),
             staged_run(parse_bucket_uri(uri), "tiny", print),
         ):
             pass
