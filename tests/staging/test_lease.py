@@ -77,7 +77,7 @@ def test_a_lease_of_a_dead_process_on_the_same_disk_is_taken_over_at_once(bucket
     """The kernel's lock on the local folder has shown that it is gone."""
     take(bucket)
     messages = []
-    take(bucket, said=messages)
+    take(bucket, messages=messages)
     assert messages == []
 
 
