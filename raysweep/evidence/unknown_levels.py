@@ -92,7 +92,7 @@ class _Family:
             name: _losses(name, mask, scored, ones_D, right_D1) for name, mask in self._seen.items() if mask.any()
         }
         self._right = drawn.again(rights, ["right"])
-        calibration = calibrate_levels(scored, drawn.clusters.codes(scored.documents), drawn.seed, valid)
+        calibration = calibrate_levels(scored, self._resamples.clusters.codes(scored.documents), drawn.seed, valid)
         self._calibration = None if calibration is None else Calibration(**asdict(calibration))
 
     def describe(self, family: str, experts: Mapping[str, str], shares: Mapping[str, float]) -> UnknownLevels:

@@ -34,6 +34,8 @@ Seconds = Mapping[str, float]
 PARTS = ("useful", "evaluating", "checkpointing", "loading", "starting", "wasted")
 _KEPT = {"data": "useful", "step": "useful", "evaluation": "evaluating", "checkpoint": "checkpointing"}
 _ORDERLY = {"done", "stopped"}
+_FIELDS = {"begin": {"at", "slots", "unit"}, "start": {"at", "kept"}, "end": {"at", "how", "kept"}, "over": {"at"}}
+"""What the cost of attempts needs of each event."""
 
 
 def note(folder: TrialFolder, what: str, *, now: float | None = None, **values: Any) -> None:
@@ -45,10 +47,11 @@ def note(folder: TrialFolder, what: str, *, now: float | None = None, **values: 
 
 
 def read_events(folder: TrialFolder) -> list[Event]:
-    """Read all events in order; a line cut short by a full disk or a kill is left out."""
+    """Read all events in order; a line that is damaged, or cut short by a full disk or a kill, is left out."""
     if not folder.attempts.exists():
         return []
-    return [event for line in folder.attempts.read_text(encoding="utf-8").splitlines() if (event := _parse(line))]
+    lines = folder.attempts.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [event for line in lines if (event := _parse(line)) and _is_whole(event)]
 
 
 def kept_seconds(folder: TrialFolder) -> dict[str, float]:
@@ -170,3 +173,8 @@ def _parse(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def _is_whole(event: Event) -> bool:
+    fields = _FIELDS.get(str(event.get("what")))
+    return fields is not None and event.keys() >= fields

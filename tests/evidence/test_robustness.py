@@ -4,6 +4,7 @@ from math import log
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats import spearmanr
@@ -220,6 +221,17 @@ def test_level_accuracy_excludes_documents_without_visible_text(evidence):
     none = evidence["cold_start"][0]["by_length"][0]
     assert none["accuracy"] is None
     assert none["documents"] == evidence["cold_start"][0]["unseen"] > 0
+
+
+def test_documents_without_a_token_of_the_metric_have_levels_too(make_run):
+    """By the perplexity of the context, a report ended in a fault if a document was blanked as a whole."""
+    folder, config, trials = make_run(make_config(report={"resamples": 100, "metric": "context"}), learners=False)
+    table = pq.read_table(folder.losses)
+    blanked = pc.and_(pc.equal(table["part"], "context"), pc.less(table["document"], 3))
+    pq.write_table(table.filter(pc.invert(blanked)), folder.losses)
+    evidence = write_report(folder, config, trials)
+    assert evidence["cold_start"][0]["documents"] == 45 * len(LEVELS)
+    assert evidence["cold_start"][0]["calibration"] is not None
 
 
 def test_a_level_accuracy_of_100_percent_has_an_exact_interval(make_run):

@@ -108,6 +108,16 @@ def test_kept_steps_are_read_from_the_newest_intact_checkpoint(tmp_path):
     assert attempts.kept_seconds(TrialFolder(tmp_path / "none")) == {}
 
 
+def test_a_damaged_event_is_left_out(tmp_path):
+    """Its time is then charged to another part; `status` and the report do without it."""
+    run = RunFolder(tmp_path)
+    attempts.note(run.trial("A1"), "begin", now=0.0, slots=1, unit="gpu")
+    attempts.note(run.trial("A1"), "over", now=2.0, state="done")
+    with run.trial("A1").attempts.open("ab") as file:
+        file.write(b'{"what": "begin", "at": 1.0}\n{"what": "bagin"}\n[]\n\xff\n')
+    assert write_ledger(run, ["A1"])["trials"]["A1"]["attempts"] == 1
+
+
 def test_the_ledger_sums_trials_and_lists_searches_separately(tmp_path):
     """The search's samples belong to its trial's cost."""
     run = RunFolder(tmp_path)
