@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from raysweep.evidence.evidence_schema import ClaimFinding, ScopeAdvice, WayName
+from raysweep.evidence.formats import listed
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.statistics.claims import OVERALL, Finding, Verdict
 
@@ -107,7 +108,7 @@ def headline_of(advice: Sequence[ScopeAdvice]) -> str:
     if len(ways) == 1 and len(tested) == len(levels):
         return f"{_EVERYWHERE[ways[0]]}{_ADDS[overall.adds]}."
     levels_of = {way: [level.scope for level in tested if level.way == way] for way in _ON_SOME if way in ways}
-    sentence = "; ".join(_ON_SOME[way].format(_join(scopes)) for way, scopes in levels_of.items())
+    sentence = "; ".join(_ON_SOME[way].format(listed(scopes)) for way, scopes in levels_of.items())
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
@@ -157,7 +158,3 @@ def _adds(way: WayName, verdicts: Verdicts) -> Literal["nothing", "transfer", "s
     if way == "general" and verdicts["H3"] is Verdict.CONFIRMED:
         return "transfer"
     return "specialised" if way == "general" and verdicts["own"] is Verdict.CONFIRMED else "nothing"
-
-
-def _join(levels: Sequence[str]) -> str:
-    return levels[0] if len(levels) == 1 else f"{', '.join(levels[:-1])} and {levels[-1]}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raysweep.evidence.evidence_schema import ClaimFinding, Reason
-from raysweep.evidence.formats import SPACE, change, change_range
+from raysweep.evidence.formats import SPACE, change, change_range, listed
 from raysweep.statistics.claims import Verdict
 
 TOO_FEW = "too few learners"
@@ -150,7 +150,7 @@ def _numbers(finding: ClaimFinding, levels: int) -> str:
     if _asks_more(finding):
         bound = f"; {change(compared.margin)} or more was asked"
     if 0 < len(finding.levels) < levels:
-        bound = f", over {' and '.join(finding.levels)} alone{bound}"
+        bound = f", over {listed(finding.levels)} alone{bound}"
     above, below = KINDS_OF_MODEL[compared.above], KINDS_OF_MODEL[compared.below]
     return f"the perplexity of {above} is {change(compared.value)}{limits} than that of {below}{bound}"
 

@@ -1,5 +1,6 @@
 """Formats numbers for readers: few digits, units, a true minus sign."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 NONE = "–"
@@ -123,3 +124,8 @@ def signed(value: float | None) -> str:
 def points(value: float | None) -> str:
     """Format a difference of shares, in percentage points."""
     return NONE if value is None else f"{value * 100.0:+z.1f}".replace("-", MINUS)
+
+
+def listed(names: Sequence[str]) -> str:
+    """List at least one name: `A1`, or `A1, A2 and B1`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -85,9 +85,9 @@ def test_a_refuted_margin_is_not_worded_as_no_difference():
 
 def test_an_overall_sentence_names_its_levels_if_some_were_not_tested():
     """A mean over two of three levels is not one over all of them."""
-    tested = finding("H2", C).model_copy(update={"levels": ("A2", "B1")})
-    assert ", over A2 and B1 alone; less than" in claim_reason(tested, levels=3).text
-    assert "alone" not in claim_reason(tested, levels=2).text
+    tested = finding("H2", C).model_copy(update={"levels": ("A1", "A2", "B1")})
+    assert ", over A1, A2 and B1 alone; less than" in claim_reason(tested, levels=4).text
+    assert "alone" not in claim_reason(tested, levels=3).text
 
 
 def test_too_few_learners_are_worded_as_not_tested():
