@@ -49,7 +49,7 @@ def load(run: str | os.PathLike[str], *, device: str | None = None) -> "LoadedRu
     from raysweep.storage.run_folder import RunFolder
 
     place = os.fspath(run)
-    folder = fetch_run(place, option="run") if is_bucket_uri(place) else Path(place).expanduser()
+    folder = fetch_run(place) if is_bucket_uri(place) else Path(place).expanduser()
     if not RunFolder(folder).config.is_file():
         raise InputError(
             f"run: found {shown(place)}, which holds no run (no config.yaml); must be a run's folder, such as "

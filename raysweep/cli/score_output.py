@@ -82,7 +82,7 @@ def score_texts(
         InputError: there is no such run or no trained model, or the corpus cannot be used.
     """
     output = StagedOutput.of(out)
-    check_suffix(output.path, "--out")
+    check_suffix(output.path)
     from raysweep.inference.loaded_run import open_run
     from raysweep.inference.scoring_rules import ScoringRules
 

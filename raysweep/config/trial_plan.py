@@ -143,7 +143,8 @@ def _plan_trials(plan: Any, entries: Mapping[str, Any], levels: Sequence[str]) -
                 own["steps"] = steps[level]
             elif isinstance(steps, dict):
                 del own["steps"]
-                if not _has_own_steps(entries.get(name, {})):
+                entry = entries.get(name, {})
+                if entry is not None and not (isinstance(entry, dict) and "steps" in entry):  # null drops the trial
                     missing = f"no steps for level {level}; add them, or give one number for all levels"
                     problems.append((f"{place}.{part}.steps", missing))
             origin = {"from": GENERAL} if part == "transfer" else {}
@@ -158,11 +159,6 @@ def _in_order(planned: Mapping[str, Any], levels: Sequence[str]) -> dict[str, An
 
 def _is_wrong(path: str, wrong: Collection[str]) -> bool:
     return any(f"{each}.".startswith(f"{path}.") for each in wrong)
-
-
-def _has_own_steps(entry: Any) -> bool:
-    """Tell whether an entry in addition to the plan gives its own steps, or drops the trial."""
-    return entry is None or (isinstance(entry, dict) and "steps" in entry)
 
 
 def _check_dropped(entries: Mapping[str, Any], planned: Mapping[str, Any]) -> Problems:

@@ -51,7 +51,8 @@ def read_header(files: Sequence[Path], given: DataConfig, layout: CorpusLayout |
             try:
                 read_file(file, _with_chooser(options, stop, xml_layout))
             except _HeaderFound as stopped:
-                if kind == "xml" and xml_layout is not None and not _has_record(file.read(), xml_layout):
+                shape = xml_layout.xml if xml_layout is not None else None
+                if kind == "xml" and shape is not None and f"<{shape.record}".encode() not in file.read():
                     continue
                 return stopped.header, kind
         raise InputError(f"{file.name}: is XML of no known layout; known are {', '.join(LAYOUTS)}")
@@ -60,11 +61,6 @@ def read_header(files: Sequence[Path], given: DataConfig, layout: CorpusLayout |
 
 def _with_chooser(options: ReadOptions, choose: Any, layout: CorpusLayout | None) -> ReadOptions:
     return replace(options, choose=choose, xml=layout.xml if layout is not None else None)
-
-
-def _has_record(data: bytes, layout: CorpusLayout) -> bool:
-    assert layout.xml is not None
-    return f"<{layout.xml.record}".encode() in data
 
 
 def guess_columns(

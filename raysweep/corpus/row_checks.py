@@ -196,16 +196,12 @@ class RowChecker:
             bad_rows.append((file.number, BadRow(
                 row=int(self.row_numbers[place]),
                 file=file.name,
-                writing_id=self._id_at(place),
+                writing_id=short_text(self.table[id_column][place].as_py().strip()) if id_column else "",
                 column=self.roles[role],
                 reason=reason,
                 value=show_cell(self.table[self.roles[role]][place].as_py()),
             )))  # fmt: skip
         return tuple(bad_rows)
-
-    def _id_at(self, place: int) -> str:
-        column = self.roles.get("writing_id")
-        return "" if column is None else short_text(self.table[column][place].as_py().strip())
 
 
 def known_levels(data: DataConfig, layout: CorpusLayout | None) -> dict[str, str]:

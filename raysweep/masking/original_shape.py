@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysweep.config.data_settings import MaskingConfig
-from raysweep.masking.vocabulary import Kind, Vocabulary
+from raysweep.masking.vocabulary import Kind, Vocabulary, gpt2
 
 ROW_TOKENS = 256
 _PARAGRAPH, _SENTENCE, _WORD = re.compile(r"[^\n]+"), re.compile(r"[^.!?]+[.!?]*|[.!?]+"), re.compile(r"\w+|[^\w\s]")
@@ -24,9 +24,9 @@ Mask = tuple[tuple[Kind, int, int], ...]
 """Kind, first character and end of each span, in text order."""
 
 
-def make_rows(texts: Sequence[str], policy: MaskingConfig, vocabulary: Vocabulary, seed: int) -> npt.NDArray[np.int64]:
+def make_rows(texts: Sequence[str], policy: MaskingConfig) -> npt.NDArray[np.int64]:
     """Make the examples of all texts, (N, 256), each cut or padded with 0."""
-    draws, rows = random.Random(seed), []
+    vocabulary, draws, rows = gpt2(), random.Random(0), []
     for text in texts:
         encoding = vocabulary.plain.encode(text, add_special_tokens=False)
         for mask in _draw_masks(text, policy, draws):

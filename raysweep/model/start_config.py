@@ -45,14 +45,9 @@ class StartConfig(BaseModel):
     add_cross_attention: Literal[False] = False
     quantization_config: None = None
 
-    @property
-    def inner_width(self) -> int:
-        """Width of the layer between a block's two linear layers."""
-        return self.n_inner or 4 * self.n_embd
-
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the model's weights, by their names without `transformer.`."""
-        width, inner = self.n_embd, self.inner_width
+        width, inner = self.n_embd, self.n_inner or 4 * self.n_embd
         shapes: dict[str, tuple[int, ...]] = {
             "wte.weight": (self.vocab_size, width),
             "wpe.weight": (self.n_positions, width),

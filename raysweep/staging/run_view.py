@@ -71,22 +71,14 @@ def fetch_runs(uri: str) -> Path:
     return parent
 
 
-def fetch_run(uri: str, *, option: str) -> Path:
-    """Fetch a run without its checkpoints from its URI; return its folder.
-
-    Args:
-        option: the option that the URI was given with, for messages.
-
-    Raises:
-        ConfigError: the URI is not valid.
-        InputError: there is no such run.
-    """
-    address = parse_bucket_uri(uri, option=option)
+def fetch_run(uri: str) -> Path:
+    """Fetch a run without its checkpoints from its URI; return its folder, or raise ConfigError or InputError."""
+    address = parse_bucket_uri(uri, option="run")
     parent, _, name = address.prefix.rpartition("/")
     mirror = _mirror(replace(address, prefix=parent), name)
     mirror.pull(reset=True, without=is_in_checkpoint)
     if not name or not mirror.root.is_dir() or not any(mirror.root.iterdir()):
-        raise InputError(f"{option}: found {address}, which holds no run; must be such as s3://bucket/runs/paper")
+        raise InputError(f"run: found {address}, which holds no run; must be such as s3://bucket/runs/paper")
     return mirror.root
 
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,12 +21,12 @@ from raysweep.storage.printable import spreadsheet_safe
 TABLE_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
-def check_suffix(path: Path, option: str) -> None:
-    """Raise ConfigError if the suffix is none of the known formats, or the path a malformed address."""
+def check_suffix(path: Path) -> None:
+    """Raise ConfigError if the suffix of `--out` is none of the known formats, or it is a malformed address."""
     if re.match(r"[a-z0-9+.-]+:/", str(path)):
-        raise ConfigError(f"{option}: found '{path!s:.60}'; must be a path, s3://bucket/name or gs://bucket/name")
+        raise ConfigError(f"--out: found '{path!s:.60}'; must be a path, s3://bucket/name or gs://bucket/name")
     if path.suffix not in TABLE_SUFFIXES:
-        raise ConfigError(f"{option}: found '{path.name[:60]}'; must end in {', '.join(TABLE_SUFFIXES)}")
+        raise ConfigError(f"--out: found '{path.name[:60]}'; must end in {', '.join(TABLE_SUFFIXES)}")
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
@@ -48,16 +49,13 @@ def table_writer(path: Path) -> Iterator[Callable[[pa.Table], None]]:
         if path.suffix == ".jsonl":
             yield _json_lines(stack, temporary)
             return
+        parquet = partial(pq.ParquetWriter, compression="zstd", write_page_checksum=True)
+        open_writer = pa_csv.CSVWriter if path.suffix == ".csv" else parquet
         writers: list[pq.ParquetWriter | pa_csv.CSVWriter] = []
 
         def write(piece: pa.Table) -> None:
             if not writers:
-                opened = (
-                    pa_csv.CSVWriter(temporary, piece.schema)
-                    if path.suffix == ".csv"
-                    else pq.ParquetWriter(temporary, piece.schema, compression="zstd", write_page_checksum=True)
-                )
-                writers.append(stack.enter_context(opened))
+                writers.append(stack.enter_context(open_writer(temporary, piece.schema)))
             writers[0].write_table(_spreadsheet_safe(piece) if path.suffix == ".csv" else piece)
 
         yield write

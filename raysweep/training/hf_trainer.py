@@ -126,8 +126,8 @@ def time_trainer(
         trainer.remove_callback(PrinterCallback)
         trainer.order = order
         first_batch = order[len(warmup) : len(warmup) + batch]
-        loss = _trainer_loss(trainer, model, collate([rows[place] for place in first_batch]), device)
-        ours = _our_loss(model, source, np.concatenate((warmup, timed))[first_batch], device)
+        collated = {name: t.to(device) for name, t in collate([rows[place] for place in first_batch]).items()}
+        loss, ours = _both_losses(trainer, model, collated, source, np.concatenate((warmup, timed))[first_batch])
         assert math.isclose(loss, ours, rel_tol=_LOSS_TOLERANCE), f"the Trainer's loss is {loss}, ours {ours}"
         trainer.train()
     return loss
@@ -212,22 +212,17 @@ def _float32_products(way: TrainerWay) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _trainer_loss(trainer: Trainer, model: GPT2LMHeadModel, batch: dict[str, Tensor], device: torch.device) -> float:
+def _both_losses(
+    trainer: Trainer, model: GPT2LMHeadModel, collated: dict[str, Tensor], source: ExampleStore, examples: Examples
+) -> tuple[float, float]:
+    """Compute the Trainer's loss and ours for the same examples, without dropout."""
     model.train(False)
-    on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-    loss: Any = trainer.compute_loss(model, on_device)
-    model.train()
-    return float(loss)
-
-
-@torch.no_grad()
-def _our_loss(model: GPT2LMHeadModel, source: ExampleStore, examples: Examples, device: torch.device) -> float:
-    model.train(False)
+    loss: Any = trainer.compute_loss(model, collated)
     batch = source.assemble(examples)
-    rows = alone(batch.ids_BT, batch.lengths_B, find_labels(batch.ids_BT, batch.types_BT)).to(device)
-    loss = score_labels(model, rows).mean().item()
+    rows = alone(batch.ids_BT, batch.lengths_B, find_labels(batch.ids_BT, batch.types_BT)).to(model.device)
+    ours = score_labels(model, rows).mean().item()
     model.train()
-    return loss
+    return float(loss), ours
 
 
 def _use_liger(model: GPT2LMHeadModel) -> None:

@@ -54,14 +54,14 @@ def test_the_baseline_makes_the_same_example_from_a_mask(store_of):
 def test_the_baseline_masks_according_to_the_policy():
     """A document gets as many distinct masks as configured; every row has a start token, and an end for each blank."""
     text = "One two three four five. Six seven eight!\nNine ten eleven?"
-    rows = make_rows([text, "", " \n"], MaskingConfig(examples_per_document=16), gpt2(), 0)
+    rows = make_rows([text, "", " \n"], MaskingConfig(examples_per_document=16))
     assert rows.shape == (16, ROW_TOKENS)
     assert len(np.unique(rows, axis=0)) == 16
     vocabulary = gpt2()
     assert (np.count_nonzero(rows == vocabulary.start_of_infill, axis=1) == 1).all()
     ends = np.count_nonzero(rows == vocabulary.end_of_infill, axis=1)
     assert (ends == np.count_nonzero(rows >= vocabulary.first_blank, axis=1)).all()
-    whole = make_rows([text], MaskingConfig(document=1.0), gpt2(), 0)
+    whole = make_rows([text], MaskingConfig(document=1.0))
     assert (whole[:, 0] == vocabulary.first_blank).all()
     assert len(whole) == 1, "there is one such mask"
 

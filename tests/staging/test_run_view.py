@@ -31,4 +31,4 @@ def test_a_uri_without_a_run_is_refused(uri):
     with pytest.raises(
         InputError, match=r"^run: found .*other, which holds no run; must be such as s3://bucket/runs/paper"
     ):
-        fetch_run(f"{uri}/other", option="run")
+        fetch_run(f"{uri}/other")
