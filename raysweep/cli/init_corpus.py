@@ -12,7 +12,7 @@ import yaml
 
 from raysweep.cli.data_options import data_overrides, options_named
 from raysweep.cli.settings import DEFAULT_CONFIG
-from raysweep.config.data_settings import SplitConfig
+from raysweep.config.data_settings import DataConfig, SplitConfig
 from raysweep.config.loading import check_file
 from raysweep.corpus.quarantine import count_by_reason
 from raysweep.corpus.survey import FEWEST_TEXTS, FEWEST_WRITERS, Survey, survey_corpus
@@ -21,6 +21,7 @@ from raysweep.readers.locations import find_files
 from raysweep.storage.atomic_files import write_text
 from raysweep.storage.printable import say, shown
 
+MOST_BAD_UNASKED: float = DataConfig().max_bad_fraction
 _PASSES = 3
 _EXAMPLES, _BATCH = 16, 8
 _FEWEST_STEPS, _MOST_STEPS = 500, 60_000
@@ -59,7 +60,9 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
     """Describe what was found and chosen, in about ten lines."""
     corpus, name = survey.corpus, files[0].name if len(files) == 1 else f"{len(files):,} files"
     layout = f", as {survey.layout} has it" if survey.layout else ""
-    columns = ", ".join(f"{role.removeprefix('writing_')} = {column[:40]}" for role, column in corpus.roles.items())
+    columns = ", ".join(
+        f"{role.removeprefix('writing_')} = {' '.join(column.split())[:40]}" for role, column in corpus.roles.items()
+    )
     unused = [
         f"{column[:30]} ({why})" if (why := survey.reasons_unused.get(column)) else column[:30]
         for column in dict.fromkeys(survey.header)
@@ -94,11 +97,19 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
         lines.append(
             f"splits: as published ({counts}){'; valid is taken from train' if not survey.splits['valid'] else ''}"
         )
+    if survey.without_learner:
+        lines.append(
+            f"no writer: {survey.without_learner:,} texts have 'NA' or the like, and count as one writer's; "
+            "leave such cells empty, or do without the column: --set data.columns.learner=null"
+        )
     if survey.fewest_tested is not None and survey.fewest_tested[1] < FEWEST_WRITERS:
         level, count = survey.fewest_tested
         lines.append(
             f"few writers: level {level} has about {count} to test on; with fewer than {FEWEST_WRITERS} a run shows "
             "how it works, and can decide nothing"
+            if count
+            else f"too few writers: level {level} has texts of one or two, who cannot be in three splits, so a run is "
+            "refused; to divide texts by any writer: --set data.columns.learner=null"
         )
     language = survey.data.get("language", "en")
     mean, longest = survey.lengths
@@ -109,13 +120,18 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
     if survey.bad_share:
         reasons = ", ".join(f"{n:,} {why}" for why, n in count_by_reason(corpus.bad_rows).items())
         lines.append(f"set aside: {reasons}")
+        if survey.bad_share > MOST_BAD_UNASKED:
+            lines.append(
+                f"that is {survey.bad_share:.0%} of all rows, which data.max_bad_fraction lets pass. Look first: "
+                f"{survey.bad_example}"
+            )
     return [line for line in lines if line]
 
 
 def config_text(survey: Survey, path: Any) -> str:
     """Write the text of an experiments.yaml, with comments."""
     data: dict[str, Any] = {"path": path, **survey.data}
-    if survey.bad_share > 0.01:
+    if survey.bad_share > MOST_BAD_UNASKED:
         data["max_bad_fraction"] = round(survey.bad_share * 1.2, 3)
     steps = {level: _steps(count) for level, count in survey.train_counts.items()}
     general = min(_MOST_STEPS, max(_steps(sum(survey.train_counts.values())), max(steps.values())))

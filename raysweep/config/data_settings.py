@@ -10,7 +10,7 @@ from raysweep.storage.printable import shown
 Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "excel", "xml", "text"]
 LayoutName = Literal[
     "efcamdat", "efcamdat_xml", "write_and_improve", "wi_locness", "icnale", "asag", "universal_cefr", "ellipse",
-    "cefr_sp",
+    "cefr_sp", "level_folders",
 ]  # fmt: skip
 SplitName = Literal["train", "valid", "test"]
 

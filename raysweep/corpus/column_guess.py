@@ -1,6 +1,7 @@
 """Guesses the role of each column of an unknown file: by its name or, if no name is known, by its content."""
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 
 from raysweep.corpus.layouts import BELOW_A1, SUB_LEVELS
 from raysweep.errors import InputError
+from raysweep.readers.raw_columns import SORT_TEXTS, list_names, looks_like_text
 
 NAMES: dict[str, tuple[str, ...]] = {
     "level": (
@@ -45,9 +47,15 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Usual names of columns by role, the most reliable first, without accents, case and punctuation."""
 MOST_LEVELS = 30
+ADD_HEADER = (
+    "Put a line above it that names the columns, such as id,level,text, or name the corpus with --set "
+    f"data.layout=NAME; {SORT_TEXTS}"
+)
 _CEFR = {spelling.casefold(): level for spelling, level in SUB_LEVELS.items()} | dict.fromkeys(
     ("pre-a1", "prea1", "<a1", "a0"), BELOW_A1
 )
+_BEFORE = re.compile(r"^(cefr|gers|mcer|cecr|level|niveau|nivel|livello|stufe)+[:-]?(?=[abc])")
+"""Words that people put before a CEFR level."""
 _LOOKALIKES = str.maketrans("авсαβγ", "abcabc")
 """Small Cyrillic letters that look like A, B and C, and the first three Greek ones."""
 _CYRILLIC = str.maketrans("абв", "abc")
@@ -55,6 +63,8 @@ _CYRILLIC = str.maketrans("абв", "abc")
 _BLANKS = "?-–—./_ "
 _NO_VALUES = ("na", "nan", "none", "null", "n/a", "unknown")
 _SHORT = 24  # characters of a level
+_AS_LONG = 1 / 3
+"""Columns whose mean length is at least this share of the longest column's may hold the texts too."""
 
 
 def guess_by_name(header: Sequence[str]) -> dict[str, str]:
@@ -68,26 +78,43 @@ def guess_by_name(header: Sequence[str]) -> dict[str, str]:
     return roles
 
 
-def guess_by_content(table: pa.Table, roles: Mapping[str, str]) -> dict[str, str]:
+def guess_by_content(name: str, table: pa.Table, roles: Mapping[str, str]) -> dict[str, str]:
     """Add the columns of the level and the text, if their names did not identify them.
 
     The level is the column with few distinct values, most of them CEFR levels; the text is the column with the longest
-    values.
+    values, unless they repeat, as those of writing prompts do.
+
+    Raises:
+        InputError: several columns hold levels, such as those of two raters, or texts, such as corrected ones.
     """
     guessed = dict(roles)
-    free = [name for name in table.column_names if name not in guessed.values()]
+    free = [column for column in table.column_names if column not in guessed.values()]
     if "level" not in guessed:
-        shares = {name: _level_share(table[name]) for name in free}
-        best = max(shares, key=lambda name: shares[name], default=None)
-        if best is not None and shares[best] > 0.5:
-            guessed["level"] = best
-            free.remove(best)
+        holding = level_columns(table, free)
+        if len(holding) > 1:
+            raise _choice_error(name, "level", holding)
+        if holding:
+            guessed["level"] = holding[0]
+            free.remove(holding[0])
     if "text" not in guessed:
-        lengths = {name: pc.mean(pc.binary_length(table[name])).as_py() or 0.0 for name in free}
-        best = max(lengths, key=lambda name: lengths[name], default=None)
-        if best is not None and lengths[best] > _SHORT:
-            guessed["text"] = best
+        lengths = {column: pc.mean(pc.binary_length(table[column])).as_py() or 0.0 for column in free}
+        long = [column for column in free if lengths[column] > max(_SHORT, _AS_LONG * max(lengths.values()))]
+        differing = [column for column in long if 2 * pc.count_distinct(table[column]).as_py() > table.num_rows] or long
+        if len(differing) > 1:
+            raise _choice_error(name, "text", differing)
+        if differing:
+            guessed["text"] = differing[0]
     return guessed
+
+
+def level_columns(table: pa.Table, names: Iterable[str]) -> list[str]:
+    """Find the columns with few distinct values, most of them CEFR levels."""
+    return [name for name in names if _level_share(table[name]) > 0.5]
+
+
+def take_column(role: str, column: str) -> str:
+    """Return the option that takes one of several columns."""
+    return f"--set {shlex.quote(f'data.columns.{role}={column}')}"
 
 
 def cefr_levels(values: Iterable[str]) -> dict[str, str]:
@@ -97,7 +124,8 @@ def cefr_levels(values: Iterable[str]) -> dict[str, str]:
     """
     folded = {v: re.sub(r"\s", "", unicodedata.normalize("NFKC", v).casefold()) for v in values}
     letters = _CYRILLIC if any(re.match(r"б\d", plain) for plain in folded.values()) else _LOOKALIKES
-    return {v: _CEFR[known] for v, plain in folded.items() if (known := plain.translate(letters)) in _CEFR}
+    bare = {v: _BEFORE.sub("", plain.translate(letters)) for v, plain in folded.items()}
+    return {v: _CEFR[plain] for v, plain in bare.items() if plain in _CEFR}
 
 
 def is_no_value(cell: str) -> bool:
@@ -110,13 +138,24 @@ def refuse_no_header(name: str, header: tuple[str, ...], kind: str) -> None:
     named = guess_by_name(header)
     if "text" in named or "level" in named or kind in ("json", "jsonl", "parquet", "xml"):
         return
-    is_row = bool(cefr_levels(header)) or any(cell.rstrip().endswith((".", "!", "?")) for cell in header)
+    # A question may be the header of a form; a row also has a level or a number.
+    has_sentence = any(cell.rstrip().endswith((".", "!", "?")) for cell in header)
+    is_row = bool(cefr_levels(header)) or (has_sentence and any(re.fullmatch(r"[\d.,]+", cell) for cell in header))
     if is_row or header[0].startswith("#"):
         what = "a comment" if header[0].startswith("#") else "a row"
-        raise InputError(
-            f"{name}: has no header: its first line is {what}. Put a line above it that names the columns, such as "
-            "id,level,text, or name the corpus with --set data.layout=NAME"
+        raise InputError(f"{name}: has no header: its first line is {what}. {ADD_HEADER}")
+
+
+def _choice_error(name: str, role: str, columns: Sequence[str]) -> InputError:
+    """Make the error for several columns that may have a role; it quotes no text where a header is missing."""
+    if looks_like_text(columns):
+        what, advice = (
+            f"{len(columns)} columns",
+            f"--set data.columns.{role}=COLUMN. If the file has no header: {ADD_HEADER}",
         )
+    else:
+        what, advice = f"the columns {list_names(columns)}", take_column(role, columns[0])
+    return InputError(f"{name}: {what} may hold the {role}s. To take one: {advice}")
 
 
 def _level_share(column: pa.ChunkedArray) -> float:

@@ -21,7 +21,7 @@ _PATTERNS = {
     ),
     b"<": (r"</?[A-Za-z][^<>]{0,200}>", "texts have markup such as <br>; data.clean: true unwraps it"),
     b"&": (r"&(?:[a-z]{2,8}|#[0-9]{1,6});", "texts have entities such as &amp;; data.clean: true unwraps them"),
-    b"\\": (r'\\"', 'texts have quotes after a backslash (\\")'),
+    b"\\": (r'\\"|\A\{\\rtf', 'texts have quotes after a backslash (\\"), or are RTF'),
 }
 """Bytes of which a matching text has at least one → the regular expression (RE2) and the note on matching texts."""
 _ODDITIES = (
@@ -29,6 +29,7 @@ _ODDITIES = (
     *(words for _, words in _PATTERNS.values()),
     f"texts have exactly {CELL_LIMIT:,} characters: cut by Excel?",
     f"documents have {_LISTED} as first language",
+    f"documents have {_LISTED} as learner, and count as one writer's",
 )
 MARKUP_SIGNS = 0b110
 """The bits that `find_signs` sets for `<` and `&`."""
@@ -38,14 +39,14 @@ def find_oddities(documents: pa.Table) -> npt.NDArray[np.uint8]:
     """Find the oddities of each document, as bits: bit n stands for the n-th of `_ODDITIES`."""
     texts = documents["text"]
     signs = find_signs(texts)
-    masks = [_are_not_values(texts)]
+    masks = [are_not_values(texts)]
     # Regular expressions over all texts would take ten times as long.
     for sign, (pattern, _) in enumerate(_PATTERNS.values()):
         masks.append((signs & (1 << sign)) > 0)
         masks[-1][masks[-1]] = _mask(pc.match_substring_regex(texts.filter(pa.array(masks[-1])), pattern))
     is_cut = _mask(pc.greater_equal(pc.binary_length(texts), CELL_LIMIT))
     is_cut[is_cut] = _mask(pc.equal(pc.utf8_length(texts.filter(pa.array(is_cut))), CELL_LIMIT))
-    masks += [is_cut, _are_not_values(documents["l1"])]
+    masks += [is_cut, are_not_values(documents["l1"]), are_not_values(documents["learner"])]
     bits: npt.NDArray[np.uint8] = np.packbits(masks, axis=0, bitorder="little")[0]
     return bits
 
@@ -72,8 +73,9 @@ def note_oddities(
     return {words: count for words, count in noted.items() if count}
 
 
-def _are_not_values(cells: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    is_none = _mask(pc.less(pc.binary_length(cells), 16))
+def are_not_values(cells: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Tell which cells hold a word for a missing value; nulls do not."""
+    is_none = _mask(pc.fill_null(pc.less(pc.binary_length(cells), 16), False))
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(cells.filter(pa.array(is_none))))
     is_none[is_none] = _mask(pc.is_in(plain, pa.array(NOT_A_VALUE, pa.large_string())))
     return is_none

@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 
 from raysweep.config.data_settings import DataConfig, LayoutName
 from raysweep.corpus.column_choice import NEEDED, ColumnChooser, read_options
-from raysweep.corpus.column_guess import guess_by_content, guess_by_name
+from raysweep.corpus.column_guess import ADD_HEADER, guess_by_content, guess_by_name
 from raysweep.corpus.layouts import LAYOUTS, CorpusLayout
 from raysweep.errors import InputError
 from raysweep.readers.json_files import NESTED
-from raysweep.readers.raw_columns import ReadOptions, Roles, describe_header, list_names
+from raysweep.readers.raw_columns import ReadOptions, Roles, describe_header, list_names, looks_like_text, short_name
 from raysweep.readers.reading import open_files, read_file, sniff_format
 
 
@@ -25,16 +25,21 @@ class _HeaderFound(Exception):  # noqa: N818 - not an error: it ends the reading
 
 
 def named_layout(files: Sequence[Path]) -> LayoutName | None:
-    """Return the layout that the names of the files alone identify, or None."""
-    names = [file.name for file in open_files(files)] if len(files) == 1 else [file.name for file in files]
-    shorts = [name.rpartition("/")[2] for name in names]
-    icnale = LAYOUTS["icnale"].name_columns
-    assert icnale is not None
-    if sum(icnale(name) is not None for name in shorts) > len(shorts) / 2:
+    """Return the layout that the paths of the files alone identify, or None."""
+    names = [file.name for file in open_files(files)] if len(files) == 1 else [str(file) for file in files]
+    if _fits("icnale", names):
         return "icnale"
-    if all("CEFR-SP" in name and name.endswith(".txt") for name in shorts):
+    if not all(name.endswith(".txt") for name in names):
+        return None
+    if all("CEFR-SP" in short_name(name) for name in names):
         return "cefr_sp"
-    return None
+    return "level_folders" if _fits("level_folders", names) else None
+
+
+def _fits(layout: LayoutName, names: Sequence[str]) -> bool:
+    columns_of = LAYOUTS[layout].name_columns
+    assert columns_of is not None
+    return sum(columns_of(name) is not None for name in names) > len(names) / 2
 
 
 def read_header(files: Sequence[Path], given: DataConfig, layout: CorpusLayout | None) -> tuple[tuple[str, ...], str]:
@@ -55,7 +60,9 @@ def read_header(files: Sequence[Path], given: DataConfig, layout: CorpusLayout |
                 if kind == "xml" and shape is not None and f"<{shape.record}".encode() not in file.read():
                     continue
                 return stopped.header, kind
-        raise InputError(f"{file.name}: is XML of no known layout; known are {', '.join(LAYOUTS)}")
+        raise InputError(
+            f"{file.name}: is XML of no known layout; known are asag and efcamdat_xml. Make a table of it, such as CSV"
+        )
     raise InputError("data.path: no file of the layout is there")
 
 
@@ -83,11 +90,11 @@ def guess_columns(
     taken = set(columns.values())
     roles = {role: name for role, name in named.items() if name not in taken and role not in columns}
     if missing := set(needed) - {*roles, *columns}:
-        table = _read_all_columns(files, given, header)
-        guessed = guess_by_content(table, {**roles, **columns})
+        table = read_columns(files, given, header)
+        guessed = guess_by_content(str(files[0]), table, {**roles, **columns})
         roles |= {role: guessed[role] for role in missing if role in guessed}
         if still := sorted(missing - set(guessed)):
-            raise InputError(f"{files[0]}: {_not_recognised(still, header, table)}")
+            raise InputError(f"{files[0]}: {_not_recognised(still, header, table, len(files))}")
     if roles.get("id") is not None:
         distinct, rows = count_values(files, given, roles["id"])
         if distinct < rows:  # it cannot be the id
@@ -95,9 +102,9 @@ def guess_columns(
     return roles
 
 
-def _read_all_columns(files: Sequence[Path], given: DataConfig, header: tuple[str, ...]) -> pa.Table:
-    """Read the columns that have a name and hold plain values."""
-    names = [name for name in dict.fromkeys(header) if name]
+def read_columns(files: Sequence[Path], given: DataConfig, columns: Sequence[str]) -> pa.Table:
+    """Read those columns of the first file that have a name and hold plain values."""
+    names = [name for name in dict.fromkeys(columns) if name]
     options = read_options(given, None, ColumnChooser(given.columns, None))
     file = next(open_files(files[:1]))
     while names:
@@ -110,13 +117,18 @@ def _read_all_columns(files: Sequence[Path], given: DataConfig, header: tuple[st
     return pa.table({})
 
 
-def _not_recognised(roles: Sequence[str], header: Sequence[str], table: pa.Table) -> str:
+def _not_recognised(roles: Sequence[str], header: Sequence[str], table: pa.Table, files: int) -> str:
     named = [name for name in header if name]
     nested = [name for name in named if name not in table.column_names]
     holds = f"{list_names(nested)} {'hold' if nested[1:] else 'holds'} lists or objects"
     hint = f"; {holds}, so flatten the records" if nested else ""
-    if len(named) < len(header) or len(header) == 1:
+    if looks_like_text(named):
+        hint += f". If the file has no header: {ADD_HEADER}"
+    elif len(named) < len(header) or len(header) == 1:
         hint += ", or, if a title stands above the row of names, delete it"
+        hint += "; columns are divided by commas, semicolons, tabs or bars" if len(header) == 1 else ""
+    elif "level" in roles and files > 1:
+        hint += """. If the files are named like their levels (A1.csv): --set 'data.columns.level="@file"'"""
     return (
         f"no column is recognised as the {' and as the '.join(roles)}. Found {describe_header(named)}. "
         f"Name yours in data.columns, such as --set data.columns.{roles[0]}=COLUMN{hint}"

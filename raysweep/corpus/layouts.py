@@ -2,7 +2,7 @@
 
 `data.layout: NAME` sets all of these; `data.columns`, `data.level_aliases`, `data.leave_out` and `data.clean` override
 single settings.  A role may have several column names, because releases differ: the first one in the file is used.  A
-sub-level counts as its level (`B1_2`, `B1+`, `B1.ii` → B1), and a level between two as the lower one (`C1/C2` → C1).
+sub-level counts as its level (`B1_2`, `B1+`, `B1.ii` → B1), a level between two as the lower one (`C1/C2`, `A2-B1`).
 """
 
 import re
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from raysweep.config.data_settings import Format, LayoutName, SplitName
-from raysweep.readers.raw_columns import FILE, NameColumns, XmlShape
+from raysweep.readers.raw_columns import FILE, NameColumns, XmlShape, name_parts, short_name
 
 CEFR = ("A1", "A2", "B1", "B2", "C1", "C2")
 BELOW_A1 = "Pre-A1"
 """The level below A1 of the CEFR's Companion Volume; known corpora have no texts of it."""
 _PARTS = ("", "+", "-", ".i", ".ii", ".iii", "_0", "_1", "_2", "_3", ".1", ".2", ".3")
 SUB_LEVELS = {f"{level}{part}": level for level in CEFR for part in _PARTS} | {
-    f"{lower}/{upper}": lower for lower, upper in pairwise(CEFR)
+    f"{lower}{mark}{upper}": lower for lower, upper in pairwise(CEFR) for mark in "/-"
 }
 """Spellings of levels and sub-levels, and the level that each counts as."""
 _NO_LEVEL = ("", "NA", "N/A", "nan", "None")
@@ -48,8 +48,18 @@ class CorpusLayout:
 def _icnale_name(name: str) -> dict[str, str] | None:
     """`W_CHN_PTJ0_001_B1_2.txt`: module, country, topic, participant and level; a participant writes on both topics."""
     pattern = r"(?P<module>[A-Z]+)_(?P<country>[A-Z]{3})_(?P<topic>[A-Z]+)\d*_(?P<number>\d+)_(?P<level>[A-Z]\w_\d)"
-    match = re.match(pattern, name)
+    match = re.match(pattern, short_name(name))
     return {**match.groupdict(), "participant": f"{match['country']}-{match['number']}"} if match else None
+
+
+_FOLDERS = {spelling.casefold() for spelling in SUB_LEVELS}
+
+
+def _level_folder(name: str) -> dict[str, str] | None:
+    """`…/A1/anna/1.txt`: the innermost folder that is named like a level, and as id the path from there."""
+    parts = name_parts(name)
+    place = max((place for place, part in enumerate(parts[:-1]) if part.casefold() in _FOLDERS), default=None)
+    return {"id": "/".join(parts[place:]), "level": parts[place]} if place is not None else None
 
 
 _EF_LEVELS = {str(number): CEFR[(number - 1) // 3] for number in range(1, 17)}
@@ -200,6 +210,14 @@ LAYOUTS: dict[LayoutName, CorpusLayout] = {
         files="*.txt",
         header=("text", "level_a", "level_b"),
         has_quotes=False,
+    ),
+    "level_folders": CorpusLayout(
+        about="a folder per level, with a text file per text: A1/anna.txt",
+        columns={"writing_id": ("id",), "level": ("level",), "text": ("text",)},
+        signature=frozenset(),
+        format="text",
+        files="*.txt",
+        name_columns=_level_folder,
     ),
 }
 

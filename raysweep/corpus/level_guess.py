@@ -15,9 +15,9 @@ MOSTLY = 0.6
 """If at least this share of rows has a CEFR level, the other values are not levels."""
 _ORDER = (
     "starter", "novice", "beginner", "anfanger", "anfaenger", "basic", "elementary", "low", "lower", "principiante",
-    "debutant", "preintermediate", "medium", "mid", "middle", "intermediate", "mittel", "intermedio", "intermediaire",
-    "independent", "upperintermediate", "high", "higher", "upper", "advanced", "fortgeschritten", "avanzado",
-    "avance", "proficient", "proficiency", "expert", "native",
+    "debutant", "preintermediate", "lowerintermediate", "lowintermediate", "medium", "mid", "middle", "intermediate",
+    "mittel", "intermedio", "intermediaire", "independent", "upperintermediate", "highintermediate", "high", "higher",
+    "upper", "advanced", "fortgeschritten", "avanzado", "avance", "proficient", "proficiency", "expert", "native",
 )  # fmt: skip
 """Usual names of levels, lowest first, without accents, case and punctuation."""
 
@@ -110,7 +110,12 @@ def _own_levels(counts: Mapping[str, int], column: str, *, is_jlpt: bool) -> Gue
         values = [value for value in counts if not is_no_value(value) or value.casefold() == "none"]
     folded: dict[str, list[str]] = {}
     for value in values:
-        folded.setdefault(unicodedata.normalize("NFKC", value).casefold(), []).append(value)
+        folded.setdefault(_folded(value), []).append(value)
+    if not folded:
+        raise InputError(
+            f"the column {column!r} has no value in any row; must hold levels (the result of a formula counts once a "
+            "spreadsheet program has saved it). Name the right one: --set data.columns.level=COLUMN"
+        )
     if not 2 <= len(folded) <= MOST_LEVELS or any(len(value) > LONGEST_NAME for value in values):
         raise InputError(
             f"the column {column!r} has {len(folded):,} different values, which are no levels (2 to {MOST_LEVELS} "
@@ -129,6 +134,13 @@ def _own_levels(counts: Mapping[str, int], column: str, *, is_jlpt: bool) -> Gue
         others={value: rows for value, rows in counts.items() if value not in names},
         is_order_known=is_known,
     )
+
+
+def _folded(value: str) -> str:
+    """Two spellings with the same result are one level, such as 5 and 5.0."""
+    plain = unicodedata.normalize("NFKC", value).casefold()
+    number = re.fullmatch(r"(-?\d+)([.,]\d*?)0*", plain)
+    return number[1] + number[2].replace(",", ".").rstrip(".") if number else plain
 
 
 def _sort_levels(values: Sequence[str], *, is_jlpt: bool) -> tuple[list[str], bool]:

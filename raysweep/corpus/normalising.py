@@ -39,6 +39,11 @@ def normalise_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
+def bare(cell: str) -> str:
+    """Remove ignorable characters, and the white space around a cell."""
+    return _HIDDEN.sub("", cell).strip()
+
+
 def is_invisible(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     """Tell which cells hold nothing but white space, control and ignorable characters."""
     return pc.match_substring_regex(cells, _INVISIBLE)

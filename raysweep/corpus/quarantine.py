@@ -83,6 +83,12 @@ def check_share(bad: Sequence[BadRow], rows: int, data: DataConfig) -> float:
     share = len(bad) / max(1, rows)
     if share <= MOST_BAD:
         return share
+    reasons = ", ".join(f"{count:,} {why}" for why, count in count_by_reason(bad).items())
+    raise InputError(f"{explain_usual(bad, data)}\n{share:.0%} of all rows are set aside: {reasons}")
+
+
+def explain_usual(bad: Sequence[BadRow], data: DataConfig) -> str:
+    """Explain the first row of the most frequent kind, and how to do without such rows."""
     (reason, column), _ = Counter((row.reason, row.column) for row in bad).most_common(1)[0]
     example = next(row for row in bad if (row.reason, row.column) == (reason, column))
     role = next((role for role, name in data.columns.model_dump().items() if name == column), None)
@@ -91,8 +97,7 @@ def check_share(bad: Sequence[BadRow], rows: int, data: DataConfig) -> float:
         fix = f", or name the right column with --set data.columns.{role}=COLUMN"
     elif role is not None and reason == MISSING:
         fix = f", or do without it: --set data.columns.{role}=null"
-    reasons = ", ".join(f"{count:,} {why}" for why, count in count_by_reason(bad).items())
-    raise InputError(f"{explain_bad_row(example, data)}{fix}\n{share:.0%} of all rows are set aside: {reasons}")
+    return f"{explain_bad_row(example, data)}{fix}"
 
 
 def write_quarantine(path: Path, bad_rows: Sequence[BadRow]) -> None:
@@ -114,7 +119,11 @@ def explain_bad_row(bad: BadRow, data: DataConfig) -> str:
     if bad.reason == WRONG_FIELDS:
         return f"{place}: found {bad.value}. {_QUOTING}"
     if bad.reason == WRONG_QUOTES:
-        what = "quotes after a backslash" if '\\\\"' in bad.value else "a quote is missing, or is not doubled"
+        what = (
+            "quotes after a backslash"
+            if '\\\\"' in bad.value
+            else "a quote is missing, is not doubled, or has a space before it"
+        )
         return f"{place}: {what}. {_QUOTING}; if quotes are plain characters, set data.quotes: none"
     if bad.reason == NOT_JSON:
         return f"{place}: is no JSON object whose keys differ. Copy or export the file again"

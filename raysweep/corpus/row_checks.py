@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from raysweep.config.data_settings import DataConfig
 from raysweep.corpus.column_choice import CARRIED
 from raysweep.corpus.layouts import CorpusLayout
-from raysweep.corpus.normalising import is_invisible
+from raysweep.corpus.normalising import bare, is_invisible
 from raysweep.corpus.published_splits import read_splits
 from raysweep.corpus.quarantine import (
     EMPTY_TEXT,
@@ -136,7 +136,7 @@ class RowChecker:
         known = known_levels(self.data, self.layout)
         left_out = {*map(str.casefold, (*self.data.leave_out, *(self.layout.leave_out if self.layout else ())))}
         encoded = column.combine_chunks().dictionary_encode()
-        spellings = [spelling.casefold() for spelling in encoded.dictionary.to_pylist()]
+        spellings = [bare(spelling).casefold() for spelling in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy()
         names = [known.get(spelling) for spelling in spellings]
         masks = {

@@ -20,15 +20,15 @@ from raysweep.config.data_settings import DataConfig, LayoutName, SplitConfig
 from raysweep.config.error_messages import error_messages
 from raysweep.corpus.cleaning import clean_text
 from raysweep.corpus.column_choice import NEEDED, ColumnChooser, read_options
-from raysweep.corpus.column_guess import guess_by_name, refuse_no_header
-from raysweep.corpus.corpus_notes import MARKUP_SIGNS, find_signs
+from raysweep.corpus.column_guess import guess_by_name, is_no_value, level_columns, refuse_no_header, take_column
+from raysweep.corpus.corpus_notes import MARKUP_SIGNS, are_not_values, find_signs
 from raysweep.corpus.corpus_rows import Corpus, read_corpus
-from raysweep.corpus.first_look import count_values, guess_columns, named_layout, read_header
+from raysweep.corpus.first_look import count_values, guess_columns, named_layout, read_columns, read_header
 from raysweep.corpus.language_guess import guess_language
 from raysweep.corpus.layouts import LAYOUTS, CorpusLayout, recognise_layout
 from raysweep.corpus.level_guess import GuessedLevels, guess_levels
-from raysweep.corpus.normalising import normalised_codes
-from raysweep.corpus.quarantine import LEFT_OUT, UNKNOWN_SPLIT, BadRow, check_share
+from raysweep.corpus.normalising import bare, normalised_codes
+from raysweep.corpus.quarantine import LEFT_OUT, UNKNOWN_SPLIT, BadRow, check_share, explain_usual
 from raysweep.corpus.splits import SPLITS
 from raysweep.errors import ConfigError, InputError
 from raysweep.readers.raw_columns import FILE
@@ -65,6 +65,7 @@ class Survey:
     is_order_known: bool
     corpus: Corpus
     learners: int | None
+    without_learner: int  # texts with a word such as 'NA' as learner
     fewest_tested: tuple[str, int] | None  # the level with the fewest learners to test on, about how many
     first_languages: int | None
     prompts: int | None
@@ -73,6 +74,7 @@ class Survey:
     with_markup: int
     lengths: tuple[float, int]  # mean and greatest length in characters
     bad_share: float  # share of bad rows
+    bad_example: str  # explains the first of the most frequent kind of bad rows; '' if there is none
 
 
 def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: Sequence[str] = ()) -> Survey:
@@ -104,6 +106,13 @@ def survey_corpus(files: Sequence[Path], settings: Mapping[str, Any], *, order: 
         may_be_writer = "learner" not in {*columns, *off} and FEWEST_WRITERS <= distinct <= rows / 2
         option = f"; if it names the writer: --set {shlex.quote(f'data.columns.learner={named_id}')}"
         reasons_unused[named_id] = f"its values repeat{option if may_be_writer else ''}"
+    if layout is None and "level" not in given.columns.model_dump(exclude_none=True):
+        others = [name for name in header if name not in columns.values() and header.count(name) == 1]
+        table = read_columns(files, given, others) if others else pa.table({})
+        reasons_unused |= {
+            name: f"holds levels too; to take them: {take_column('level', name)}"
+            for name in level_columns(table, table.column_names)
+        }
     data: dict[str, Any] = {**settings, "columns": columns}
     if layout_name is not None:
         data["layout"] = layout_name
@@ -159,7 +168,7 @@ def _guess_levels(
             for row in raw.malformed
         )
         for entry in pc.value_counts(raw.table[raw.roles["level"]]).to_pylist():
-            value = entry["values"].decode("utf-8", "replace").strip()
+            value = bare(entry["values"].decode("utf-8", "replace"))
             value = data.level_aliases.get(value, value)
             if value not in data.leave_out:
                 counts[value] = counts.get(value, 0) + entry["counts"]
@@ -196,7 +205,8 @@ def _describe(
     given: DataConfig,
     reasons_unused: Mapping[str, str],
 ) -> Survey:
-    bad_share = check_share([row for row in corpus.bad_rows if row.reason != LEFT_OUT], corpus.rows, _config(data))
+    bad = [row for row in corpus.bad_rows if row.reason != LEFT_OUT]
+    bad_share = check_share(bad, corpus.rows, _config(data))
     documents = corpus.documents
     by_level = {level["values"]: level["counts"] for level in pc.value_counts(documents["level"]).to_pylist()}
     counts = {level: int(by_level.get(level, 0)) for level in guessed.names}
@@ -212,6 +222,8 @@ def _describe(
             break
     if len(kept) < 2:
         shown = ", ".join(f"{level} {count:,}" for level, count in counts.items())
+        if without := sum(rows for value, rows in guessed.others.items() if is_no_value(value)):
+            shown += f"; {without:,} rows without a level"
         raise InputError(
             f"{corpus.files[0]}: fewer than two levels have {FEWEST_AT_ALL} texts, some to train and some to test on "
             f"({shown}); levels are compared. "
@@ -251,6 +263,7 @@ def _describe(
         is_order_known=guessed.is_order_known,
         corpus=corpus,
         learners=_count_distinct(documents["learner"]),
+        without_learner=int(are_not_values(documents["learner"]).sum()),
         fewest_tested=_fewest_tested(writers, kept, _config(settled).split) if corpus.splits is None else None,
         first_languages=_count_distinct(documents["l1"]),
         prompts=_count_distinct(documents["prompt"]),
@@ -259,6 +272,7 @@ def _describe(
         with_markup=corpus.cleaned.texts or (markup if settled.get("clean") else 0),
         lengths=(float(pc.mean(lengths).as_py() or 0.0), int(pc.max(lengths).as_py() or 0)),
         bad_share=bad_share,
+        bad_example=explain_usual(bad, _config(data)) if bad else "",
     )
 
 

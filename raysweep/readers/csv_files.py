@@ -25,6 +25,7 @@ from raysweep.readers.csv_records import BadRecord, Scan, scan_records
 from raysweep.readers.raw_columns import (
     CELL,
     IS_EMPTY,
+    SORT_TEXTS,
     MalformedRow,
     RawColumns,
     ReadOptions,
@@ -225,9 +226,12 @@ def _check_records(name: str, data: bytes, scan: Scan, before: int, *, is_last: 
             'Close it, or double the quotes inside quoted text ("")'
         )
     if scan.bad and before + scan.bad[0].row == 0:
-        raise InputError(f"{name}: its header has a quote in the wrong place. Remove the quotes from it")
+        raise InputError(
+            f"{name}: its header has a quote in the wrong place. Remove the quotes from it, or, if "
+            "spaces divide the columns, divide them by commas (in R: write.csv)"
+        )
     if is_last and before + scan.rows == 1:
-        raise InputError(f"{name}: has a header and no rows")
+        raise InputError(f"{name}: has a header and no rows{f'; {SORT_TEXTS}' if name.endswith('.txt') else ''}")
     if scan.longest > LONGEST_RECORD:
         raise InputError(f"{name}: has a row of {scan.longest:,} bytes; at most {LONGEST_RECORD:,} can be read")
 

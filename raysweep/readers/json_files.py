@@ -25,6 +25,7 @@ NESTED = "nested value"
 BLOCK_BYTES = 4 << 20
 BATCH_ROWS = 8192
 RECORDS_FOR_COLUMNS = 1000
+_AGAIN = "Copy or export it again"
 _LONGEST_BLOCK = 1 << 31
 _SPACE = re.compile(r"[\s,]*")
 
@@ -133,7 +134,10 @@ def _only_list(name: str, text: str) -> Iterator[Any]:
     lists = [key for key, value in content.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if len(lists) != 1:
         keys = shown(list(content))
-        raise InputError(f"{name}: holds an object with the keys {keys}; must be a list of records, or hold one list")
+        raise InputError(
+            f"{name}: holds an object with the keys {keys}; must be a list of records (in pandas: "
+            "orient='records'), or hold one list"
+        )
     yield from content[lists[0]]
 
 
@@ -142,7 +146,8 @@ def _not_json(name: str, text: str, error: ValueError | RecursionError) -> Input
         return InputError(f"{name}: its JSON is nested too deep; must be a list of flat records")
     end = " (cut short?)" if error.pos >= len(text.rstrip()) - 1 else ""
     place = f"line {error.lineno}, column {error.colno}"
-    return InputError(f"{name}: is not JSON: {error.msg} at {place}{end}. Copy or export it again")
+    fix = "Put the records into one list, or one a line without commas" if error.msg == "Extra data" else _AGAIN
+    return InputError(f"{name}: is not JSON: {error.msg} at {place}{end}. {fix}")
 
 
 def _keys(records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -185,10 +190,10 @@ def flush_cells(cells: dict[str, list[bytes]], chunks: dict[str, list[pa.Array]]
 
 
 def to_cell(value: Any) -> bytes:
-    """Convert a plain value to the bytes of a cell; whole numbers have no decimals, None is an empty cell."""
+    """Convert a plain value to the bytes of a cell; whole numbers have no decimals, None and NaN are empty cells."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
-    if value is None:
+    if value is None or value != value:
         return b""
     if isinstance(value, bool):
         return b"true" if value else b"false"

@@ -66,7 +66,7 @@ def local_files(path: str | Sequence[str] | None) -> list[Path]:
 def is_data_file(name: str) -> bool:
     """Tell by its name whether a file of a folder or an archive may hold texts."""
     parts = name.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    hidden = any(part.startswith((".", "~$")) or part == "__MACOSX" for part in parts)
     return not hidden and parts[-1].rpartition(".")[2].lower() in DATA_SUFFIXES and not _NO_DATA.match(parts[-1])
 
 

@@ -7,11 +7,15 @@ import pyarrow.parquet as pq
 
 from raysweep.errors import InputError
 from raysweep.readers.arrow_input import arrow_input
-from raysweep.readers.raw_columns import CELL, RawColumns, ReadOptions, choose_columns
+from raysweep.readers.json_files import NESTED
+from raysweep.readers.raw_columns import CELL, MalformedRow, RawColumns, ReadOptions, Roles, choose_columns
+
+_MOST_EXACT = 2.0**53
+"""Whole numbers below it are exact in float64."""
 
 
 def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
-    """Read Parquet, with other types as text; InputError for a damaged or empty file, or an unusable column."""
+    """Read Parquet, with other types as text; InputError for a damaged or empty file, or a missing column."""
     try:
         with pq.ParquetFile(arrow_input(data)) as file:
             header = tuple(file.schema_arrow.names)
@@ -20,9 +24,8 @@ def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
             roles, names = choose_columns(options, name, header)
             for column in names:
                 if pa.types.is_nested(kind := file.schema_arrow.field(column).type):
-                    raise InputError(
-                        f"{name}: the column {column!r} holds values of type {str(kind)[:60]}; must be text"
-                    )
+                    what = "an object" if pa.types.is_struct(kind) else "a list"
+                    return _all_nested(column, what, file.metadata.num_rows, header, roles)
             table = file.read(columns=names)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
@@ -33,14 +36,26 @@ def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
     return RawColumns(table=cells, row_numbers=numbers, header=header, roles=roles)
 
 
+def _all_nested(column: str, what: str, rows: int, header: tuple[str, ...], roles: Roles) -> RawColumns:
+    """Set all rows aside, as the reader of JSON does, because a column holds lists or objects."""
+    return RawColumns(
+        table=pa.table({each: pa.array([], CELL) for each in dict.fromkeys(roles.values())}),
+        row_numbers=np.zeros(0, dtype=np.int64),
+        malformed=tuple(MalformedRow(row=row, reason=NESTED, value=what, column=column) for row in range(1, rows + 1)),
+        header=header,
+        roles=roles,
+    )
+
+
 def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
     if pa.types.is_floating(kind):
-        integers = pc.cast(column, pa.int64(), safe=False)
-        if pc.all(pc.equal(column, integers)).as_py():
-            column = integers
+        column = pc.if_else(pc.is_nan(column), None, column)  # pandas' and R's missing value
+        exact = column.cast(pa.float64())
+        if pc.all(pc.and_(pc.equal(exact, pc.trunc(exact)), pc.less(pc.abs(exact), _MOST_EXACT))).as_py():
+            column = exact.cast(pa.int64())
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         column = column.cast(pa.large_string())
     return pc.fill_null(column.cast(CELL), b"")

@@ -15,6 +15,10 @@ import pyarrow as pa
 from raysweep.errors import InputError
 from raysweep.storage.printable import SHOWN_CHARACTERS, printable
 
+SORT_TEXTS = (
+    "if each file is one text, put it into a folder that is named like its level (A1/anna.txt), with no other files"
+)
+"""The advice for plain texts that were taken for tables."""
 IS_EMPTY = "is empty; must hold a header and a row per document"
 CELL = pa.large_binary()  # 64-bit offsets: a column may hold more than 2 GiB
 
@@ -25,7 +29,7 @@ Roles = Mapping[str, str]
 FILE = "@file"
 """A column that every file has: its name, without folder and suffix."""
 NameColumns = Callable[[str], Mapping[str, str] | None]
-"""Reads columns from the name of a text file; returns None if the name has another form."""
+"""Reads columns from the path of a text file; returns None if the path has another form."""
 Choose = Callable[[str, Sequence[str]], Roles]
 """Given a file's name and its columns, chooses the columns to read; raises if one is missing."""
 
@@ -107,9 +111,14 @@ def list_names(names: Sequence[str]) -> str:
 
 def describe_header(header: Sequence[str]) -> str:
     """List the columns, unless they look like a text: a learner's text must not be quoted if a header is missing."""
-    if any(len(name) > LONGEST_NAME or re.search(r"[.?!]\s*$", name) for name in header):
+    if looks_like_text(header):
         return f"a first line of {len(header):,} {'cell' if len(header) == 1 else 'cells'} that looks like a text"
     return f"the columns {list_names(header)}"
+
+
+def looks_like_text(header: Sequence[str]) -> bool:
+    """Tell whether a cell of the first line is longer than a name, or ends like a sentence."""
+    return any(len(name) > LONGEST_NAME or re.search(r"[.?!]\s*$", name) for name in header)
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
@@ -121,7 +130,12 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
 
 def short_name(name: str) -> str:
     """Return the name of a file, or of a file in an archive (`archive.zip: folder/name`), without its folder."""
-    return re.split(r"/|: ", name)[-1]
+    return name_parts(name)[-1]
+
+
+def name_parts(name: str) -> list[str]:
+    """Divide the name of a file, or of a file in an archive, into folders and name."""
+    return re.split(r"/|: ", name)
 
 
 def show_cell(cell: bytes) -> str:

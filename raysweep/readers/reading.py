@@ -51,6 +51,7 @@ _BYTE_ORDER_MARKS = (
 )
 _LOOKED_AT = 200
 """Bytes whose zeros identify UTF-16 and UTF-32 without a byte order mark."""
+_HTML = re.compile(rb"\s*<(!doctype\s+html|html|head|meta|body|table)\b", re.IGNORECASE)
 _JSON = re.compile(rb"\s*(\[\s*([\[{\]\"]|-?[\d.]+\s*,)|\{)")
 
 
@@ -115,7 +116,7 @@ def read_file(file: OpenedFile, options: ReadOptions) -> RawColumns:
     kind = options.format or sniff_format(data, file.name, options)
     if kind not in _BINARY:
         data = decode(file.name, data, options.encoding)
-        if not data or data.isspace():
+        if kind != "text" and (not data or data.isspace()):
             raise InputError(f"{file.name}: {IS_EMPTY}")
     named = _FileNamed(options, file.stem)
     return named.with_file_name(_READERS[kind](file.name, data, named.options))
@@ -163,6 +164,8 @@ def sniff_format(data: bytes, name: str, options: ReadOptions) -> Format:
         start = start.removeprefix(codecs.BOM_UTF8)
     else:
         start = start.decode(options.encoding, "ignore").encode()
+    if _HTML.match(start):
+        raise InputError(f"{name}: is an HTML page, whatever its name ends in. Save it as .xlsx or .csv in Excel")
     if start.lstrip().startswith(b"<"):
         return "xml"
     if not _JSON.match(start):
@@ -175,7 +178,7 @@ def sniff_format(data: bytes, name: str, options: ReadOptions) -> Format:
 def _is_lines(data: bytes) -> bool:
     """Distinguish JSON Lines from one object: the first line is complete, or the second one starts a record too.
 
-    A single line with one object is a whole corpus if one of the object's values is a list of records.
+    A single line with one object is a whole corpus if a value is a list of records, or all are lists or objects.
     """
     lines = [line.strip() for line in data.lstrip()[: 1 << 22].split(b"\n", 2)[:2]]
     if len(lines) == 2 and lines[1].startswith(b"{") and not lines[0].endswith((b"[", b"{", b",", b":")):
@@ -184,6 +187,7 @@ def _is_lines(data: bytes) -> bool:
         first = json.loads(lines[0])
         is_alone = len(lines) == 1 or not lines[1]
         holds_records = is_alone and any(isinstance(v, list) and v and isinstance(v[0], dict) for v in first.values())
+        holds_records |= is_alone and all(isinstance(v, list | dict) for v in first.values())
         return not holds_records and (not is_alone or len(data) < 1 << 22)
     except (ValueError, RecursionError):
         return False

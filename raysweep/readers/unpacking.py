@@ -52,6 +52,11 @@ def zip_members(name: str, data: bytes) -> list[zipfile.ZipInfo] | None:
         raise InputError(f"{name}: its ZIP data is damaged or cut short ({error}). Copy it again") from error
     if any(member.filename in WORKBOOK_MEMBERS for member in members):
         return None
+    if any(member.filename == "word/document.xml" for member in members):
+        raise InputError(
+            f"{name}: is a Word document; must be a table, or plain text: save each text as .txt in "
+            "UTF-8, in a folder that is named like its level (A1/anna.txt)"
+        )
     if any(member.flag_bits & 1 for member in members):
         raise InputError(f"{name}: is protected by a password; must be open. Unpack it, and name the files in it")
     return sorted((member for member in members if not member.is_dir()), key=lambda member: member.filename)

@@ -63,7 +63,10 @@ def _rows(name: str, data: bytes, sheet: str | None) -> Iterator[Sequence[Any]]:
         filled = [each for each in sheets if each.total_height > 0] or sheets
         if len(filled) > 1:
             several = list_names([each.name for each in filled])
-            raise InputError(f"{name}: has {len(filled)} sheets, {several}. Name the one to read in data.sheet")
+            raise InputError(
+                f"{name}: has {len(filled)} sheets, {several}. Name the one to read in data.sheet, or put all "
+                "rows into one sheet, with a column for the level"
+            )
         rows = filled[0].iter_rows()
     except (CalamineError, OSError, ValueError) as error:
         if isinstance(error, PasswordError) or _is_protected(data):

@@ -160,6 +160,7 @@ LAYOUT_LEVELS = {
     "efcamdat": ["A1", "B1", "C1"], "efcamdat_xml": ["A1", "B1", "C1"], "write_and_improve": ["A2", "B1"],
     "wi_locness": ["A1", "A2", "B1"], "icnale": ["A2", "B1"], "asag": ["A2", "B1", "B2"],
     "universal_cefr": ["A1", "A2", "B1"], "ellipse": ["S1", "S2", "S3", "S4"], "cefr_sp": ["A1", "B1", "B2"],
+    "level_folders": ["A1", "B1", "B2"],
 }  # fmt: skip
 
 
@@ -171,7 +172,7 @@ def test_a_published_corpus_needs_only_two_commands(command, tmp_path, name):
     assert load_config(tmp_path / "experiments.yaml", "paper")[1].data.layout == name
 
 
-@pytest.mark.parametrize("name", ["efcamdat", "icnale"])
+@pytest.mark.parametrize("name", ["efcamdat", "icnale", "level_folders"])
 def test_init_recognises_a_published_corpus(command, tmp_path, name):
     """Only the first of the two commands is run."""
     corpus = MAKERS[name](tmp_path, 50)
@@ -332,13 +333,96 @@ def test_a_guessed_column_can_be_disabled(command, tmp_path):
     assert command("prepare", "--profile", "quick").exit_code == 0
 
 
-def test_configured_columns_allow_any_header(command, tmp_path):
-    """A header of questions is one, if the settings name its columns."""
+def test_the_header_of_a_form_is_a_header(command, tmp_path):
+    """It has questions; the first row of a file without a header has a level or a number too."""
     rows = [(level, text) for _, _, level, text in rows_of(("A1", "B1"))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("Which one?", "Your words.")))
-    assert "has no header" in str(command("init", "a.csv").exception)
-    sets = ("--set", "data.columns.level=Which one?", "--set", "data.columns.text=Your words.")
-    assert command("init", "a.csv", *sets).exit_code == 0
+    assert "columns: level = Which one?, text = Your words.\n" in command("init", "a.csv", "--force").output
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("1", "My cat.")))
+    assert "has no header" in str(command("init", "a.csv", "--force").exception)
+    sets = ("--set", "data.columns.level='1'", "--set", "data.columns.text=My cat.")
+    assert command("init", "a.csv", "--force", *sets).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "refused", "sets", "shown"),
+    [
+        (("self", "rated", "essay", "x"), "the columns 'self', 'rated' may hold the levels. To take one: --set "
+         "data.columns.level=self", "data.columns.level=rated", "columns: level = rated, text = essay\n"),
+        (("level", "rated", "essay", "x"), None, "data.language=en",
+         "not used: rated (holds levels too; to take them: --set data.columns.level=rated), x\n"),
+        (("level", "x", "written", "corrected"), "the columns 'written', 'corrected' may hold the texts. To take one: "
+         "--set data.columns.text=written", "data.columns.text=written", "columns: level = level, text = written\n"),
+        (("level", "x", "written", "instructions"), None, "data.language=en", "columns: level = level, text = written"),
+    ],
+)  # fmt: skip
+def test_a_level_or_a_text_of_two_columns_is_not_chosen_in_silence(command, tmp_path, columns, refused, sets, shown):
+    """A study of self-assessed levels, or of corrected texts, would look like the one that was meant."""
+    other = {
+        "rated": "A1",
+        "x": "yes",
+        "corrected": "",
+        "instructions": "Write a hundred words about your family. " * 9,
+    }
+    rows = [
+        [{"self": level, "level": level, "essay": text, "written": text, "corrected": f"{text} It is.",
+          "rated": "B1" if n % 3 else "A1"}.get(column, other.get(column)) for column in columns]
+        for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))
+    ]  # fmt: skip
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, columns))
+    told = command("init", "a.csv", "--force")
+    assert refused is None or str(told.exception) == f"{tmp_path / 'a.csv'}: {refused}"
+    assert shown in command("init", "a.csv", "--force", "--set", sets).output
+
+
+def test_many_bad_rows_are_explained_when_the_config_lets_them_pass(command, tmp_path):
+    """The limit is raised for them, so that nothing else would say it before the end of the run."""
+    rows = [(n, f"w{n}" if n % 10 else "", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("id", "author", "level", "text")))
+    told = command("init", "a.csv").output
+    assert "set aside: 8 missing value\nthat is 10% of all rows, which data.max_bad_fraction lets pass" in told
+    assert "column 'author': found no value" in told
+    assert "--set data.columns.learner=null" in told
+
+
+def test_files_named_like_levels_and_invisible_characters_around_levels_are_read(command, tmp_path):
+    """A byte order mark in a cell, as Excel makes of joined files, is no other level."""
+    for level in ("A1", "B1"):
+        rows = [(f"{level}{n}", row[3]) for n, row in enumerate(rows_of((level,)))]
+        (tmp_path / f"{level}.csv").write_bytes(delimited(",", rows, ("id", "text")))
+    assert """If the files are named like their levels (A1.csv): --set 'data.columns.level="@file"'""" in str(
+        command("init", "A1.csv", "B1.csv").exception
+    )
+    told = command("init", "A1.csv", "B1.csv", "--set", 'data.columns.level="@file"')
+    assert "levels, lowest first: A1 40, B1 40\n" in told.output
+    rows = [(id_, l1, f"\ufeff{level}\u200b" if n % 3 else level, text)
+            for n, (id_, l1, level, text) in enumerate(rows_of(("A1", "B1")))]  # fmt: skip
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows))
+    assert "levels, lowest first: A1 40, B1 40\n" in command("init", "a.csv", "--force").output
+    assert "80 documents of 80 rows (A1 40, B1 40)" in command("prepare", "--profile", "quick").output
+
+
+@pytest.mark.parametrize("content", ["I like my cat.", "I like my cat.\nMy cat, too."])
+def test_a_folder_of_texts_is_told_how_to_be_sorted(command, tmp_path, content):
+    """Its texts were taken for tables without a header."""
+    (tmp_path / "low").mkdir()
+    (tmp_path / "low" / "1.txt").write_text(content)
+    told = str(command("init", "low").exception)
+    assert "if each file is one text, put it into a folder that is named like its level (A1/anna.txt)" in told
+
+
+def test_a_word_for_no_learner_and_a_single_learner_are_told(command, tmp_path):
+    """R writes NA, which would be one writer of many texts; all texts of one writer go to one split."""
+    rows = [(f"w{n}" if n % 10 else "NA", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))]
+    (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("author", "level", "text")))
+    told = command("init", "a.csv", "--force").output
+    assert "no writer: 8 texts have 'NA' or the like, and count as one writer's" in told
+    noted = command("prepare", "--profile", "quick").output
+    assert "note: 8 documents have 'nan', 'NA', 'N/A', 'null' or 'none' as learner, and count as one writer's" in noted
+    (tmp_path / "a.csv").write_bytes(delimited(",", [("me", *row[1:]) for row in rows], ("author", "level", "text")))
+    told = command("init", "a.csv", "--force").output
+    assert "too few writers: level A1 has texts of one or two" in told
+    assert "no writer" not in told
 
 
 def test_levels_of_japanese_texts_are_those_of_the_jlpt(command, tmp_path):
@@ -436,6 +520,18 @@ def test_init_does_not_advise_setting_data_path(message, option):
         (b"# My corpus, release 2\n" + delimited(",", rows_of(("A1", "B1"))), (), "its first line is a comment"),
         (delimited(",", [("a", "b", f"x{n}", "Some long text of a learner here.") for n in range(90)]), (),
          "the column 'cefr_level' has 90 different values, which are no levels"),
+        (delimited(",", [(*row[:2], "" if n > 1 else row[2], row[3]) for n, row in enumerate(rows_of(("A1", "B1")))]),
+         (), "levels have 8 texts, some to train and some to test on (A1 1, B1 1; 78 rows without a level); "),
+        (delimited(",", [(*row[:2], "", row[3]) for row in rows_of(("A1", "B1"))]), (),
+         "the column 'cefr_level' has no value in any row; must hold levels (the result of a formula counts once"),
+        (delimited("^", rows_of(("A1", "B1"))), (), "delete it; columns are divided by commas, semicolons, tabs"),
+        (b"I like my cat, and my dog.\nIt is nice.\n", (), "such as --set data.columns.level=COLUMN. If the file has "
+         "no header: Put a line above it that names the columns"),
+        (b"My dog is big.\tI read a book.\nIt is nice and warm in here.\tWe see a cat there today, too.\n", (),
+         "a.csv: 2 columns may hold the texts. To take one: --set "
+         "data.columns.text=COLUMN. If the file has no header: "),
+        (b'"id" "level" "text"\n"1" "7" "A1" "Hi."\n', (), "its header has a quote in the wrong place. Remove the "
+         "quotes from it, or, if spaces divide the columns, divide them by commas (in R: write.csv)"),
         (b"a,b\n1,2\n", (),
          "no column is recognised as the level and as the text. Found the columns 'a', 'b'. Name yours in "
          "data.columns, such as --set data.columns.level=COLUMN"),

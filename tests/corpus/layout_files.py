@@ -174,8 +174,16 @@ def cefr_sp(folder: Path, per_level: int) -> Path:
     return root
 
 
+def level_folders(folder: Path, per_level: int) -> Path:
+    root = folder / "my texts"
+    for number, level, text in made_up_rows(("A1", "b1.2", "B2+"), per_level):
+        (root / level / f"u{number % 3}").mkdir(parents=True, exist_ok=True)
+        (root / level / f"u{number % 3}" / f"{number}.txt").write_text(text)
+    return root
+
+
 MAKERS = {
     "efcamdat": efcamdat, "efcamdat_xml": efcamdat_xml, "write_and_improve": write_and_improve,
     "wi_locness": wi_locness, "icnale": icnale, "asag": asag, "universal_cefr": universal_cefr, "ellipse": ellipse,
-    "cefr_sp": cefr_sp,
+    "cefr_sp": cefr_sp, "level_folders": level_folders,
 }  # fmt: skip

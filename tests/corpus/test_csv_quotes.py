@@ -113,7 +113,10 @@ def test_only_rows_with_misplaced_quotes_are_quarantined(tmp_path, rows, aside, 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ('3,Thai,A1,"Hi" there', "a quote is missing, or is not doubled. Texts with commas, quotes or newlines must"),
+        (
+            '3,Thai,A1,"Hi" there',
+            "a quote is missing, is not doubled, or has a space before it. Texts with commas, quotes or newlines must",
+        ),
         ('3,Thai,A1,"a \\"b\\""', "quotes after a backslash. Texts with commas, quotes or newlines must be quoted"),
     ],
 )

@@ -8,10 +8,11 @@ from raysweep.config.data_settings import ColumnsConfig, DataConfig, LayoutName
 from raysweep.corpus.corpus_rows import read_corpus
 from raysweep.corpus.layouts import CEFR, LAYOUTS
 from raysweep.corpus.preparing import prepare_corpus
-from raysweep.corpus.quarantine import LEFT_OUT, count_by_reason
+from raysweep.corpus.quarantine import EMPTY_TEXT, LEFT_OUT, count_by_reason
 from raysweep.errors import InputError
 from raysweep.readers.locations import find_files
 from tests.corpus.layout_files import MAKERS
+from tests.readers.small_files import zipped
 
 EXPECTED = {
     # the levels, what the first document has besides its text, texts left out of 10 per spelling
@@ -28,6 +29,7 @@ EXPECTED = {
     "universal_cefr": ({"A1": 10, "A2": 10, "B1": 10}, ("row00000001", "unknown", None, None, None, None), 10),
     "ellipse": ({"S1": 10, "S2": 10, "S3": 20, "S4": 10}, ("K0", "unknown", None, "Being positive", None, "1.5"), 0),
     "cefr_sp": ({"A1": 10, "B1": 10, "B2": 10}, ("1-row00000001", "unknown", None, None, None, None), 0),
+    "level_folders": ({"A1": 10, "B1": 10, "B2": 10}, ("A1/u0/0.txt", "unknown", None, None, None, None), 0),
 }
 
 
@@ -49,6 +51,23 @@ def test_a_published_corpus_is_read_as_downloaded(tmp_path, name):
     roles = ("writing_id", "l1", "learner", "prompt", "date", "score")
     by_id = {row["writing_id"]: tuple(row[role] for role in roles) for row in corpus.documents.to_pylist()}
     assert by_id[first[0]] == first
+
+
+def test_a_folder_per_level_may_be_zipped_and_an_empty_file_is_one_bad_row(tmp_path):
+    """The innermost folder with a level's name counts; ids hold no path of this machine."""
+    names = ("B2/A1/1.txt", "B2/A1/2.txt", "B2/x/1.txt")
+    data = DataConfig(layout="level_folders")
+    (tmp_path / "t.zip").write_bytes(zipped({"t/README.txt": b"Read me.", **dict.fromkeys(names, b"Hello.")}))
+    documents = read_corpus(tmp_path / "t.zip", data).documents
+    assert dict(zip(documents["writing_id"].to_pylist(), documents["level"].to_pylist(), strict=True)) == {
+        "A1/1.txt": "A1", "A1/2.txt": "A1", "B2/x/1.txt": "B2",
+    }  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("" if name == names[1] else "Hello.")
+    corpus = read_corpus(find_files(str(tmp_path / "B2")), data)
+    assert corpus.documents["writing_id"].to_pylist() == ["A1/1.txt", "B2/x/1.txt"]
+    assert [(bad.writing_id, bad.reason) for bad in corpus.bad_rows] == [("A1/2.txt", EMPTY_TEXT)]
 
 
 def test_every_layout_has_a_config_name_and_a_test_corpus():
@@ -115,7 +134,7 @@ def test_files_that_do_not_fit_the_layout_are_refused(tmp_path):
         read_corpus(tmp_path / "a.xml", DataConfig(layout="efcamdat_xml"))
     assert "secret" not in str(caught.value)
     (tmp_path / "W_1.txt").write_text("Hi.")
-    with pytest.raises(InputError, match=r"its name is not of the form that data\.layout expects"):
+    with pytest.raises(InputError, match=r"its path is not of the form that data\.layout expects"):
         read_corpus(tmp_path / "W_1.txt", DataConfig(layout="icnale"))
     with pytest.raises(InputError, match=r"no file is named \*_\*_\*_\*_\*\.txt, as data\.layout expects"):
         read_corpus([tmp_path / "W_1.txt", tmp_path / "a.xml"], DataConfig(layout="icnale"))

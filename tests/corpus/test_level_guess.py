@@ -53,6 +53,11 @@ def test_a_possible_level_in_another_alphabet_is_not_silently_left_out():
         (("*", "**", "***"), ("level1", "level2", "level3"), False),
         (("none", "some", "much"), ("much", "none", "some"), False),
         (("low", "high", "none"), ("low", "high"), True),
+        (
+            ("Intermediate", "Lower Intermediate", "Upper-Intermediate", "advanced"),
+            ("Lower-Intermediate", "Intermediate", "Upper-Intermediate", "advanced"),
+            True,
+        ),
         (("Anfaenger", "Fortgeschritten"), ("Anfaenger", "Fortgeschritten"), True),
         (("N1", "N2", "N5"), ("N1", "N2", "N5"), False),
     ],
@@ -62,6 +67,25 @@ def test_custom_levels_keep_distinct_names_and_a_doubtful_order_is_asked_for(val
     guessed = guess(*values)
     assert (guessed.names, guessed.is_order_known) == (names, is_known)
     assert not {*guessed.aliases} & {*names}
+
+
+def test_a_number_is_one_level_in_any_spelling():
+    """Half of the texts of band 5 would be another level."""
+    guessed = guess("4", "4.5", "5", "5.0", "5,00", "50")
+    assert (guessed.names, guessed.is_order_known) == (("4", "4.5", "5", "50"), True)
+    assert guessed.aliases == {"5.0": "5", "5,00": "5"}
+
+
+def test_a_level_between_two_is_the_lower_one():
+    """People write a slash or a hyphen."""
+    assert cefr_levels(["A2/B1", "b1-b2", "A1-A2-B1"]) == {"A2/B1": "A2", "b1-b2": "B1"}
+
+
+def test_a_word_before_a_level_is_no_other_level():
+    """Half of the rows may have it; 'below A1' is another level."""
+    assert cefr_levels(["CEFR A1", "Level: B1", "niveau-c1", "below A1", "level 1"]) == {
+        "CEFR A1": "A1", "Level: B1": "B1", "niveau-c1": "C1",
+    }  # fmt: skip
 
 
 def test_n_levels_are_ordered_descending_only_for_the_jlpt():

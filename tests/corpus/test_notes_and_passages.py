@@ -50,7 +50,8 @@ def notes_of(documents, most_alike=1):
             ["you &amp; me", "&quot;a&quot;", "&#39;"],
             "texts have entities such as &amp;; data.clean: true unwraps them",
         ),
-        (['He said \\"Hi\\"'], 'texts have quotes after a backslash (\\")'),
+        (['He said \\"Hi\\"'], 'texts have quotes after a backslash (\\"), or are RTF'),
+        (["{\\rtf1\\ansi Hi.}"], 'texts have quotes after a backslash (\\"), or are RTF'),
         (["é" * 32_767], "texts have exactly 32,767 characters: cut by Excel?"),
     ],
 )
@@ -72,6 +73,8 @@ def test_odd_first_languages_and_prolific_learners_are_counted():
         "documents are by one learner, a tenth of all or more": 4,
     }
     assert notes_of(documents_of(GOOD, learner=[*["w"] * 3, *map(str, range(37))])) == {}
+    noted = notes_of(documents_of(GOOD, learner=["NA", "nan", None, *map(str, range(37))]))
+    assert noted == {f"documents have {NOT_VALUES} as learner, and count as one writer's": 2}
     assert notes_of(documents_of(GOOD), most_alike=4) == {}
     assert notes_of(documents_of(GOOD), most_alike=5) == {
         "documents have one and the same text, more than a tenth of all": 5

@@ -103,7 +103,10 @@ FORMS = {
     "Excel with an empty sheet": ("texts.xlsx", workbook({"Notes": [], "Texts": [COLUMNS, *RECORDS]})),
     "gzip": ("texts.csv.gz", gzip.compress(delimited(","))),
     "Zstandard": ("texts.jsonl.zst", pa.Codec("zstd").compress(json_lines(), asbytes=True)),
-    "ZIP": ("texts.zip", zipped({"texts.csv": delimited(","), "README.txt": b"Read me.", "__MACOSX/._x.csv": b""})),
+    "ZIP": (
+        "texts.zip",
+        zipped({"texts.csv": delimited(","), "README.txt": b"Read me.", "__MACOSX/._x.csv": b"", "~$t.xlsx": b"me"}),
+    ),
     "ZIP of gzip": ("texts.zip", zipped({"data/texts.csv.gz": gzip.compress(delimited(","))})),
     "a name that says nothing": ("texts", parquet()),
 }

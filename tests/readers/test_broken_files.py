@@ -105,7 +105,20 @@ BROKEN = {
     "JSON of one object": (
         "a.json",
         json.dumps({"meta": {"text": SECRET}, "count": 2}, indent=1).encode(),
-        '{path}: holds an object with the keys ["meta", "count"]; must be a list of records, or hold one list',
+        '{path}: holds an object with the keys ["meta", "count"]; must be a list of records (in pandas: '
+        "orient='records'), or hold one list",
+    ),
+    "JSON of columns in one line": (
+        "a.json",
+        json.dumps({"cefr_level": ["A1"], "text": [SECRET]}).encode(),
+        '{path}: holds an object with the keys ["cefr_level", "text"]; must be a list of records (in pandas: '
+        "orient='records'), or hold one list",
+    ),
+    "JSON Lines with commas": (
+        "a.jsonl",
+        b'{"text": "Hi."},\n{"text": "Ho."}\n',
+        "{path}: is not JSON: Extra data at line 1, column 16. Put the records into one list, or one a line without "
+        "commas",
     ),
     "a JSON list of texts": (
         "a.json",
@@ -167,7 +180,8 @@ BROKEN = {
     "a workbook with two sheets": (
         "a.xlsx",
         workbook({"2019": [COLUMNS, *DIARY], "2020": [COLUMNS, *DIARY]}),
-        "{path}: has 2 sheets, '2019', '2020'. Name the one to read in data.sheet",
+        "{path}: has 2 sheets, '2019', '2020'. Name the one to read in data.sheet, or put all rows into one "
+        "sheet, with a column for the level",
     ),
     "a workbook with nothing in it": (
         "a.xlsx",
@@ -190,10 +204,16 @@ BROKEN = {
         "{path}: its Parquet data is damaged or encrypted (Parquet magic bytes not found in footer. Either the file is "
         "corrupted or this is not a parquet file.). Copy it again",
     ),
-    "Parquet with lists": (
-        "a.parquet",
-        parquet([("1", "Thai", "A1", [SECRET])]),
-        "{path}: the column 'text' holds values of type list<element: string>; must be text",
+    "a Word document": (
+        "a.docx",
+        zipped({"word/document.xml": f"<w:t>{SECRET}</w:t>".encode(), "[Content_Types].xml": b"<Types/>"}),
+        "{path}: is a Word document; must be a table, or plain text: save each text as .txt in UTF-8, in a folder that "
+        "is named like its level (A1/anna.txt)",
+    ),
+    "a web page that is called a workbook": (
+        "a.xls",
+        f"\n<TABLE><tr><td>{SECRET}</td></tr></TABLE>".encode(),
+        "{path}: is an HTML page, whatever its name ends in. Save it as .xlsx or .csv in Excel",
     ),
     "a PDF": (
         "a.pdf",
@@ -227,6 +247,13 @@ MIXED = {
         json_lines(DIARY) + b'{"text": "My secret diary\n',
         "a.jsonl row 9: is no JSON object whose keys differ. Copy or export the file again\na.jsonl: 1 of 9 rows are "
         "bad (11.1 %; data.max_bad_fraction allows 1 %): 1 not JSON. All of them are listed in q.csv",
+    ),
+    "Parquet with lists": (
+        "a.parquet",
+        parquet([("1", "Thai", "A1", [SECRET])]),
+        "a.parquet row 1, column 'text': found a list; must be text or a number. Flatten the records\n"
+        "a.parquet: 1 of 1 rows are bad (100.0 %; data.max_bad_fraction allows 1 %): 1 nested value. All of them are "
+        "listed in q.csv",
     ),
     "a text in the place of the level": (
         "a.csv",

@@ -110,6 +110,21 @@ def test_numbers_and_categories_are_converted_to_text_as_a_person_writes_them(tm
     assert [row[0] for row in records_of(corpus_of(tmp_path, "a.parquet", parquet(numbers)))] == ["1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("a.parquet", parquet), ("a.jsonl", json_lines), ("a.json", json_list)],
+)
+def test_a_number_that_is_missing_is_an_empty_cell(tmp_path, name, write):
+    """pandas stores a column of whole numbers with missing values as floats with NaN; 'nan' would be one learner."""
+    nan, columns = float("nan"), ("writing_id", "score", "cefr_level", "text")
+    data = DataConfig(columns={"score": "score"})
+    rows = [(1.0, 7.0, "A1", "Hi."), (2.0, nan, "A1", "Ho."), (3.0, 8.0, "A1", "Hu.")]
+    assert corpus_of(tmp_path, name, write(rows, columns), data).documents["score"].to_pylist() == ["7", None, "8"]
+    rows = [(1.0, 7.5, "A1", "Hi."), (2.0, nan, "A1", "Ho."), (3.0, 1e300, "A1", "Hu.")]
+    scores = corpus_of(tmp_path, name, write(rows, columns), data).documents["score"].to_pylist()
+    assert (scores[:2], float(scores[2])) == (["7.5", None], 1e300)
+
+
 def test_the_configured_encoding_is_used_and_never_guessed(tmp_path):
     """Latin-1 read as UTF-8 is set aside row by row; with `data.encoding` all of it is read."""
     content = delimited(",", [("1", "French", "A1", "Café déjà vu"), ("2", "French", "A1", "Plain")]).decode()
