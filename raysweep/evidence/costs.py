@@ -5,7 +5,7 @@ from typing import Any
 
 from raysweep.evidence.inputs import read_if_there
 from raysweep.evidence.run_schema import Costs, Ledger, LedgerPart, Plan, Saved, StageTime, TrialTime
-from raysweep.planning.plan_file import read_plan
+from raysweep.planning.written_plan import read_plan
 from raysweep.scheduling.attempts import PARTS
 from raysweep.scheduling.records import State, TrialRecord
 from raysweep.storage.run_folder import RunFolder

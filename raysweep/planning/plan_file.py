@@ -24,11 +24,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from raysweep.config.fingerprints import fingerprint
-from raysweep.errors import EarlierVersionError
 from raysweep.planning.budget import price_of
 from raysweep.planning.forecast import Makespan, TrialForecast, forecast_stages
 from raysweep.planning.run_forecast import RunForecast
-from raysweep.storage.digests import read_sealed, write_sealed
+from raysweep.planning.written_plan import read_plan
+from raysweep.storage.digests import write_sealed
 from raysweep.storage.run_folder import RunFolder
 
 _WITHOUT_EFFECT = {"budget", "notify", "report", "track"}
@@ -44,18 +44,6 @@ def write_plan(forecast: RunForecast, folder: RunFolder) -> dict[str, Any] | Non
     plan = plan_of(forecast)
     write_sealed(folder.plan, {**plan, "config": config})
     return plan
-
-
-def read_plan(folder: RunFolder) -> dict[str, Any] | None:
-    """Read plan.json; None if there is none, or an earlier version wrote it.
-
-    Raises:
-        DamagedError: it was changed since it was written.
-    """
-    try:
-        return read_sealed(folder.plan, fix="delete it and run again") if folder.plan.exists() else None
-    except EarlierVersionError:
-        return None  # the next training writes a new one
 
 
 def plan_of(forecast: RunForecast, makespans: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
