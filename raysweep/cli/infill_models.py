@@ -32,17 +32,7 @@ class ChosenModels:
 
 @contextmanager
 def choose_models(settings: Settings, model: str | None, *, all_levels: bool) -> Iterator[ChosenModels]:
-    """Find the models, and fetch them if they are in object storage.
-
-    Args:
-        settings: the run's, if a run is named.
-        model: a trial of the run; without a run, a folder or an address.
-        all_levels: choose each level's own model of the run.
-
-    Raises:
-        ConfigError: the options do not determine a model.
-        InputError: the model does not exist, or its files have changed since it was trained.
-    """
+    """Find the models, and fetch them from object storage; without a run, `model` is a folder or an address."""
     if all_levels and model is not None:
         raise ConfigError("--all-levels and --model: found both; give one of them")
     if settings.name is None:

@@ -85,14 +85,7 @@ def print_plan(
     forced: Sequence[str] = (),
     extended: Sequence[str] = (),
 ) -> int:
-    """Print the plan for a person or, as JSON, for a program.
-
-    Args:
-        gpus: numbers of GPUs for which to forecast the trainings, in addition to this machine.
-
-    Returns:
-        0, or the exit code with which `run` would refuse to start.
-    """
+    """Print the plan, also for these numbers of GPUs; return 0, or the code with which `run` would refuse."""
     outlook = foresee(
         settings.config, settings.profile, settings.folder, command=settings.command(), forced=forced, extended=extended
     )

@@ -199,14 +199,8 @@ def with_settings(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the common options, which it receives as `Settings`, its first argument.
 
-    Args:
-        overrides: whether it has --set.
-        allow_leaks: whether it has --allow-leaks.
-        skip_empty: whether it has --skip-empty.
-        quiet: whether it has --quiet.
-        reads_config: whether mistakes in the config end the command before it begins.
-        fetches: for a command that only inspects a run, what it inspects; see `Settings.fetches`.
-        needs_run: whether it needs a run that is there; see `Settings.needs_run`.
+    With `reads_config`, mistakes in the config end the command before it begins; see `Settings` for `fetches` and
+    `needs_run`.  The others say whether it has the option.
     """
     asked = [(_SET, overrides), (_ALLOW_LEAKS, allow_leaks), (_SKIP_EMPTY, skip_empty), (_QUIET, quiet)]
     common = [*_COMMON, *(option for option, is_asked in asked if is_asked)]

@@ -21,15 +21,7 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s: float) -> Overheads:
-    """Measure the seconds that Ray takes on this machine.
-
-    Args:
-        folder: a calibration's folder, with examples and documents.
-        slots: number of simultaneous trainings; twice as many are run.
-
-    Raises:
-        TrainingError: one of them failed.
-    """
+    """Measure what Ray takes on this machine, by twice `slots` trainings in a calibration's folder."""
     began = unix_seconds()
     with open_session(config.resources, scratch=folder.ray) as session:
         opened = unix_seconds()

@@ -28,12 +28,7 @@ class RayExecutor:
         staging: Staging | None = None,
         trains: bool = True,
     ) -> None:
-        """Args:
-        fail_fast: whether the first failed trial stops the others, at a checkpoint.
-        budget: the budget of trainings.
-        staging: the staging of the run folder, if it is in object storage.
-        trains: as for `open_session`.
-        """
+        """Args: `staging` is that of the run folder, if it is in object storage; `trains` as for `open_session`."""
         self._staging: Staging = staging or LocalStorage()
         self._trains = trains
         self._resources, self._fail_fast, self._budget = resources, fail_fast, budget

@@ -37,11 +37,7 @@ def find_ended_server() -> str:
 
 
 class SilentServers:
-    """Reports servers of a joined cluster that have been unreachable for a while.
-
-    Args:
-        addresses: host and port of each server, by name.
-    """
+    """Reports servers of a joined cluster, by name and address, that have been unreachable for a while."""
 
     def __init__(self, addresses: Mapping[str, tuple[str, int]], silence_s: float = _SILENCE_S) -> None:
         self._addresses, self._silence_s = addresses, silence_s

@@ -188,14 +188,7 @@ class Scorers:
     def _drop(
         self, scorer: Any, losses: Counter[str], work: str, lost: RayActorError | ObjectLostError, *, problem: str
     ) -> None:
-        """Discard a lost actor, and count the loss against its work.
-
-        Args:
-            problem: the message for too many losses, in which `{times}` and `{reason}` are replaced.
-
-        Raises:
-            TrainingError: this work has lost too many actors.
-        """
+        """Discard a lost actor, and count the loss against its work; after too many, raise TrainingError."""
         if not getattr(lost, "preempted", False):
             losses[work] += 1
         if losses[work] > self._session.resources.max_failures:

@@ -24,12 +24,7 @@ def recommend(
     prompt_sentences: Sequence[str] = (),
     fine_tuning_steps: Sequence[int] = (),
 ) -> Recommendation:
-    """Return the headline, the reasons, and what must be kept in mind.
-
-    Args:
-        prompt_sentences: what the writing prompts leave open.
-        fine_tuning_steps: numbers of steps for which the fine-tuned models were trained.
-    """
+    """Return the headline, the reasons, and what must be kept in mind."""
     overall = {finding.hypothesis: finding for finding in findings if finding.scope == OVERALL}
     verdicts = {code: finding.verdict for code, finding in overall.items()}
     return Recommendation(

@@ -41,15 +41,7 @@ def describe_interpolation(
     leaks: Leaks,
     lacks: Mapping[str, str],
 ) -> Interpolation | None:
-    """Return the curves of all levels with a fine-tuned model; None if not configured, or if there are none.
-
-    Args:
-        table: losses of the matrix.
-        lacks: per level why its test documents are by too few learners, or ''.
-
-    Raises:
-        InputError: the interpolated models were scored on other documents.
-    """
+    """Return the curves of all levels with a fine-tuned model; None if not configured, or if there are none."""
     if not config.evaluation.interpolation or not folder.interpolated_losses.exists():
         return None
     curves = list(_curves(folder, config, table, roles, trials))

@@ -86,14 +86,7 @@ def _open_classifier(run: LoadedRun, classifier: Path | None) -> LevelClassifier
 
 
 def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> dict[str, dict[str, float]]:
-    """Classify the run's test documents; returns true level → predicted level → share.
-
-    Args:
-        most: most documents of a level that are classified, drawn by the run's seed.
-
-    Raises:
-        InputError: there is no test document.
-    """
+    """Classify up to `most` test documents of each level; returns true level → predicted level → share."""
     columns = ["writing_id", "level", "split", "text"]
     documents = pd.read_parquet(run.folder.documents, columns=columns, page_checksum_verification=True)
     shuffled = documents[documents["split"] == "test"].sample(frac=1.0, random_state=default_rng(run.config.seed))

@@ -69,15 +69,7 @@ def check_files(folder: RunFolder) -> list[CheckedFile]:
 
 
 def refuse_changed_files(folder: RunFolder) -> int:
-    """Refuse a run of which a recorded file was changed; reads all recorded files.
-
-    Returns:
-        The number of recorded files that are missing, such as models that were deleted to save space.
-
-    Raises:
-        InputError: there is no such run.
-        DamagedError: names the first changed file.
-    """
+    """Raise DamagedError if a recorded file was changed; return how many are missing, such as deleted models."""
     files = check_files(folder)
     if changed := [file for file in files if file.state == "changed"]:
         first = f"{folder.root / changed[0].path}: {changed[0].detail or changed[0].state}"

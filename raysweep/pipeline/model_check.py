@@ -12,15 +12,7 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def refuse_unsound_model(folder: RunFolder, config: Config, model: str) -> None:
-    """Refuse a model that is not trained, stale or damaged, or whose scores are; reads all its files.
-
-    Args:
-        config: the settings with which the run was made.
-
-    Raises:
-        InputError: it must not be published; the message says why, and what to do about it.
-        DamagedError: a file was changed since it was made.
-    """
+    """Raise unless a model and its scores are there, up to date and undamaged; reads all their files."""
     trials, record = expand_trials(config), read_run(folder)
     if model not in trials:
         raise InputError(f"--model: found '{model:.80}'; the trials of '{folder.name}' are {', '.join(trials)}")

@@ -15,9 +15,8 @@ from raysweep.pipeline.further_corpora import FurtherCorpora
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.run_precision import in_precision, say_if_unlike, trained_precision
 from raysweep.pipeline.run_record import StageRecord
-from raysweep.pipeline.seed_rounds import released_trials, spared_trials
 from raysweep.pipeline.stages import Decisions, Recorded, Stage, Target, changes_of, read_recorded
-from raysweep.pipeline.status import find_unfinished, read_done_trials, read_records
+from raysweep.pipeline.status import find_unfinished, read_done_trials, read_records, released_trials, spared_trials
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.planning.forecast import expected_costs
 from raysweep.scheduling.ledger import write_ledger

@@ -27,15 +27,7 @@ class OwnProcess:
         self._theirs, self._ours = Pipe(duplex=False)
 
     def run(self, work: Callable[..., Result], *arguments: object, if_killed: str) -> Result:
-        """Run the function and return its result; the function and its arguments must be picklable.
-
-        Args:
-            if_killed: message of the error if anything other than `stop` ends the process.
-
-        Raises:
-            BrokenProcessPool: `stop` was called.
-            ResourceError: the process was killed.
-        """
+        """Run a picklable function; raises BrokenProcessPool after `stop`, and ResourceError if it was killed."""
         how: dict[str, Any] = {
             "mp_context": get_context("spawn"),
             "initializer": _end_with,

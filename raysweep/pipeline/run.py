@@ -26,9 +26,8 @@ from raysweep.pipeline.corpus_stages import MaskStage, PrepareStage
 from raysweep.pipeline.model_stages import EvaluateStage, ReportStage, TrainStage
 from raysweep.pipeline.plan_notes import describe_long_steps, describe_transfers
 from raysweep.pipeline.run_precision import settle_precision
-from raysweep.pipeline.seed_rounds import released_trials
 from raysweep.pipeline.stages import STAGES, Decisions, Stage, Target, asked_stages, decide
-from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_trials
+from raysweep.pipeline.status import Unfinished, find_unfinished, read_done_trials, released_trials
 from raysweep.pipeline.tasks import Executor, Listener
 from raysweep.pipeline.thin_levels import read_counts, refuse_thin_levels
 from raysweep.planning.budget import Spent, refuse_start

@@ -24,16 +24,7 @@ from raysweep.storage.run_folder import CHECKPOINT_RECORD, RunFolder, TrialFolde
 def settle_precision(
     config: Config, folder: RunFolder, record: RunRecord, trials: Iterable[str], say: Callable[[str], None]
 ) -> RunRecord | None:
-    """Choose what 'auto' means on this CPU, unless the run has chosen or a training has begun.
-
-    If this machine would choose differently now, print that the stored choice is kept.
-
-    Returns:
-        The record with the choice, already written; None if no choice was made.
-
-    Raises:
-        ResourceError: the test failed.
-    """
+    """Choose and record what 'auto' means on this CPU; None if it was chosen before, or a training has begun."""
     if record.precision is not None:
         say_if_unlike(config, record.precision, say)
         return None
@@ -61,14 +52,7 @@ def say_if_unlike(config: Config, kept: NumberType, say: Callable[[str], None]) 
 def trained_precision(
     folder: RunFolder, trials: Mapping[str, Trial], *, apart_from: Collection[str] = ()
 ) -> NumberType | None:
-    """Return the precision in which 'auto' trials were trained so far; None if no training recorded one.
-
-    Args:
-        apart_from: trials that are trained again from scratch.
-
-    Raises:
-        ConfigError: some were trained in fp32 and some in bf16.
-    """
+    """Return the precision of the 'auto' trials trained so far, None if unknown; ConfigError if there are two."""
     trained: dict[str, list[str]] = {}
     for name, trial in trials.items():
         if trial.settings.precision == "auto" and name not in apart_from:

@@ -12,15 +12,7 @@ from raysweep.storage.digests import describe_outputs, find_damage, read_sealed,
 
 
 def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool) -> TextCounts | None:
-    """Return the counts of existing scores with the same identity; None if there are none.
-
-    Args:
-        identity: the identity of the output.
-
-    Raises:
-        ConfigError: the file exists and was made from something else.
-        DamagedError: its record is damaged.
-    """
+    """Return the counts of existing scores with this identity, None without any; ConfigError if there are others."""
     if force:
         return None
     mark, fix = fingerprint(identity), "give --force to score again, or another --out"

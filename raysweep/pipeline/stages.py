@@ -52,14 +52,7 @@ class Recorded(NamedTuple):
 
 
 def read_recorded(path: Path, *, fix: str, is_forced: bool) -> Recorded | None:
-    """Read the record of a target; None if there is none, or it is forced and cannot be read.
-
-    Args:
-        fix: what the user can do if it is damaged.
-
-    Raises:
-        DamagedError: it cannot be read.
-    """
+    """Read a target's record; None without one, or if it is forced and unreadable.  Else DamagedError names the fix."""
     if not path.exists():
         return None
     try:

@@ -13,9 +13,9 @@ from raysweep.errors import DamagedError, EarlierVersionError
 from raysweep.pipeline.identities import LOSSES
 from raysweep.pipeline.lock import is_locked, last_holder
 from raysweep.pipeline.run_record import read_run
-from raysweep.pipeline.seed_rounds import spared_trials
 from raysweep.scheduling.ledger import collect_ledger
 from raysweep.scheduling.records import State, TrialRecord, read_record
+from raysweep.scheduling.sequential_seeds import release_seeds
 from raysweep.scheduling.trials import START_MODEL, Trial, expand_trials
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.classification_files import ClassificationFolder
@@ -56,15 +56,7 @@ class Unfinished:
 def read_records(
     folder: RunFolder, trials: Mapping[str, Trial], forced: Collection[str] = ()
 ) -> tuple[dict[str, TrialRecord | None], set[str]]:
-    """Read every trial's record (None if it was never started); also return the names of unreadable records.
-
-    Args:
-        forced: stages and trials to do again; a trial's record may be unreadable if the trial,
-            or a stage up to train, is among them.
-
-    Raises:
-        DamagedError, EarlierVersionError: a record that is needed cannot be read.
-    """
+    """Read every trial's record (None: never started), and the names of unreadable ones, which must be forced."""
     records: dict[str, TrialRecord | None] = {}
     unreadable = set()
     for name in trials:
@@ -97,6 +89,28 @@ def find_unfinished(folder: RunFolder, trials: Mapping[str, Trial]) -> list[Unfi
             unfinished.append(Unfinished(trial=name, state=record.state, reason=record.reason))
     order = [State.FAILED, State.BLOCKED, State.STOPPED, State.RUNNING, State.PENDING]
     return sorted(unfinished, key=lambda trial: order.index(trial.state))
+
+
+def released_trials(config: Config, folder: RunFolder, trials: Mapping[str, Trial]) -> dict[str, Trial]:
+    """Return the trials that may be trained; a trial that was begun is always among them."""
+    begun = [name for name in trials if folder.trial(name).record.exists()]
+    named = {*release_seeds(config, trials, done=begun), *_read_looks(folder).get("released", ())}
+    return {name: trial for name, trial in trials.items() if name in named}
+
+
+def spared_trials(folder: RunFolder, trials: Mapping[str, Trial]) -> dict[str, list[str]]:
+    """Return the trials that no claim needs, each with its entry's other trials; {} before all claims are settled."""
+    spared = {*_read_looks(folder).get("not_needed", ())}.intersection(trials)
+    return {
+        name: [other for other, of in trials.items() if of.entry == trials[name].entry and other not in spared]
+        for name in trials
+        if name in spared
+    }
+
+
+def _read_looks(folder: RunFolder) -> dict[str, Any]:
+    values: dict[str, Any] = read_json(folder.looks) if folder.looks.exists() else {}
+    return values
 
 
 class StatusReader:

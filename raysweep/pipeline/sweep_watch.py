@@ -53,14 +53,7 @@ def open_sweep(
     max_failures: int = 0,
     fail_fast: bool = False,
 ) -> Iterator[SweepWatch]:
-    """Open a sweep that the block executes; afterwards every record says how its trial ended.
-
-    Args:
-        budget: when its cap is reached, running trainings stop at a checkpoint.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM; running trainings have saved a checkpoint and are recorded as stopped.
-    """
+    """Open a sweep that the block executes; afterwards, also after Ctrl-C, all records say how their trials ended."""
     for task in tasks:
         if task.fresh:
             task.folder.clear()

@@ -63,14 +63,7 @@ class _Sample:
 def calibrate(
     config: Config, *, device: Device, place: Path, say: Say, limit_s: float = LIMIT_S
 ) -> tuple[Rates, DataSize]:
-    """Measure this machine, and count the data.
-
-    Args:
-        place: an empty folder for the sample, its examples and models.
-
-    Raises:
-        ResourceError: a training failed, or did not reach its first steps in time; the message quotes its output.
-    """
+    """Measure this machine in an empty folder, and count the data; raises ResourceError if a training failed."""
     began, folder = time.monotonic(), RunFolder(place)
     say("calibrate: preparing a sample of the data")
     sample = _make_examples(config, folder)

@@ -78,15 +78,7 @@ def choose_precision(config: Config) -> PrecisionTest | None:
 
 
 def refuse_onednn_here(config: Config, trials: Mapping[str, Trial]) -> None:
-    """Raise before anything starts what a training would raise later; a cluster's nodes check for themselves.
-
-    Args:
-        trials: the trials to be trained.
-
-    Raises:
-        ResourceError: a trial in 'fp32_onednn', or a sample of its search, would be trained on a GPU, or on a CPU that
-            is known not to have AVX-512.
-    """
+    """Raise ResourceError, before anything starts, for trials in 'fp32_onednn' that cannot be trained here."""
     places = {name: place for name, trial in trials.items() if (place := _place_of_onednn(trial.settings))}
     if not places or config.resources.cluster_address is not None:
         return

@@ -56,14 +56,7 @@ def model_shape(config: Config, folder: RunFolder | None = None) -> ModelShape:
 
 
 def vocabulary_size(config: Config, folder: RunFolder | None = None) -> int:
-    """Return the size of the run's vocabulary: of its examples, or of its tokenizer, or as estimated from its corpus.
-
-    Args:
-        folder: of the run, if its contents may be used.
-
-    Raises:
-        InputError: the tokenizer cannot be used.
-    """
+    """Return the size of the run's vocabulary: of its examples, its tokenizer, or estimated from its corpus."""
     model = config.model
     if model.tokenizer == GPT2_TOKENIZER:
         return GPT2_IDS

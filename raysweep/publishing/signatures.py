@@ -48,14 +48,7 @@ class Signature:
 
 
 def sign(content: bytes, key_file: Path, ask_passphrase: Callable[[], str]) -> bytes:
-    """Sign bytes with a private key of OpenSSH.
-
-    Args:
-        ask_passphrase: called if the key has one.
-
-    Raises:
-        InputError: the file does not hold an Ed25519 key, or the passphrase is wrong.
-    """
+    """Sign bytes with a private key of OpenSSH; InputError if it is no Ed25519 key, or the passphrase is wrong."""
     key = _read_private_key(key_file, ask_passphrase)
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     signature = key.sign(_signed(content))

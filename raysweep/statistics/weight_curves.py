@@ -59,14 +59,7 @@ def make_curve(
     valid: Mapping[tuple[float, int], LevelLosses],
     test: Mapping[tuple[float, int], LevelLosses],
 ) -> WeightCurve:
-    """Join the losses of single models, each of which has one column.
-
-    Args:
-        valid, test: by weight and seed, on the same documents.
-
-    Raises:
-        ValueError: two models were scored on different documents.
-    """
+    """Join the losses of single models, by weight and seed; raises ValueError if two were scored on other documents."""
     first_valid, first_test = valid[weights[0], seeds[0]], test[weights[0], seeds[0]]
     for losses, first in ((valid, first_valid), (test, first_test)):
         for scored in losses.values():
