@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _ROWS = 48
 """Number of samples in a batch, over all its texts."""
-_TELL_EVERY_S = 5.0
+_PRINT_EVERY_S = 5.0
 _LONGEST_CELL = 10_000_000
 _ERRORS_SHOWN = 5
 ADDED = ("model", "sample", "filled", "answers", "probabilities", "finished", "error")
@@ -98,7 +98,7 @@ def fill_csv(
             began = reported = unix_seconds()
             while batch := list(islice(rows, max(1, _ROWS // options["samples"]))):
                 writer.writerows(filler.fill(batch))
-                if unix_seconds() - reported > _TELL_EVERY_S:
+                if unix_seconds() - reported > _PRINT_EVERY_S:
                     reported = unix_seconds()
                     say(f"{filler.texts:,} texts, {filler.texts / (reported - began):,.1f} texts/s", to_stderr=True)
     metrics = filler.metrics(chosen.language, chosen.levels)

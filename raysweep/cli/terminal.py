@@ -51,7 +51,7 @@ def is_watched(keyboard: TextIO, screen: TextIO) -> bool:
     if not screen.isatty() or os.get_terminal_size(screen.fileno()).columns == 0:
         return False
     is_remote = "SSH_CONNECTION" in os.environ and os.environ.get("TERM", "dumb") != "dumb"
-    return not is_remote or (_may_ask(keyboard) and _tells_cursor(keyboard.fileno(), screen.fileno()))
+    return not is_remote or (_may_ask(keyboard) and _answers_cursor_request(keyboard.fileno(), screen.fileno()))
 
 
 def _may_ask(keyboard: TextIO) -> bool:
@@ -65,7 +65,7 @@ def _may_ask(keyboard: TextIO) -> bool:
         return True
 
 
-def _tells_cursor(keyboard: int, screen: int) -> bool:
+def _answers_cursor_request(keyboard: int, screen: int) -> bool:
     import select
     import termios
     import tty

@@ -47,3 +47,8 @@ def first_line(text: str) -> str:
     """Return the first line that is not blank, cut to 160 characters."""
     line = next((line for line in text.splitlines() if line.strip()), "no reason given")
     return textwrap.shorten(line, 160, placeholder=" …")
+
+
+def last_line(text: str) -> str:
+    """Return the last line that is not blank, which in a traceback is the error."""
+    return first_line("\n".join(reversed(text.splitlines())))

@@ -14,7 +14,7 @@ from typing import Any
 from ray import serve
 from ray.exceptions import RayError
 
-from raysweep.cluster.functions import first_line, resolve
+from raysweep.cluster.functions import last_line, resolve
 from raysweep.cluster.ray_internals import serve_on_loopback
 from raysweep.cluster.session import Session
 from raysweep.errors import ConfigError, ResourceError, TrainingError
@@ -101,7 +101,7 @@ def serving(
     app = deployment.bind(make_app, dict(arguments), session.check.require if session.check else None, int(need.cpus))
     try:
         _start(app, host, port, proxy)
-        yield partial(_tell_state, replicas)
+        yield partial(_describe_state, replicas)
     except (Exception, KeyboardInterrupt):  # not BaseException: if Ray is lost, nothing may wait for it
         _stop(session)
         raise
@@ -127,7 +127,7 @@ def _start(app: Any, host: str, port: int, proxy: str | None = None) -> None:
         raise TrainingError(f"the app cannot be served: {last_line((messages or [str(error)])[0])}") from error
 
 
-def _tell_state(replicas: int) -> str:
+def _describe_state(replicas: int) -> str:
     """Return the app's state in Ray Serve's words; with the reason if fewer than `replicas` replicas answer."""
     app = serve.status().applications.get(APP)
     if app is None:
@@ -150,8 +150,3 @@ def _stop(session: Session) -> None:
     elif APP in applications:
         # The rest of Serve ends with Ray; `shutdown` would print that its controller was killed.
         serve.delete(APP)
-
-
-def last_line(text: str) -> str:
-    """Return the last line that is not blank, which in a traceback is the error."""
-    return first_line("\n".join(reversed(text.splitlines())))

@@ -18,7 +18,7 @@ POLL_S = 5.0
 """EC2 recommends five seconds; it gives two minutes' notice."""
 _ANSWER_S = 2.0
 _TOKEN = "X-aws-ec2-metadata-token"
-_NOT_TOLD = 404
+_NO_NOTICE = 404
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def read_notice(metadata: str) -> float | None:
     try:
         notice = json.loads(_ask("GET", f"{metadata}/meta-data/spot/instance-action", {_TOKEN: token}))
     except urllib.error.HTTPError as error:
-        if error.code == _NOT_TOLD:
+        if error.code == _NO_NOTICE:
             return None
         raise
     try:

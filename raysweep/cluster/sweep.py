@@ -20,7 +20,7 @@ from typing import Any
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from raysweep.cluster.functions import first_line
+from raysweep.cluster.functions import last_line
 from raysweep.cluster.session import Session
 from raysweep.cluster.sweep_metrics import SweepMetrics, run_of
 from raysweep.cluster.train_worker import TRAIN, Work
@@ -57,13 +57,10 @@ def run_sweep(
     Args:
         storage: folder for Tune's and Train's own files.
         train: the training function, 'module:function', called like `training.loop.train`.
-        fail_fast: whether the first failed trial stops the others, at a checkpoint.
-        budget: when its cap is reached, running trainings stop at a checkpoint.
-        staging: of the run folder, if it is in object storage.
 
     Raises:
         ResourceError: a trial requests more than the cluster has.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; running trainings have saved a checkpoint and are recorded as stopped.
+        KeyboardInterrupt: as in `open_sweep`.
         LostRayError: the locally started Ray is gone.
     """
     requests = {task.job.trial: session.need(task.gpus, task.accelerator_type) for task in tasks}
@@ -167,26 +164,26 @@ class _Callback(tune.Callback):
         self._polled = time.monotonic()
         self._watch.poll_budget()
         self._metrics.repeat()
-        self._metrics.tell_states(self._state.count_states())
+        self._metrics.export_states(self._state.count_states())
         if (spent := self._watch.spent) is not None:
-            self._metrics.tell_spending(gpu_hours=spent.gpu_hours, cost=spent.cost)
+            self._metrics.export_spending(gpu_hours=spent.gpu_hours, cost=spent.cost)
         for trial in trials:
             if trial.status == trial.RUNNING:
-                self._tell_evaluations(trial)
+                self._pass_on_evaluations(trial)
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **_: Any) -> None:  # noqa: ARG002
         # The result is the outcome, which the searcher passes on after this.
-        self._tell_evaluations(trial)
+        self._pass_on_evaluations(trial)
         self._metrics.end_trial(trial.config["name"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         written = trial.config["work"].failure
-        self._tell_evaluations(trial)
+        self._pass_on_evaluations(trial)
         self._metrics.end_trial(trial.config["name"])
         outcome = outcome_from_json(written.read_text(encoding="utf-8")) if written.exists() else _loss(trial)
         self._end(trial.config["name"], outcome)
 
-    def _tell_evaluations(self, trial: Any) -> None:
+    def _pass_on_evaluations(self, trial: Any) -> None:
         name, path = trial.config["name"], trial.config["work"].evaluations
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         for line in lines[self._evaluations[name] :]:
@@ -194,7 +191,7 @@ class _Callback(tune.Callback):
                 self._evaluations[name] += 1
                 evaluation = Evaluation(**json.loads(line))
                 self._state.evaluate(name, evaluation)
-                self._metrics.tell_evaluation(name, TrialFolder(trial.config["work"].job.folder), evaluation)
+                self._metrics.export_evaluation(name, TrialFolder(trial.config["work"].job.folder), evaluation)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks beside its own state; the sweep's state holds the terminal.
@@ -215,7 +212,7 @@ def _loss(trial: Any) -> Failed:
     """Classify a process that died before it wrote its failure file."""
     path = Path(trial.error_file) if trial.error_file else None
     story = path.read_text(encoding="utf-8") if path and path.exists() else ""
-    last = first_line("\n".join(reversed(story.splitlines())))
+    last = last_line(story)
     if os.strerror(errno.ENOSPC) in last:
         return Failed(message=last, failure=Failure.DISK)
     if trial.config["work"].is_shared:

@@ -66,7 +66,7 @@ def drive(config: dict[str, Any]) -> None:
     try:
         outcome = _trainer(work).fit().return_value
     except ray.train.TrainingFailedError as error:
-        outcome = work.failure.read_text(encoding="utf-8") if work.failure.exists() else told_outcome(error)
+        outcome = work.failure.read_text(encoding="utf-8") if work.failure.exists() else outcome_of_error(error)
         if (failed := _failed(error)).failure is Failure.PREEMPTED:
             # A worker whose peer was preempted with its node fails too, and knows less about the cause.
             outcome = outcome_to_json(failed)
@@ -146,7 +146,7 @@ class EvaluationCallback(ray.train.UserCallback):
         append_evaluation(self._path, metrics[0])
 
 
-def told_outcome(error: Exception) -> str:
+def outcome_of_error(error: Exception) -> str:
     """Return the outcome, as JSON, contained in a worker's error, or else a classification of the error."""
     failures = error.worker_failures if isinstance(error, ray.train.WorkerGroupError) else {}
     for failure in failures.values():

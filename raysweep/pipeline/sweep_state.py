@@ -162,7 +162,7 @@ class SweepState:
         for name in filter(self._retries.is_due, self._graph.ready()):
             if name in self._searches:
                 return name
-            if self._must_be_alone([name, *running]) and running:
+            if running and any(self._must_be_alone(other) for other in (name, *running)):
                 # No training overtakes one that waits for the others to end, or it might wait forever.
                 return None
             # If thousands of trials request the same resources, test them only once.
@@ -176,8 +176,8 @@ class SweepState:
     def _running(self) -> list[ResourceRequest]:
         return [self.request_of(name) for name in self._graph.running()]
 
-    def _must_be_alone(self, names: Sequence[str]) -> bool:
-        return any(self._retries.must_be_alone(name) and not self.request_of(name).gpus for name in names)
+    def _must_be_alone(self, name: str) -> bool:
+        return self._retries.must_be_alone(name) and not self.request_of(name).gpus
 
     def _resolve(self, name: str) -> SweepTraining | None:
         """Return the training of a started node; None if there is nothing to train, and the node has ended."""

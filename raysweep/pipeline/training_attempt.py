@@ -79,34 +79,31 @@ def describe_error(error: Exception) -> str:
     return str(error) if isinstance(error, RaysweepError) else f"{type(error).__name__}: {error}"
 
 
+@dataclasses.dataclass(slots=True)
 class _StopReasons:
     """Called between two steps; returns the first reason to stop that occurred, or None."""
 
-    def __init__(
-        self,
-        requests: StopWatch,
-        pause_at: int | None,
-        should_stop: Callable[[], str | None] | None,
-        preempted: Callable[[], str | None] | None,
-    ) -> None:
-        self._requests, self._pause_at = requests, pause_at
-        self._should_stop, self._preempted = should_stop, preempted
-        self._is_at_rung = self.is_preempted = False
-        self.reason: str | None = None
+    requests: StopWatch
+    pause_at: int | None
+    should_stop: Callable[[], str | None] | None
+    preempted: Callable[[], str | None] | None
+    is_at_rung: bool = False
+    is_preempted: bool = False
+    reason: str | None = None
 
     def see(self, evaluation: Evaluation) -> None:
         """Take note of an evaluation."""
-        self._is_at_rung = self._pause_at is not None and evaluation.step >= self._pause_at
+        self.is_at_rung = self.pause_at is not None and evaluation.step >= self.pause_at
 
     def __call__(self) -> str | None:
-        if self.reason is None and self._is_at_rung:
+        if self.reason is None and self.is_at_rung:
             self.reason = _PAUSED
-        if self.reason is None and self._should_stop is not None:
-            self.reason = self._should_stop()
+        if self.reason is None and self.should_stop is not None:
+            self.reason = self.should_stop()
         if self.reason is None:
-            self.reason = self._requests()
-        if self.reason is None and self._preempted is not None:
-            self.reason = self._preempted()
+            self.reason = self.requests()
+        if self.reason is None and self.preempted is not None:
+            self.reason = self.preempted()
             self.is_preempted = self.reason is not None
         return self.reason
 

@@ -189,7 +189,7 @@ def test_prometheus_can_scrape_the_sweep(sweep, session):
     from raysweep.cluster.sweep_metrics import SweepMetrics
 
     metrics = SweepMetrics("a paper")
-    metrics.tell_states({"done": 5})
+    metrics.export_states({"done": 5})
     until, series = time.monotonic() + 90, ""
     while not series:
         assert time.monotonic() < until
@@ -223,10 +223,10 @@ def test_speed_and_memory_are_exported_with_each_evaluation(monkeypatch, run):
     folder = run.trial("measured")
     folder.root.mkdir(parents=True)
     folder.evaluations.write_text('{"step": 5, "tokens_per_second": 21300.0, "peak_memory_bytes": 7}\n')
-    metrics.tell_evaluation("B1", folder, Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
-    metrics.tell_states({"pending": 2})
-    metrics.tell_states({"done": 2})
-    metrics.tell_spending(gpu_hours=1.5, cost=3.3)
+    metrics.export_evaluation("B1", folder, Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+    metrics.export_states({"pending": 2})
+    metrics.export_states({"done": 2})
+    metrics.export_spending(gpu_hours=1.5, cost=3.3)
     tags = {"run": "paper", "trial": "B1"}
     assert exported[:4] == [
         ("raysweep_valid_loss", 3.0, {**tags, "kind": "infill"}),
@@ -242,7 +242,10 @@ def test_speed_and_memory_are_exported_with_each_evaluation(monkeypatch, run):
     metrics.repeat()
     assert {(name, str(tags)): value for name, value, tags in exported} == before
     metrics.end_trial("B1")
-    for now[0], is_told in ((sweep_metrics.TOLD_AFTER_END_S, True), (sweep_metrics.TOLD_AFTER_END_S + 1, False)):
+    for now[0], is_told in (
+        (sweep_metrics.EXPORTED_AFTER_END_S, True),
+        (sweep_metrics.EXPORTED_AFTER_END_S + 1, False),
+    ):
         exported.clear()
         metrics.repeat()
         assert any("trial" in tags for _, _, tags in exported) == is_told
@@ -262,7 +265,7 @@ def evaluated(monkeypatch, run):
     def make(names, clock=lambda: 0.0):
         metrics = sweep_metrics.SweepMetrics("paper", clock)
         for name in names:
-            metrics.tell_evaluation(name, run.trial(name), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
+            metrics.export_evaluation(name, run.trial(name), Evaluation(step=5, losses={"infill": 3.0}, is_best=True))
         return metrics, trials_exported
 
     return make
@@ -277,7 +280,7 @@ def test_a_restarted_training_is_exported_before_its_next_evaluation(evaluated):
     metrics.end_trial("B1")
     watch = SimpleNamespace(state=SimpleNamespace(begin=lambda _: None))
     sweep._Callback(watch, None, metrics).on_trial_start(1, [], SimpleNamespace(config={"name": "B1"}))
-    now[0] = sweep_metrics.TOLD_AFTER_END_S + 1
+    now[0] = sweep_metrics.EXPORTED_AFTER_END_S + 1
     exported.clear()
     metrics.repeat()
     assert "B1" in exported
@@ -285,9 +288,9 @@ def test_a_restarted_training_is_exported_before_its_next_evaluation(evaluated):
 
 def test_only_the_latest_ended_trainings_are_exported(evaluated):
     """The numbers of a thousand, told again and again for minutes, took more memory than all else of the sweep."""
-    from raysweep.cluster.sweep_metrics import MOST_TOLD_AFTER_END
+    from raysweep.cluster.sweep_metrics import MOST_ENDED
 
-    names = [f"t{number}" for number in range(MOST_TOLD_AFTER_END + 5)]
+    names = [f"t{number}" for number in range(MOST_ENDED + 5)]
     metrics, exported = evaluated(names)
     for name in names[1:]:
         metrics.end_trial(name)
@@ -298,13 +301,13 @@ def test_only_the_latest_ended_trainings_are_exported(evaluated):
 
 def test_trainings_without_evaluations_do_not_displace_others(evaluated):
     """Trainings that failed before their first evaluation once pushed out the losses of those that were done."""
-    from raysweep.cluster.sweep_metrics import MOST_TOLD_AFTER_END
+    from raysweep.cluster.sweep_metrics import MOST_ENDED
 
-    names = [f"t{number}" for number in range(MOST_TOLD_AFTER_END + 1)]
+    names = [f"t{number}" for number in range(MOST_ENDED + 1)]
     metrics, exported = evaluated(names)
     for name in (*names[:-1], names[0]):
         metrics.end_trial(name)
-    for number in range(MOST_TOLD_AFTER_END):
+    for number in range(MOST_ENDED):
         metrics.end_trial(f"silent{number}")
     metrics.end_trial(names[-1])
     exported.clear()

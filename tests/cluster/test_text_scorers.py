@@ -149,13 +149,14 @@ def test_the_reason_why_replicas_cannot_start_is_reported(monkeypatch):
         monkeypatch.setattr(
             serve, "status", lambda overview=overview: ServeStatus(applications={served_app.APP: overview})
         )
-        states.append(served_app._tell_state(2))
+        states.append(served_app._describe_state(2))
     assert states == ["UNHEALTHY, 1 of 2 replicas answer: InputError: runs/tiny: A1 changed", "RUNNING"]
 
 
 def test_an_app_that_does_not_fit_is_refused_with_the_reason(session):
     """More replicas than fit would wait for ever."""
-    from raysweep.cluster.served_app import last_line, serving
+    from raysweep.cluster.functions import last_line
+    from raysweep.cluster.served_app import serving
 
     with pytest.raises(ResourceError, match=r"--replicas: found 3; the cluster has room for 2, each with 1 CPUs"):
         serving(session, "", {}, replicas=3, host="127.0.0.1", port=1).__enter__()
