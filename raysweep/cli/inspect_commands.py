@@ -1,14 +1,11 @@
 """The commands that inspect a config, a run or a machine; `clean` also deletes files that are no longer needed."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from raysweep.cli.settings import ExtendOption, ForceOption, Settings, new_group, with_settings
 from raysweep.storage.printable import say, say_json
-
-if TYPE_CHECKING:
-    from raysweep.config.schema import Config
 
 app = new_group()
 
@@ -65,6 +62,7 @@ def check(
     from raysweep.pipeline.corpus_survey import is_at_hand, survey_corpus
     from raysweep.pipeline.further_corpora import survey_corpus_files
     from raysweep.readers.locations import as_list, is_remote, local_files
+    from raysweep.scheduling.trials import expand_trials
 
     if schema:
         say_json(config_schema())
@@ -97,7 +95,8 @@ def check(
         start = "" if config.model.start == SCRATCH else f"; start: {starts[profile]}"
         corpus = corpora.get(profile, "")
         say(f"{settings.file.name}: profile {profile}: fine, {len(config.trials)} trials{start}{corpus}")
-        if idle := _levels_without_trial(config):
+        trained = {level for trial in expand_trials(config).values() for level in trial.settings.levels}
+        if idle := [level for level in config.data.levels if level not in trained]:
             say(f"{settings.file.name}: profile {profile}: note: no trial trains on {', '.join(idle)} of data.levels")
 
 
@@ -235,11 +234,3 @@ def clean(
 def _on_one_line(path: str) -> str:
     """Escape line breaks, so that a file's name cannot look like another line of the list."""
     return path.replace("\n", r"\n")
-
-
-def _levels_without_trial(config: "Config") -> list[str]:
-    """Find levels that no trial is trained on, although every model is scored on them."""
-    from raysweep.scheduling.trials import expand_trials
-
-    trained = {level for trial in expand_trials(config).values() for level in trial.settings.levels}
-    return [level for level in config.data.levels if level not in trained]

@@ -34,7 +34,9 @@ def print_runs(storage: str, *, as_json: bool) -> None:
             table.add_column(header, no_wrap=True)
         table.add_column("answer", overflow="fold")
         for row in rows:
-            cells = (row["run"], row["profile"], _date(row["started_at"]), row["reached"], row["answer"])
+            began = row["started_at"]
+            date = "" if began is None else f"{datetime.fromtimestamp(began):%Y-%m-%d %H:%M}"
+            cells = (row["run"], row["profile"], date, row["reached"], row["answer"])
             table.add_row(*(Text(cell) for cell in cells))
         PrintableConsole(highlight=False).print(table)
 
@@ -59,7 +61,3 @@ def _describe(folder: RunFolder) -> dict[str, Any]:
         "reached": f"{last}, {done}" if done else last,
         "answer": answer,
     }
-
-
-def _date(seconds: float | None) -> str:
-    return "" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"

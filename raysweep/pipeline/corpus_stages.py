@@ -22,6 +22,11 @@ from raysweep.storage.atomic_files import write_text
 from raysweep.storage.run_folder import ExamplesFolder, RunFolder
 
 _ILM_TEXTS = "ILM texts"
+_ORIGINS = {
+    CORPUS_TOKENIZER: "a tokenizer trained on the texts of the train split",
+    START_TOKENIZER: "the start's own tokenizer",
+}
+"""What is said of each value of `model.tokenizer`, except of a folder."""
 
 
 class PrepareStage(Stage):
@@ -139,6 +144,9 @@ class MaskStage(Stage):
 
     def make(self, decisions: Decisions, executor: Executor, listener: Listener) -> None:
         """Make the missing shards, and the manifest of all shards."""
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
         from raysweep.corpus.preparing import read_summary
 
         (target,) = decisions.todo
@@ -158,7 +166,8 @@ class MaskStage(Stage):
             and totals["tokens"]
             and self.config.model.tokenizer == GPT2_TOKENIZER
         ):
-            per_token = self._text_bytes() / totals["tokens"]
+            texts = pq.read_table(self.folder.documents, columns=["text"])["text"]
+            per_token = int(pc.sum(pc.binary_length(texts)).as_py() or 0) / totals["tokens"]
             listener.say(
                 f"mask: note: {per_token:.1f} bytes of text per token: GPT-2's tokenizer was made for English (4.7 "
                 f"there), so texts in '{language}' take more tokens; compare languages in bits per byte, not per token"
@@ -166,13 +175,6 @@ class MaskStage(Stage):
         for reason, count in totals["dropped"].items():
             if count:
                 listener.say(f"mask: {count:,} examples left out: {reason.replace('_', ' ')}")
-
-    def _text_bytes(self) -> int:
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        texts = pq.read_table(self.folder.documents, columns=["text"])["text"]
-        return int(pc.sum(pc.binary_length(texts)).as_py() or 0)
 
 
 def make_examples(
@@ -214,7 +216,8 @@ def make_examples(
         write_text(begun, mark)
     tokenizer = pack_vocabulary(vocabulary)
     if tokenizer is not None and run is None:
-        listener.say(f"mask: {_describe(config.model.tokenizer)}, {vocabulary.size:,} tokens")
+        origin = _ORIGINS.get(config.model.tokenizer, "the tokenizer of a folder")
+        listener.say(f"mask: {origin}, {vocabulary.size:,} tokens")
     tasks = [
         MaskTask(
             documents=folder.documents,
@@ -238,11 +241,3 @@ def make_examples(
     )
     totals: Mapping[str, Any] = manifest["totals"]
     return totals
-
-
-def _describe(tokenizer: str) -> str:
-    """Describe the value of `model.tokenizer` in words."""
-    return {
-        CORPUS_TOKENIZER: "a tokenizer trained on the texts of the train split",
-        START_TOKENIZER: "the start's own tokenizer",
-    }.get(tokenizer, "the tokenizer of a folder")

@@ -12,16 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from raysweep.config.training_settings import TrialConfig
-from raysweep.errors import ConfigError
 from raysweep.pipeline.stages import Target
 from raysweep.scheduling.records import State, read_record, write_record
 from raysweep.storage.run_folder import TrialFolder
-
-
-def refuse_extension(target: Target, settings: TrialConfig, result: Mapping[str, object]) -> None:
-    """Raise ConfigError, with the reason, if the finished training cannot be extended to the steps of the config."""
-    if problem := why_not_extendable(target, settings, result):
-        raise ConfigError(f"--extend {target.name}: {problem}. Train it again with --force {target.name}")
 
 
 def why_not_extendable(target: Target, settings: TrialConfig, result: Mapping[str, object]) -> str:

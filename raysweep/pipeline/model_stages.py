@@ -10,7 +10,7 @@ from pathlib import Path
 
 from raysweep.errors import ConfigError
 from raysweep.pipeline import identities
-from raysweep.pipeline.extending import extend_training, refuse_extension, why_not_extendable
+from raysweep.pipeline.extending import extend_training, why_not_extendable
 from raysweep.pipeline.further_corpora import FurtherCorpora
 from raysweep.pipeline.jobs import score_tasks, train_tasks
 from raysweep.pipeline.run_precision import in_precision, say_if_unlike, trained_precision
@@ -55,9 +55,10 @@ class TrainStage(Stage):
                 skip_note=f"{_done_ago(record)} with the same config",
             )
             if record is not None and target.is_changed:
-                if name in self.extended:
-                    refuse_extension(target, trial.settings, record.result)
-                target = replace(target, is_extendable=not why_not_extendable(target, trial.settings, record.result))
+                problem = why_not_extendable(target, trial.settings, record.result)
+                if problem and name in self.extended:
+                    raise ConfigError(f"--extend {name}: {problem}. Train it again with --force {name}")
+                target = replace(target, is_extendable=not problem)
             targets.append(target)
         return targets
 
