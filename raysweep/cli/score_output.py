@@ -201,9 +201,10 @@ def _describe_levels(predictor: "LevelPredictor") -> str:
     told = f"levels: by the {predictor.family} models (temperature {predictor.temperature:.4g}, from the run's report)"
     if (found := predictor.accuracy) is None:
         return f"{told}; how often they are right was not measured"
-    limits = "" if found.low is None else f" (95 % interval {found.low:.1%} to {found.high:.1%})".replace("%", " %")
-    right = f"{found.value:.1%}".replace("%", " %")
-    return f"{told}, right for {right} of the run's {found.documents:,} test documents{limits}; other texts may differ"
+    value, low, high = (None if share is None else 100 * share for share in (found.value, found.low, found.high))
+    limits = "" if low is None else f" (interval {low:.1f} % to {high:.1f} %)"
+    right = f"right for {value:.1f} % of the run's {found.documents:,} test documents{limits}"
+    return f"{told}, {right}; other texts may differ"
 
 
 def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:

@@ -49,7 +49,8 @@ class TrainedModel:
     ) -> "list[Infilling]":
         r"""Fill a text's blanks, such as `[word]` or `[sentence]`, n times; see `raysweep infill --help`.
 
-        Filling i depends only on the text, the seed and i.
+        Each filling has `text`, `finished` and `answers`; an answer has `text`, `start`, `stop`, `probability` and
+        `finished`.  Filling i depends only on the text, the seed and i.
 
         Args:
             temperature: with 0 the most likely token is chosen, so all fillings are the same.

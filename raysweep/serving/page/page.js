@@ -230,7 +230,7 @@ function showLevels(levels) {
   const sure = chance >= 0.9 ? "" : ` The next likeliest is ${second}: ${percent(other)}.`;
   const known = run.level_accuracy;
   const share = (value) => `${(100 * value).toFixed(1)} %`;
-  const limits = known && known.low !== null ? ` (95 % interval ${share(known.low)} to ${share(known.high)})` : "";
+  const limits = known && known.low !== null ? ` (interval ${share(known.low)} to ${share(known.high)})` : "";
   const checked = known
     ? ` The same models named the right level of ${share(known.value)} of ${known.documents.toLocaleString("en")} test documents, read without what their masks hide${limits}; other texts may differ.`
     : " How often the same models name the right level was not measured.";
