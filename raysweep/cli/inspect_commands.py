@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from raysweep.cli.settings import ExtendOption, ForceOption, Settings, new_group, with_settings
-from raysweep.storage.printable import say, say_json
+from raysweep.storage.printable import say, say_json, shown
 
 app = new_group()
 
@@ -61,7 +61,7 @@ def check(
     from raysweep.model.start_folder import check_start
     from raysweep.pipeline.corpus_survey import is_at_hand, survey_corpus
     from raysweep.pipeline.further_corpora import survey_corpus_files
-    from raysweep.readers.locations import as_list, is_remote, local_files
+    from raysweep.readers.locations import as_list, is_remote, local_files, name_files
     from raysweep.scheduling.trials import expand_trials
 
     if schema:
@@ -80,6 +80,8 @@ def check(
             if is_at_hand(config) and (is_asked or local_files(config.data.path)):
                 survey = survey_corpus(config)
                 corpora[profile] = f"; corpus: {survey}" if survey else ""
+            elif is_at_hand(config) and config.data.path is not None:
+                corpora[profile] = f"; corpus: not read, there is no {shown(name_files(config.data.path))}"
             for name, further in config.corpora.items():
                 if not any(map(is_remote, as_list(further.path))) and (is_asked or local_files(further.path)):
                     survey_corpus_files(config, name)

@@ -131,7 +131,8 @@ def serve_models(
 
 
 def _missing(command: str, error: ModuleNotFoundError) -> ConfigError:
-    return ConfigError(f"{command}: needs '{error.name}', which is not installed: pip install 'raysweep[{command}]'")
+    install = f"pip install -c constraints.txt -e '.[{command}]'"
+    return ConfigError(f"{command}: needs '{error.name}', which is not installed: {install}")
 
 
 def shown_address(host: str, port: int, token: str | None) -> str:

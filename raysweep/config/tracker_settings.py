@@ -12,7 +12,7 @@ TrackerName = Literal["mlflow", "wandb"]
 def refuse_missing_trackers(names: Sequence[TrackerName]) -> None:
     """Raise ConfigError with a line for each tracker whose package is not installed; none is imported."""
     if missing := [name for name in names if not _is_installed(name)]:
-        fix = "`pip install 'raysweep[{0}]'` installs it; or take {0} out of track"
+        fix = "`pip install -c constraints.txt -e '.[{0}]'` installs it; or take {0} out of track"
         raise ConfigError(
             *[f"track: found '{name}'; its package is not installed. {fix.format(name)}" for name in missing]
         )

@@ -125,7 +125,9 @@ def fetch(url: str) -> Path:
         part.replace(target)
         record.write_text(json.dumps(version))
     except ImportError as error:
-        raise InputError(f"data.path: {shown(url)} needs a library: pip install 'raysweep[remote]'") from error
+        raise InputError(
+            f"data.path: {shown(url)} needs a library: pip install -c constraints.txt -e '.[remote]'"
+        ) from error
     except Exception as error:  # each file system of fsspec raises other errors
         what = f"{type(error).__name__}: {without_secrets(str(error))[:200]}".rstrip(": ")
         raise InputError(f"data.path: {shown(url)} cannot be fetched ({what}). Check the address and access") from error

@@ -73,6 +73,14 @@ def test_check_doctor_and_plan_report_the_counts_of_the_corpus(command):
     assert command("plan").exit_code == 0
 
 
+def test_check_states_that_a_missing_corpus_was_not_read(command, tmp_path):
+    """A path with a mistake in it was reported as fine; the other profiles of the file are checked all the same."""
+    (tmp_path / "texts.csv").rename(tmp_path / "elsewhere.csv")
+    told = command("check")
+    assert told.exit_code == 0
+    assert "fine, 5 trials; corpus: not read, there is no 'texts.csv'" in told.output
+
+
 def test_check_doctor_and_plan_report_a_level_without_texts(command):
     """They report it before prepare has run."""
     wrong = ("--set", "data.levels=[A1, B1, C1]")

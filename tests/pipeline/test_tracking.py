@@ -157,7 +157,7 @@ def test_a_tracker_that_is_not_installed_is_refused_before_the_run(tiny_run, mon
         run.do()
     assert str(error.value).splitlines() == [
         f"track: found '{name}'; its package is not installed. "
-        f"`pip install 'raysweep[{name}]'` installs it; or take {name} out of track"
+        f"`pip install -c constraints.txt -e '.[{name}]'` installs it; or take {name} out of track"
         for name in ("mlflow", "wandb")
     ]
     assert not run.folder.root.exists()

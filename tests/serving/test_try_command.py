@@ -76,7 +76,7 @@ def test_a_missing_extra_is_reported_with_the_install_command(finished_storage, 
     monkeypatch.delattr(ray, "serve", raising=False)
     monkeypatch.delitem(sys.modules, "raysweep.cluster.served_app", raising=False)
     result = CliRunner().invoke(app, [command, "--name", "tiny", "--storage", str(finished_storage)])
-    assert f"pip install 'raysweep[{command}]'" in str(result.exception)
+    assert f"pip install -c constraints.txt -e '.[{command}]'" in str(result.exception)
 
 
 def test_serve_requires_a_token_before_ray_starts(finished_storage):
