@@ -34,7 +34,7 @@ def signal_handlers():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def cache_of_the_tests(tmp_path_factory):
+def isolated_cache(tmp_path_factory):
     """No test reads what the user's own calibration says, nor writes into it, or into what else is kept for a user."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSWEEP_CALIBRATION", str(tmp_path_factory.mktemp("calibration") / "calibration.json"))
@@ -43,7 +43,7 @@ def cache_of_the_tests(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_waiting_for_the_disk():
+def skip_fsync():
     """No test cuts the power: what is renamed into place need not have reached the disk, which takes milliseconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda descriptor: None)

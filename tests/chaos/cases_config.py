@@ -57,7 +57,10 @@ FILES = {
     "merge of a number": (_with("<<: 5"), "expected a mapping or list of mappings for merging"),
     "unknown alias": (_with("seed: *nobody"), "found undefined alias 'nobody'"),
     "laughs": (_with("y0: &x0 [lol]") + LAUGHS, "found more than 50,000 values"),
-    "laughs at the top": ("y0: &x0 [lol]\n" + LAUGHS.replace("    ", ""), "found more than 50,000 values"),
+    "laughs at top level": (
+        "y0: &x0 [lol]\n" + LAUGHS.replace("    ", ""),
+        "found more than 50,000 values",
+    ),
     "deep list": (f"default: a\nprofiles: {{a: {'[' * 60_000}", "nested too deeply; at most 40 levels"),
     "deep mapping": (f"default: a\nprofiles: {{a: {'{a: ' * 20_000}", "nested too deeply; at most 40 levels"),
     "5,000 digits": (_with("seed: " + "9" * 5000), "must be a number of at most 19 digits"),

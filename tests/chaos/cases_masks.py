@@ -36,7 +36,7 @@ CALLED = {
     "returns a generator that exits": ("return (os._exit(0) for _ in range(1))", ("ended its process (exit code 0)",)),
     "changes the working folder": ("os.chdir('/'); return None", ("'NoneType' object is not iterable",)),
     "closes all files": ("os.closerange(0, 200); return None", ("'NoneType' object is not iterable",)),
-    "is deaf to signals": (
+    "ignores signals": (
         "[signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; os._exit(0)",
         ("ended its process (exit code 0)",),
     ),

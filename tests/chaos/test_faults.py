@@ -52,7 +52,7 @@ def earlier_runs(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def as_if_in_a_process_of_its_own(tmp_path):
+def restore_process_state(tmp_path):
     """A case leaves neither its umask nor the modules of its folder to the next."""
     umask = os.umask(0)
     os.umask(umask)

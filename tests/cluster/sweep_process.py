@@ -64,7 +64,7 @@ class SweepProcess:
             assert time.monotonic() < until, f"the condition was never met:\n{self.output.read_text()}"
             time.sleep(0.05)
 
-    def wait_until_told(self, text):
+    def wait_for_output(self, text):
         """Wait until the command has printed the text."""
         self.wait_until(lambda: text in self.output.read_text())
 

@@ -171,12 +171,12 @@ def test_an_invalid_option_is_refused_before_anything_is_created(aws, prepare, o
     ("code", "text"), [(403, "is another account's"), (301, "lies in another region"), (500, "answer 500")]
 )
 def test_an_unavailable_bucket_name_is_reported(aws, prepare, code, text):
-    class Shop:
+    class UnavailableBuckets:
         def head_bucket(self, Bucket):
             raise ClientError({"ResponseMetadata": {"HTTPStatusCode": code}}, "HeadBucket")
 
     with pytest.raises(ResourceError, match=f"bucket my-runs: {text}.*take another name"):
-        prepare(client=lambda service, _: Shop() if service == "s3" else aws(service))
+        prepare(client=lambda service, _: UnavailableBuckets() if service == "s3" else aws(service))
 
 
 def test_an_existing_bucket_in_another_region_is_refused(aws, prepare):

@@ -32,7 +32,7 @@ def run(tmp_path):
     return RunFolder(tmp_path / "run")
 
 
-def in_the_middle(run, name):
+def has_unsaved_steps(run, name):
     """Return whether the training is past its first checkpoint and has done a step that is not saved."""
     steps = steps_of(run, name)
     return len(steps) > SAVED_EVERY and steps[-1][1] % SAVED_EVERY == 1 and not is_done(run, name)
@@ -68,7 +68,7 @@ def assert_result_is_undisturbed(run, *, lost=3):
 def test_killing_a_ray_process_costs_only_steps(run, output, how, title, failure):
     """The trial's process, Train's worker, the trial's actor or the controller is killed; the sweep continues alone."""
     with SweepProcess(run, output, how) as sweep:
-        sweep.wait_until(lambda: in_the_middle(run, "all"))
+        sweep.wait_until(lambda: has_unsaved_steps(run, "all"))
         for process in sweep.processes(title):
             process.kill()
         assert sweep.wait() == 0, sweep.output.read_text()
@@ -135,7 +135,7 @@ def test_a_killed_command_resumes_when_run_again(run, output):
 def test_sigterm_loses_no_step(run, output):
     """Every training saves a checkpoint first, and the same command resumes them."""
     with SweepProcess(run, output) as sweep:
-        sweep.wait_until(lambda: in_the_middle(run, "all"))
+        sweep.wait_until(lambda: has_unsaved_steps(run, "all"))
         sweep.process.terminate()
         assert sweep.wait() == 130
     assert "interrupted (SIGTERM): asked the running trainings (" in sweep.output.read_text()

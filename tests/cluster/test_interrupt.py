@@ -52,7 +52,7 @@ def test_a_second_ctrl_c_does_not_wait_for_unresponsive_trainings(run, output):
         sweep.wait_until(lambda: any(event["what"] == "start" for event in read_events(run.trial("all"))))
         family = sweep.family()
         sweep.process.send_signal(signal.SIGINT)
-        sweep.wait_until_told("interrupted (Ctrl-C): asked the running trainings (")
+        sweep.wait_for_output("interrupted (Ctrl-C): asked the running trainings (")
         sweep.process.send_signal(signal.SIGINT)
         assert_ends_with_130_and_all_its_processes(sweep, family)
     assert {record.reason for record in records_of(run)} == {"interrupted (Ctrl-C)"}

@@ -35,7 +35,7 @@ def without_clocks(value):
     return [without_clocks(inner) for inner in value] if isinstance(value, list) else value
 
 
-def still(evidence):
+def without_times(evidence):
     """Return the evidence with all times set to zero."""
     values = json.loads(json.dumps(evidence))
     values["run"] |= {"stage_seconds": {}, "ended_at": None}
@@ -61,7 +61,7 @@ def contents(folder):
         if file.state == "other" or shows_hours or folder.tables in path.parents:
             continue  # page, Markdown and tables are compared below, rendered from the evidence without clocks
         if path == folder.evidence:
-            evidence = Evidence.model_validate_json(json.dumps(still(json.loads(path.read_text()))))
+            evidence = Evidence.model_validate_json(json.dumps(without_times(json.loads(path.read_text()))))
             files |= {"the same evidence, rendered": render_report(evidence), file.path: evidence.json_values()}
         elif path.suffix == ".json":
             files[file.path] = without_clocks(json.loads(path.read_text()))
@@ -110,6 +110,6 @@ def test_the_comparison_detects_any_changed_bit_or_digit(done_run, fresh):
     """A single bit of a weight or digit of the evidence is noticed."""
     evidence = json.loads(done_run.folder.evidence.read_text())
     evidence["findings"][0]["documents"] += 1
-    assert still(evidence) != fresh["report/evidence.json"]
+    assert without_times(evidence) != fresh["report/evidence.json"]
     shutil.rmtree(done_run.folder.trial("A1").root)
     assert contents(done_run.folder).keys() != fresh.keys()

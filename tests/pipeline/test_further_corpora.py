@@ -50,7 +50,7 @@ def write_corpus(path, known, *, rows=40, without=()):
 
 
 @pytest.fixture(scope="module")
-def asked(finished_storage, tmp_path_factory):
+def scored_run(finished_storage, tmp_path_factory):
     """The finished run, configured for a further corpus afterwards, with the work that was then done."""
     root = tmp_path_factory.mktemp("further")
     shutil.copytree(finished_storage, root / "runs")
@@ -64,9 +64,9 @@ def asked(finished_storage, tmp_path_factory):
 
 
 @pytest.fixture
-def folder(asked, tmp_path):
+def folder(scored_run, tmp_path):
     """The same in the test's own folder, with the corpus beside it."""
-    shutil.copytree(asked[0].folder.root.parent.parent, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(scored_run[0].folder.root.parent.parent, tmp_path, dirs_exist_ok=True)
     return RunFolder(tmp_path / "runs" / "tiny")
 
 
@@ -75,8 +75,8 @@ def changes(tmp_path):
     return {"corpora": {"other": {"path": str(tmp_path / "other.csv")}}}
 
 
-def test_every_model_scores_the_further_corpus_and_nothing_else_runs(asked):
-    run, work, before = asked
+def test_every_model_scores_the_further_corpus_and_nothing_else_runs(scored_run):
+    run, work, before = scored_run
     assert work == ["mask 0", *(f"score {name}" for name in MODELS)]
     assert run.folder.losses.read_bytes() == before
     losses = pd.read_parquet(run.folder.further("other").losses)
@@ -92,9 +92,9 @@ def test_a_second_command_scores_no_further_corpus_again(folder, tiny_run, chang
     assert again(tiny_run, changes=changes) == []
 
 
-def test_further_corpus_scores_equal_those_of_the_score_command(asked):
+def test_further_corpus_scores_equal_those_of_the_score_command(scored_run):
     """The same model, text, id and seed give the same masks and the same sum, whichever way a text is scored."""
-    run, _, _ = asked
+    run, _, _ = scored_run
     place = run.folder.further("other")
     losses, documents = pd.read_parquet(place.losses), pd.read_parquet(place.documents).set_index("document")
     table = raysweep.load(run.folder.root)["A1"].score(
@@ -104,9 +104,9 @@ def test_further_corpus_scores_equal_those_of_the_score_command(asked):
     assert mine.groupby("document")["nats"].sum().tolist() == pytest.approx(table["infill_nats"].tolist(), abs=1e-4)
 
 
-def test_the_report_has_a_matrix_and_claims_for_the_further_corpus(asked):
+def test_the_report_has_a_matrix_and_claims_for_the_further_corpus(scored_run):
     """Recomputed from the table of losses; a learner's several texts are clustered by learner."""
-    run, _, _ = asked
+    run, _, _ = scored_run
     (corpus,) = json.loads(run.folder.evidence.read_text())["beyond"]
     assert (corpus["rows"], corpus["near_training"]) == (42, 1)
     assert (corpus["clusters"], corpus["without_learner"], corpus["missing_levels"]) == ("learner", 0, [])
@@ -214,17 +214,17 @@ def test_a_damaged_score_file_is_reported_with_the_command_that_repairs_it(folde
     assert again(tiny_run, changes=changes, forced=["other"]) == ["mask 0", *(f"score {name}" for name in MODELS)]
 
 
-def test_scoring_killed_between_models_resumes(done_run, tiny_run, asked, tmp_path):
+def test_scoring_killed_between_models_resumes(done_run, tiny_run, scored_run, tmp_path):
     class CutOff(CountingExecutor):
         def score(self, tasks, listener):
             super().score(tasks[:2], listener)
             raise KeyboardInterrupt
 
-    changes = {"corpora": {"other": {"path": str(asked[0].folder.root.parent.parent / "other.csv")}}}
+    changes = {"corpora": {"other": {"path": str(scored_run[0].folder.root.parent.parent / "other.csv")}}}
     with pytest.raises(KeyboardInterrupt):
         tiny_run(changes, executor=CutOff()).do()
     assert again(tiny_run, changes=changes) == [f"score {name}" for name in MODELS[2:]]
-    place, whole = done_run.folder.further("other"), asked[0].folder.further("other")
+    place, whole = done_run.folder.further("other"), scored_run[0].folder.further("other")
     assert place.losses.read_bytes() == whole.losses.read_bytes()
 
 

@@ -10,7 +10,7 @@ from raysweep.scheduling.capacity import Capacity, ResourceRequest
 from raysweep.scheduling.outcomes import Finished, Paused
 from raysweep.scheduling.records import State, read_record
 from raysweep.storage.run_folder import RunFolder, TrialFolder
-from tests.pipeline.test_sweep_state import Dictated, released
+from tests.pipeline.test_sweep_state import FixedSuggestions, released
 from tests.sweep_tasks import RecordingListener, make_task
 
 LOSSES = [3.0, 1.0, 2.0, 4.0, 1.5, 0.5]
@@ -34,7 +34,7 @@ def open_state(run, *, cpus):
         requests={task.job.trial: ResourceRequest(cpus=1, gpus=0) for task in tasks},
         capacity=Capacity(cpus=cpus, gpus=0),
         listener=RecordingListener(),
-        suggestions=lambda _: Dictated(),
+        suggestions=lambda _: FixedSuggestions(),
     )
 
 
@@ -140,7 +140,7 @@ def test_other_trials_use_the_cores_while_samples_wait_for_their_round(run):
         requests={name: ResourceRequest(cpus=1, gpus=0) for name in ("A1", "B1")},
         capacity=Capacity(cpus=4, gpus=0),
         listener=RecordingListener(),
-        suggestions=lambda _: Dictated(),
+        suggestions=lambda _: FixedSuggestions(),
     )
     trainings = Trainings(run, state)
     assert released(state) == [f"A1/samples/{sample:02d}" for sample in range(4)]

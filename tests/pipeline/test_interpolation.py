@@ -27,7 +27,7 @@ NEW = ["A1", "C1", "all", "all-C1", "all-C1@0.25", "all-C1@0.75"]
 
 
 @pytest.fixture(scope="module")
-def asked_storage(finished_storage, tmp_path_factory):
+def interpolated_storage(finished_storage, tmp_path_factory):
     """The finished run, configured for interpolation afterwards, with the work then done and the matrix before."""
     storage = tmp_path_factory.mktemp("asked") / "runs"
     shutil.copytree(finished_storage, storage)
@@ -38,15 +38,15 @@ def asked_storage(finished_storage, tmp_path_factory):
 
 
 @pytest.fixture
-def folder(asked_storage, tmp_path):
+def folder(interpolated_storage, tmp_path):
     """The same in the test's own folder."""
-    shutil.copytree(asked_storage[0].root.parent, tmp_path / "runs")
+    shutil.copytree(interpolated_storage[0].root.parent, tmp_path / "runs")
     return RunFolder(tmp_path / "runs" / "tiny")
 
 
-def test_adding_interpolation_scores_no_existing_model_again(asked_storage):
+def test_adding_interpolation_scores_no_existing_model_again(interpolated_storage):
     """The matrix keeps its bytes."""
-    folder, work, before = asked_storage
+    folder, work, before = interpolated_storage
     assert work == [f"score {name}" for name in NEW]
     assert folder.losses.read_bytes() == before
     assert "Between the general and the fine-tuned model" in folder.report_html.read_text()
@@ -57,9 +57,9 @@ def test_a_second_command_scores_no_interpolation_again(folder, tiny_run):
     assert again(tiny_run, changes=ASKED) == []
 
 
-def test_interpolation_endpoints_equal_the_models_of_the_matrix(asked_storage):
+def test_interpolation_endpoints_equal_the_models_of_the_matrix(interpolated_storage):
     """Their perplexities agree to the last digit."""
-    folder, _, _ = asked_storage
+    folder, _, _ = interpolated_storage
     evidence = json.loads(folder.evidence.read_text())
     assert [scope["scope"] for scope in evidence["interpolation"]["scopes"]] == ["overall", "C1"]
     cells = {row["name"]: row["cells"]["C1"]["value"] for row in evidence["matrix"]["rows"]}

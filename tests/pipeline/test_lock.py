@@ -57,7 +57,7 @@ def test_a_killed_process_releases_the_lock(tmp_path, holder):
 
 
 @pytest.fixture
-def look(tmp_path):
+def status_check(tmp_path):
     """Hold the lock like a process that only checks it; return a function that releases it."""
     with locked(RunFolder(tmp_path)):
         pass
@@ -67,14 +67,14 @@ def look(tmp_path):
         yield lambda: fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-def test_a_run_waits_for_a_brief_status_check_to_release_the_lock(tmp_path, look, monkeypatch):
+def test_a_run_waits_for_a_brief_status_check_to_release_the_lock(tmp_path, status_check, monkeypatch):
     """With `status` in a tight loop, one start in twenty was refused."""
-    monkeypatch.setattr(time, "sleep", lambda seconds: look())
+    monkeypatch.setattr(time, "sleep", lambda seconds: status_check())
     with locked(RunFolder(tmp_path)):
         assert is_locked(RunFolder(tmp_path))
 
 
-def test_a_run_is_refused_if_a_status_check_never_releases_the_lock(tmp_path, look, monkeypatch):
+def test_a_run_is_refused_if_a_status_check_never_releases_the_lock(tmp_path, status_check, monkeypatch):
     """Nothing waits forever."""
     monkeypatch.setattr(lock, "_LOOKS_S", 0.0)
     with pytest.raises(LockedError, match="is working in this folder"), locked(RunFolder(tmp_path)):

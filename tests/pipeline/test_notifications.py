@@ -73,7 +73,7 @@ def test_only_configured_events_are_notified(server):
         ({"command": (sys.executable, "-c", "import time; time.sleep(60)"), "timeout_s": 0.2}, "timed out"),
         ({"webhook": "http://127.0.0.1:1/secret"}, "notify.webhook: 127.0.0.1:1: "),
     ],
-    ids=["no program", "it fails", "it hangs", "nobody listens"],
+    ids=["no program", "command fails", "command hangs", "connection refused"],
 )
 def test_a_failed_notification_is_logged_without_affecting_the_run(settings, problem, caplog):
     """The run is over by then, and its exit code is unaffected."""

@@ -42,7 +42,7 @@ def test_a_forecast_above_the_budget_is_refused_with_its_figures(tiny_run):
 def test_trainings_stop_at_the_budget_cap_and_resume_with_a_raised_budget(tiny_run, finished_storage):
     """A checkpoint is saved, finished work is kept, and the final weights equal those of an uninterrupted run."""
     first = tiny_run({"budget": {"wall_hours": 1.0, "start_anyway": True}})
-    first.executor = InlineExecutor(budget=Leaps(first, looks=4))
+    first.executor = InlineExecutor(budget=JumpingBudget(first, looks=4))
     lost = first.do()
     assert [record.state for record in lost] == [State.STOPPED, *[State.PENDING] * (len(lost) - 1)]
     assert lost[0].reason.startswith("budget: ")
@@ -59,7 +59,7 @@ def test_trainings_stop_at_the_budget_cap_and_resume_with_a_raised_budget(tiny_r
     assert read_record(second.folder.trial(lost[0].trial)).attempts == 2
 
 
-class Leaps(BudgetWatch):
+class JumpingBudget(BudgetWatch):
     """A budget whose clock jumps by an hour at one of its checks."""
 
     def __init__(self, run, *, looks):

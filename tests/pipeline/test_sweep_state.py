@@ -18,7 +18,7 @@ LOSSES = [3.0, 2.0, 1.5, 2.5, 1.0, 4.0]
 SEARCH = SearchConfig(samples=6, space={"learning_rate": {"low": 1e-4, "high": 1e-2}})
 
 
-class Dictated:
+class FixedSuggestions:
     """Suggestions fixed beforehand, with a record of everything that was told before each was drawn."""
 
     def __init__(self, rates=None):
@@ -149,7 +149,7 @@ def test_trainings_running_when_the_sweep_stops_are_recorded_as_stopped(run):
 
 def test_a_search_draws_its_samples_in_rounds(run):
     """A later round knows the results of all earlier ones, in the samples' order."""
-    suggestions = Dictated()
+    suggestions = FixedSuggestions()
     state = open_state([make_task(run, "A1", search=SEARCH)], cpus=8, suggestions=suggestions)
     started = run_samples(state, run)
     assert started == [f"A1/samples/{sample:02d}" for sample in range(6)]
@@ -160,7 +160,7 @@ def test_sampled_settings_do_not_depend_on_concurrency(run, tmp_path):
     """With one core or eight, and with ends in order or reversed, the same settings are drawn from the same results."""
     knowledge = []
     for cpus, order in ((1, min), (8, max), (3, max)):
-        suggestions = Dictated()
+        suggestions = FixedSuggestions()
         place = RunFolder(tmp_path / f"{cpus}")
         state = open_state([make_task(place, "A1", search=SEARCH)], cpus=cpus, suggestions=suggestions)
         run_samples(state, place, order=order)
@@ -171,7 +171,7 @@ def test_sampled_settings_do_not_depend_on_concurrency(run, tmp_path):
 def test_the_best_sample_becomes_the_trials_model_and_result(run):
     """Sample 4 has the lowest loss; a child may start only after it was chosen."""
     tasks = [make_task(run, "A1", search=SEARCH), make_task(run, "A1-B1", parent="A1")]
-    state = open_state(tasks, suggestions=Dictated())
+    state = open_state(tasks, suggestions=FixedSuggestions())
     assert run_samples_then(state, run) == ["A1-B1"]
     record = read_record(run.trial("A1"))
     assert record.state is State.DONE
@@ -196,7 +196,7 @@ def run_samples_then(state, run):
 
 def test_failed_samples_do_not_fail_the_search(run):
     """The best of the others is chosen, and Optuna learns that the failed ones were bad."""
-    suggestions = Dictated()
+    suggestions = FixedSuggestions()
     state = open_state([make_task(run, "A1", search=SEARCH)], suggestions=suggestions)
     run_samples(state, run, failing={2, 4})
     record = read_record(run.trial("A1"))
@@ -208,7 +208,7 @@ def test_failed_samples_do_not_fail_the_search(run):
 def test_a_search_fails_if_all_its_samples_fail(run):
     """The first sample's reason is reported; the children are blocked."""
     tasks = [make_task(run, "A1", search=SEARCH), make_task(run, "A1-B1", parent="A1")]
-    state = open_state(tasks, suggestions=Dictated())
+    state = open_state(tasks, suggestions=FixedSuggestions())
     run_samples(state, run, failing=set(range(6)))
     record = read_record(run.trial("A1"))
     assert record.state is State.FAILED
@@ -219,7 +219,7 @@ def test_a_search_fails_if_all_its_samples_fail(run):
 
 def test_invalid_sampled_settings_fail_only_their_sample(run):
     """A range in the config may include values that the schema does not allow."""
-    suggestions = Dictated(rates=[1e-3, -1.0, 1e-3, 1e-3, 1e-3, 1e-3])
+    suggestions = FixedSuggestions(rates=[1e-3, -1.0, 1e-3, 1e-3, 1e-3, 1e-3])
     state = open_state([make_task(run, "A1", search=SEARCH)], suggestions=suggestions)
     started = run_samples(state, run)
     assert "A1/samples/01" not in started
@@ -230,7 +230,7 @@ def test_invalid_sampled_settings_fail_only_their_sample(run):
 def test_finished_samples_of_an_interrupted_search_are_reused(run):
     """The same rounds are drawn again, and results with the same settings are used at once."""
     task = make_task(run, "A1", search=SEARCH)
-    state = open_state([task], cpus=1, suggestions=Dictated())
+    state = open_state([task], cpus=1, suggestions=FixedSuggestions())
     for name in ("A1/samples/00", "A1/samples/01"):
         assert released(state) == [name]
         leave_model(run, name)
@@ -239,7 +239,7 @@ def test_finished_samples_of_an_interrupted_search_are_reused(run):
     state.mark_stopped("interrupted")
     assert read_record(run.trial("A1")).state is State.STOPPED
 
-    again = Dictated()
+    again = FixedSuggestions()
     assert run_samples(open_state([task], cpus=1, suggestions=again), run)[0] == "A1/samples/02"
     assert again.told == dict(enumerate(LOSSES[:SEARCH_ROUND]))
     assert read_record(run.trial("A1")).result["search"]["sample"] == 4
@@ -248,8 +248,8 @@ def test_finished_samples_of_an_interrupted_search_are_reused(run):
 def test_a_sample_with_changed_settings_is_retrained(run):
     """A changed range draws other settings, about which the old sample's result says nothing."""
     task = make_task(run, "A1", search=SEARCH)
-    run_samples(open_state([task], suggestions=Dictated()), run)
-    other = Dictated(rates=[2e-3, *[1e-3 * (sample + 1) for sample in range(1, 6)]])
+    run_samples(open_state([task], suggestions=FixedSuggestions()), run)
+    other = FixedSuggestions(rates=[2e-3, *[1e-3 * (sample + 1) for sample in range(1, 6)]])
     assert run_samples(open_state([task], suggestions=other), run) == ["A1/samples/00"]
 
 

@@ -85,7 +85,7 @@ def test_trials_that_can_never_start_are_reported_with_counts_and_fix(needs, cap
         ([], ResourceRequest(cpus=1, gpus=2), False),
         ([ResourceRequest(cpus=1, gpus=0)], ResourceRequest(cpus=2, gpus=1), False),
     ],
-    ids=["a core left", "no core left", "the other half", "a bit too much", "two on one", "a GPU but no core"],
+    ids=["a core left", "no core left", "the other half", "over half", "two on one", "a GPU but no core"],
 )
 def test_a_trial_fits_if_both_cpus_and_gpus_are_left(running, request_, fits):
     """Otherwise Ray would start its driver and let its worker wait, in an order of Ray's own."""
@@ -120,7 +120,7 @@ def test_a_trial_that_requires_a_gpu_type_waits_for_that_type():
         ({"trials_per_gpu": 4}, None, 0, 0.0),
         ({"trials_per_gpu": 4, "gpus_per_trial": 0.5}, None, 2, 0.5),
     ],
-    ids=["no GPU", "GPUs", "its own", "half of one", "CPU on a GPU machine", "shared", "none to share", "said twice"],
+    ids=["no GPU", "GPUs", "its own", "half of one", "CPU on a GPU machine", "shared", "none to share", "both set"],
 )
 def test_a_trials_gpus_come_from_its_own_setting_or_the_resources(resources, own, gpus, expected):
     """The plan, the sweep and the report use the same rule; the same config runs locally and in the cloud."""

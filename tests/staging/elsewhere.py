@@ -25,7 +25,7 @@ def on_disk(folder):
         os.environ["RAYSWEEP_STAGING"] = before
 
 
-class ElsewhereExecutor(InlineExecutor):
+class RemoteDiskExecutor(InlineExecutor):
     """Executes each task on the disk that `next_disk` names."""
 
     def __init__(self, disks):

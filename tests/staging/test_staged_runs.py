@@ -20,7 +20,7 @@ from raysweep.staging.bucket import Bucket
 from raysweep.staging.bucket_address import parse_bucket_uri
 from raysweep.staging.run_staging import staged_run
 from raysweep.training import loop
-from tests.staging.elsewhere import ElsewhereExecutor
+from tests.staging.elsewhere import RemoteDiskExecutor
 from tests.staging.staged_process import SHORT, do_staged, open_run, results_of
 
 TRAININGS = ("prepare", "mask", "train")
@@ -86,7 +86,7 @@ def test_a_finished_training_is_extended_on_another_machine(uri, new_disk, tmp_p
     longer = {"training": training, "trials": SHORT["trials"]}
     do_staged(uri, *TRAININGS, changes=shorter)
     new_disk("other")
-    executor = ElsewhereExecutor([tmp_path / "worker"]) if is_elsewhere else None
+    executor = RemoteDiskExecutor([tmp_path / "worker"]) if is_elsewhere else None
     run, messages, _ = do_staged(uri, *TRAININGS, changes=longer, extended=["A1"], executor=executor)
     assert "A1: goes on with the training that is done (steps: 4 → 8)" in messages
     assert results_of(run.folder) == local_results

@@ -19,7 +19,7 @@ from raysweep.staging.worker_place import WorkerPlace, find_bucket_problem
 from raysweep.storage.run_files import WORKER_ATTEMPTS
 from raysweep.storage.run_folder import RunFolder
 from tests.pipeline.test_further_corpora import write_corpus
-from tests.staging.elsewhere import ElsewhereExecutor, on_disk
+from tests.staging.elsewhere import RemoteDiskExecutor, on_disk
 from tests.staging.staged_process import SHORT, do_staged, open_run, results_of
 
 
@@ -98,7 +98,7 @@ def test_a_run_by_workers_with_separate_disks_equals_a_local_run(uri, tmp_path):
         "classification": {"folds": 2},
         "model": {"tokenizer": "corpus"},
     }
-    executor = ElsewhereExecutor([tmp_path / "worker-1", tmp_path / "worker-2"])
+    executor = RemoteDiskExecutor([tmp_path / "worker-1", tmp_path / "worker-2"])
     run, messages, _ = do_staged(uri, changes=changes, executor=executor)
     local = open_run(tmp_path / "path", changes)
     local.do()
@@ -118,7 +118,7 @@ def test_a_run_by_workers_with_separate_disks_equals_a_local_run(uri, tmp_path):
 
 def test_a_training_resumes_on_another_disk_after_losing_its_node(uri, tmp_path):
     """It resumes from the checkpoint that the first worker sent."""
-    executor = ElsewhereExecutor([tmp_path / "first"])
+    executor = RemoteDiskExecutor([tmp_path / "first"])
     steps = iter(range(100))
     executor.should_stop = lambda: "enough" if next(steps) == 4 else None
     run, messages, _ = do_staged(uri, changes=SHORT, executor=executor)
@@ -126,7 +126,7 @@ def test_a_training_resumes_on_another_disk_after_losing_its_node(uri, tmp_path)
     assert any("A1: stopped after step 5/8: enough" in line for line in messages)
     # The driver could resume it too, if the next attempt runs on its own disk.
     assert (run.folder.trial("A1").checkpoints / "step-00000005" / "checkpoint.json").exists()
-    run, _, _ = do_staged(uri, "train", changes=SHORT, executor=ElsewhereExecutor([tmp_path / "second"]))
+    run, _, _ = do_staged(uri, "train", changes=SHORT, executor=RemoteDiskExecutor([tmp_path / "second"]))
     assert read_record(run.folder.trial("A1")).state is State.DONE
     starts = [event["kept"] for event in read_events(run.folder.trial("A1")) if event["what"] == "start"]
     assert [bool(kept) for kept in starts] == [False, True]

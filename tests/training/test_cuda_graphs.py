@@ -46,7 +46,7 @@ def two_shapes(step):
     return np.arange(8) + 40 * (step % 2)
 
 
-def a_third_part_later(step):
+def third_shape_later(step):
     """Two micro-batches of one shape each, and from step 4 on another one after them."""
     return np.arange(8 if step < 4 else 9)
 
@@ -93,7 +93,7 @@ def test_gradients_of_an_earlier_pass_are_accumulated(train_steps):
         assert (trained - weights).norm() < 1e-4 * weights.norm()
 
 
-@pytest.mark.parametrize(("examples_of", "replays"), [(two_shapes, 1), (two_shapes, 2), (a_third_part_later, 9)])
+@pytest.mark.parametrize(("examples_of", "replays"), [(two_shapes, 1), (two_shapes, 2), (third_shape_later, 9)])
 def test_a_replay_with_different_results_is_not_used(train_steps, caplog, examples_of, replays):
     """This holds for the first replay of a step, and for a later one, whose step already holds replayed gradients."""
     expected, weights, _ = train_steps(8, graphs=False, examples_of=examples_of)

@@ -85,7 +85,7 @@ def run_steps(
     return torch.stack(losses).cpu().numpy(), gradients, engine
 
 
-def far(actual, expected):
+def distance(actual, expected):
     return float((actual - expected).norm() / expected.norm())
 
 
@@ -93,7 +93,7 @@ def test_fifty_float32_steps_equal_those_of_a_cpu(source, capsys):
     """Losses to 1e-4 nats a token in the first 10 steps, to 1e-2 in 50; TF32 is off."""
     gpu, _, engine = run_steps(source, 50, precision="fp32", packing="off")
     cpu, _, other = run_steps(source, 50, "cpu", precision="fp32", packing="off")
-    weights = far(
+    weights = distance(
         torch.cat([parameter.detach().cpu().flatten() for parameter in engine.model.parameters()]),
         torch.cat([parameter.detach().flatten() for parameter in other.model.parameters()]),
     )
@@ -126,7 +126,7 @@ def test_graphs_compute_the_same_as_separate_kernels(source, precision, dropout,
     )
     with capsys.disabled():
         print(f"\ngraphs - kernels ({precision}, dropout {dropout}): {np.abs(replayed - plain).max():.2e} nats; "
-              f"gradients {far(gradients, expected):.2e}")  # fmt: skip
+              f"gradients {distance(gradients, expected):.2e}")  # fmt: skip
     assert engine.graphs is not None
     assert other.graphs is None
     assert engine.graphs._recorded
@@ -142,9 +142,9 @@ def test_gradients_equal_those_of_autograd_with_autocast(source, precision, tole
     plain, expected, _ = run_steps(source, 1, direct=False, **options)
     with capsys.disabled():
         print(f"\ndirect - autograd ({precision}, micro-batches of {micro_batch}): {np.abs(direct - plain).max():.2e} "
-              f"nats, gradients {far(gradients, expected):.2e}")  # fmt: skip
+              f"nats, gradients {distance(gradients, expected):.2e}")  # fmt: skip
     assert np.abs(direct - plain).max() < 1e-6
-    assert far(gradients, expected) < tolerance
+    assert distance(gradients, expected) < tolerance
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -178,10 +178,11 @@ def test_the_fused_update_equals_clipping_before_the_update(source, clip_norm, c
             norms.append(clipped_step(optimizer, parameters, clip_norm))
         weights.append(torch.cat([parameter.detach().flatten() for parameter in parameters]) - before)
     with capsys.disabled():
-        print(f"\nclipped in the update - before it, to {clip_norm}: {far(weights[1], weights[0]):.2e} of the change; "
+        apart = distance(weights[1], weights[0])
+        print(f"\nclipped in the update - before it, to {clip_norm}: {apart:.2e} of the change; "
               f"norm {norms[0]:.6f}, {norms[1]:.6f}")  # fmt: skip
     assert norms[1].item() == pytest.approx(norms[0].item(), rel=1e-5)
-    assert far(weights[1], weights[0]) < 1e-3
+    assert distance(weights[1], weights[0]) < 1e-3
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning")  # torch's compiler calls its own deprecated functions
@@ -201,9 +202,11 @@ def test_packed_rows_have_the_same_losses_and_gradients(source, capsys):
     packed, gradients, _ = run_steps(source, 1, precision="fp32", packing="on", cuda_graphs="off")
     plain, expected, _ = run_steps(source, 1, precision="fp32", packing="off", cuda_graphs="off")
     with capsys.disabled():
-        print(f"\npacked - plain: {np.abs(packed - plain).max():.2e} nats, gradients {far(gradients, expected):.2e}")
+        print(
+            f"\npacked - plain: {np.abs(packed - plain).max():.2e} nats, gradients {distance(gradients, expected):.2e}"
+        )
     assert np.abs(packed - plain).max() < 1e-5
-    assert far(gradients, expected) < 1e-5
+    assert distance(gradients, expected) < 1e-5
 
 
 @pytest.mark.parametrize("graphs", ["off", "on"])
@@ -228,9 +231,9 @@ def test_out_of_memory_halves_the_micro_batch_and_repeats_the_step(source, graph
         torch.cuda.set_per_process_memory_fraction(1.0)
     with capsys.disabled():
         print(f"\nmicro-batch 256 -> {engine.micro_batch} at 0.7 of {peak / 2**20:.0f} MiB; "
-              f"gradients {far(gradients, expected):.2e}")  # fmt: skip
+              f"gradients {distance(gradients, expected):.2e}")  # fmt: skip
     assert engine.micro_batch < 256
-    assert far(gradients, expected) < 1e-4
+    assert distance(gradients, expected) < 1e-4
     assert np.isfinite(losses).all()
 
 

@@ -48,7 +48,7 @@ def test_two_workers_train_the_same_model_as_one_worker(make_job, tmp_path):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithAnother(DistributedGroup):
+class TwoWorkers(DistributedGroup):
     """Two workers, of which the other one tells this."""
 
     answer: str
@@ -64,7 +64,7 @@ def compare(monkeypatch):
     monkeypatch.setattr(attempt, "autocast_type", lambda *_: torch.bfloat16)
 
     def compare(answer):
-        compare_devices("A1", "auto", WithAnother(device=torch.device("cpu"), world_size=2, told=answer))
+        compare_devices("A1", "auto", TwoWorkers(device=torch.device("cpu"), world_size=2, told=answer))
 
     return compare
 
@@ -90,6 +90,6 @@ def test_workers_that_would_use_different_precisions_are_refused(compare):
 def test_all_workers_stop_if_one_lacks_onednn(monkeypatch):
     """A node of another kind: with its products by MKL the sum of the gradients would be of two precisions."""
     monkeypatch.setattr(attempt, "refuse_onednn", lambda *_: "")
-    group = WithAnother(device=torch.device("cpu"), world_size=2, told="found fp32_onednn, and torch has none")
+    group = TwoWorkers(device=torch.device("cpu"), world_size=2, told="found fp32_onednn, and torch has none")
     with pytest.raises(TrainingError, match=r"A1: training.precision: found fp32_onednn, and torch has none"):
         compare_devices("A1", "fp32_onednn", group)
