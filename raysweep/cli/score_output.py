@@ -198,13 +198,17 @@ def _predictor(run: "LoadedRun", models: Sequence[str]) -> "LevelPredictor | Non
 
 def _describe_levels(predictor: "LevelPredictor") -> str:
     """Say which models told the levels, and how often they were right where the level is known."""
-    told = f"levels: by the {predictor.family} models (temperature {predictor.temperature:.4g}, from the run's report)"
-    if (found := predictor.accuracy) is None:
-        return f"{told}; how often they are right was not measured"
-    value, low, high = (None if share is None else 100 * share for share in (found.value, found.low, found.high))
+    method = (
+        f"levels: by the {predictor.family} models (temperature {predictor.temperature:.4g}, from the run's report)"
+    )
+    if (accuracy := predictor.accuracy) is None:
+        return f"{method}; how often they are right was not measured"
+    value, low, high = (
+        None if share is None else 100 * share for share in (accuracy.value, accuracy.low, accuracy.high)
+    )
     limits = "" if low is None else f" (interval {low:.1f} % to {high:.1f} %)"
-    right = f"right for {value:.1f} % of the run's {found.documents:,} test documents{limits}"
-    return f"{told}, {right}; other texts may differ"
+    right = f"right for {value:.1f} % of the run's {accuracy.documents:,} test documents{limits}"
+    return f"{method}, {right}; other texts may differ"
 
 
 def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:

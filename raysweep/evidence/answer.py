@@ -31,7 +31,7 @@ def recommend(
         headline=headline_of(advice),
         cautions=(),
         reasons=tuple(
-            claim_reason(finding, fine_tuning_steps, levels=len({one.scope for one in _on_levels(findings)}))
+            claim_reason(finding, fine_tuning_steps, levels=len({level.scope for level in _on_levels(findings)}))
             for finding in overall.values()
         ),
         exceptions=tuple(_exceptions(findings, verdicts)),

@@ -110,8 +110,8 @@ def _curves(
         mixed = read_losses(folder.interpolated_losses, [level], only=level)
         if (on_both := mixed.select(metric).get(level)) is None:
             raise InputError(f"{mixed.place}: level {level}: no document has tokens of {metric}; evaluate again")
-        test = _ends(on_test[level], table, roles, trials, seeds)
-        chosen = _ends(on_valid[level], valid, roles, trials, seeds)
+        test = _endpoint_losses(on_test[level], table, roles, trials, seeds)
+        chosen = _endpoint_losses(on_valid[level], valid, roles, trials, seeds)
         for seed in seeds:
             for weight in between:
                 column = _column(on_both, mixed, interpolated_name(roles.of("transfer", level)[seed], weight))
@@ -123,7 +123,7 @@ def _curves(
             raise InputError(f"{folder.interpolated_losses}: level {level}: {error}; evaluate again") from error
 
 
-def _ends(
+def _endpoint_losses(
     losses: LevelLosses, table: LossTable, roles: RoleModels, trials: Mapping[str, Trial], seeds: Sequence[int]
 ) -> dict[tuple[float, int], LevelLosses]:
     """Return the general model's losses at weight 0, and the fine-tuned one's at 1."""

@@ -84,9 +84,9 @@ def predict_need(measured: Sequence[Measured], rule: Rule, *, is_sign_open: bool
     if any(contrast.seed_variance for contrast in measured):
         seeds = _seeds(is_enough)
     if documents is not None or seeds is not None:
-        near, far = _ends(measured, rule.margin)
+        near, far = _at_interval_ends(measured, rule.margin)
         low, high = _documents(total, _enough(far, rule)), _documents(total, _enough(near, rule))
-        note = _say(documents, low, high, seeds)
+        note = _need_note(documents, low, high, seeds)
         return SampleNeed(documents=documents, documents_low=low, documents_high=high, seeds=seeds, note=note)
     note = "too close to the margin for any realistic number of documents"
     if any(contrast.seed_variance for contrast in measured):
@@ -146,7 +146,7 @@ def _normal_scores(count: int) -> Floats:
     return scores
 
 
-def _ends(measured: Sequence[Measured], margin: float) -> tuple[list[Measured], list[Measured]]:
+def _at_interval_ends(measured: Sequence[Measured], margin: float) -> tuple[list[Measured], list[Measured]]:
     """Return the contrasts with the ratio at the nearer end of its 80 % interval, and at the farther one."""
     near, far = [], []
     for contrast in measured:
@@ -176,7 +176,7 @@ def _seeds(is_enough: Enough) -> int | None:
     return high
 
 
-def _say(documents: int | None, low: int | None, high: int | None, seeds: int | None) -> str:
+def _need_note(documents: int | None, low: int | None, high: int | None, seeds: int | None) -> str:
     if documents is None:
         sentence = f"documents alone would not decide, for the seeds differ; {_count_seeds(seeds)} would"
     else:
