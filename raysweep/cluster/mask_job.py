@@ -71,7 +71,8 @@ def _run(session: Session, tasks: Sequence[MaskTask], mask: str, workers: int | 
     documents = claim_of(tasks[0].documents) if ticket else None
     quiet_ray_data()
     rows = [{"index": index, "task": pickle.dumps(task)} for index, task in enumerate(tasks)]
-    cpus = int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
+    # A head may have no CPU, and no worker may have come yet; one shard then asks for a node.
+    cpus = max(1, int(ray.cluster_resources().get("CPU", 0.0)))  # type: ignore[no-untyped-call]
     pool = ray.data.TaskPoolStrategy(size=min(workers or cpus, len(rows)))
     shards = ray.data.from_items(rows, override_num_blocks=len(rows)).map(make_shard, num_cpus=1, compute=pool)
     for row in shards.iter_rows():

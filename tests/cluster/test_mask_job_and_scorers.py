@@ -74,6 +74,15 @@ def test_summaries_are_returned_in_task_order(session, mask_tasks, listener):
     assert "examples/s" in listener.progress[-1][3]
 
 
+def test_a_head_without_cpus_and_workers_asks_for_a_node(session, mask_tasks, listener, monkeypatch):
+    """KubeRay's heads often have no CPU, and the autoscaler starts a worker only when work waits for it."""
+    from raysweep.cluster import mask_job
+
+    monkeypatch.setattr(mask_job.ray, "cluster_resources", dict)
+    made = mask_job.make_shards(session, mask_tasks[:1], listener, workers=None, mask="tests.cluster.fake_pieces:mask")
+    assert len(made) == 1
+
+
 def test_an_error_in_a_shard_is_raised_with_its_type(session, mask_tasks, listener):
     """It keeps its message and exit code, and is not wrapped in an error of Ray's."""
     from raysweep.cluster.mask_job import make_shards
