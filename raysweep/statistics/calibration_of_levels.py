@@ -24,9 +24,10 @@ from raysweep.statistics.loss_table import Floats, Ints
 BINS = 10
 LEAST_DOCUMENTS = 20
 """With fewer documents in a half, no temperature is fitted."""
-_LOG_RANGE = (-1.0, 7.0)
-"""Log of the temperature: T from 0.4 to 1,100."""
-_GRID = 33
+_LOG_RANGE = (0.0, 7.0)
+"""Log of the temperature: T from 1 to 1,100.  Documents that are all judged rightly would take any lower T, and so give
+probabilities that a few dozen documents cannot support."""
+_GRID = 29
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +120,7 @@ def _fit(prior_K: Floats, nats_DK: Floats, truth_D: Ints) -> float:
 
     grid = np.linspace(*_LOG_RANGE, _GRID)
     best, step = grid[int(np.argmin([score(value) for value in grid]))], grid[1] - grid[0]
-    bounds = (best - step, best + step)
+    bounds = np.clip((best - step, best + step), *_LOG_RANGE)
     return float(minimize_scalar(score, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
 
 

@@ -1,5 +1,7 @@
 """Calibrated probabilities of levels: errors computed by hand, and the temperature on data with a known one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,15 @@ def test_the_true_temperature_is_recovered(temperature):
         assert calibration.confidence > calibration.accuracy + 0.1
         assert calibration.tempered_error < calibration.error / 2
         assert calibration.tempered_brier < calibration.brier
+
+
+def test_no_temperature_below_1_is_fitted_to_documents_that_are_all_judged_rightly():
+    """Without a limit the Brier score falls as the temperature does, and the probabilities go to 1."""
+    cold_start, learners = scored(1.0, documents=60)
+    nats_DK = np.where(np.arange(3) == cold_start.truth[:, None], 48.0, 50.0)
+    calibration = calibrate_levels(replace(cold_start, visible_nats=nats_DK), learners, seed=0)
+    assert calibration.accuracy == 1.0
+    assert calibration.temperature == pytest.approx(1.0, abs=1e-4)
 
 
 def test_the_temperature_is_fitted_only_on_valid_documents_if_given():
