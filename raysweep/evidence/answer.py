@@ -6,7 +6,7 @@ Levels whose verdict differs from the overall one are named.
 from collections.abc import Iterable, Mapping, Sequence
 
 from raysweep.evidence.advice import headline_of
-from raysweep.evidence.claim_words import claim_reason, compare
+from raysweep.evidence.claim_words import claim_reason, compare, count_levels
 from raysweep.evidence.evidence_schema import ClaimFinding, Recommendation, ScopeAdvice, Strategy
 from raysweep.evidence.formats import change, change_range
 from raysweep.statistics.claims import OVERALL, Verdict
@@ -20,23 +20,27 @@ def recommend(
     advice: Sequence[ScopeAdvice],
     strategies: Sequence[Strategy],
     *,
+    most_seeds: int,
     learners_known: bool = True,
     prompt_sentences: Sequence[str] = (),
     fine_tuning_steps: Sequence[int] = (),
 ) -> Recommendation:
-    """Return the headline, the reasons, and what must be kept in mind."""
+    """Return the headline, the reasons, and what must be kept in mind.
+
+    Args:
+        most_seeds: number of seeds of the entry that was trained with the most.
+    """
     overall = {finding.hypothesis: finding for finding in findings if finding.scope == OVERALL}
     verdicts = {code: finding.verdict for code, finding in overall.items()}
     return Recommendation(
         headline=headline_of(advice),
         cautions=(),
         reasons=tuple(
-            claim_reason(finding, fine_tuning_steps, levels=len({level.scope for level in _on_levels(findings)}))
-            for finding in overall.values()
+            claim_reason(finding, fine_tuning_steps, levels=count_levels(findings)) for finding in overall.values()
         ),
         exceptions=tuple(_exceptions(findings, verdicts)),
         warnings=(
-            *_coverage(findings, learners_known=learners_known),
+            *_coverage(findings, most_seeds, learners_known=learners_known),
             *(prompt_sentences if any(finding.documents for finding in findings) else ()),
             *_other_weights(overall.values()),
             *_warnings(findings, strategies),
@@ -44,15 +48,18 @@ def recommend(
     )
 
 
-def _coverage(findings: Sequence[ClaimFinding], *, learners_known: bool) -> list[str]:
+def _coverage(findings: Sequence[ClaimFinding], most_seeds: int, *, learners_known: bool) -> list[str]:
     """Say what no interval of the report covers."""
     tested = [finding for finding in findings if finding.verdict is not Verdict.NOT_TESTED]
     sentences = []
     if tested and min(finding.seeds for finding in tested) == 1:
-        single = "each model was" if max(finding.seeds for finding in tested) == 1 else "some models were"
         sentences.append(
-            f"The intervals cover the choice of test documents only: {single} trained with one seed, and another "
+            "The intervals cover the choice of test documents only: each model was trained with one seed, and another "
             "training may come out differently. Set seeds: 3 to include this."
+            if most_seeds == 1
+            else "Some models were trained with one seed. The intervals of claims about them cover the choice of test "
+            "documents only: another training may come out differently. Train these models with more seeds to include "
+            "this."
         )
     if tested and not learners_known:
         sentences.append(

@@ -18,11 +18,16 @@ def find_cautions(
     trainings: Sequence[Training],
     role_of: Mapping[str, str],
     *,
+    most_seeds: int,
     has_controls: bool,
     learners_known: bool,
     confidence: float,
 ) -> tuple[Caution, ...]:
-    """List what limits this run, the most important first; () if nothing was tested."""
+    """List what limits this run, the most important first; () if nothing was tested.
+
+    Args:
+        most_seeds: number of seeds of the entry that was trained with the most.
+    """
     tested = [finding for finding in findings if finding.verdict is not Verdict.NOT_TESTED]
     if not tested:
         return ()
@@ -42,7 +47,7 @@ def find_cautions(
             f"at {share(confidence)} confidence, {false} of claims that are just false are confirmed"
         )
     if min(finding.seeds for finding in tested) == 1:
-        single = "each model was" if max(finding.seeds for finding in tested) == 1 else "some models were"
+        single = "each model was" if most_seeds == 1 else "some models were"
         texts["one_seed"] = f"{single} trained once, so chance in training is not covered"
     if last:
         best = f"the last step was the best in {last} of {known} trainings"

@@ -5,12 +5,12 @@ that of the more adapted kind, in the order of `_BY_ADAPTATION`.  So above 0 % (
 more adapted kind is better, wherever a comparison is shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from raysweep.evidence.evidence_schema import ClaimFinding, Reason
 from raysweep.evidence.formats import SPACE, change, change_range, listed
-from raysweep.statistics.claims import Verdict
+from raysweep.statistics.claims import OVERALL, Verdict
 
 TOO_FEW = "too few learners"
 KINDS_OF_MODEL = {
@@ -105,7 +105,7 @@ def claim_sentence(finding: ClaimFinding) -> str:
     return f"Fine-tuning the general model on the texts of a level gives the best model for that level{by}."
 
 
-def claim_reason(finding: ClaimFinding, fine_tuning_steps: Sequence[int] = (), *, levels: int = 0) -> Reason:
+def claim_reason(finding: ClaimFinding, fine_tuning_steps: Sequence[int] = (), *, levels: int) -> Reason:
     """Word an overall finding as a sentence with its numbers.
 
     Args:
@@ -113,18 +113,24 @@ def claim_reason(finding: ClaimFinding, fine_tuning_steps: Sequence[int] = (), *
         levels: number of the run's levels; those tested are named if they are fewer.
     """
     code, verdict, note = finding.hypothesis, finding.verdict, finding.note
+    as_asked = " by as much as was asked" if _asks_more(finding) else ""
     if verdict is Verdict.NOT_TESTED:
         text = f"It was not tested whether {_WHETHER[code]}."
     elif verdict is Verdict.UNDECIDED:
-        text = f"It is open whether {_WHETHER[code]}: {_numbers(finding, levels)}."
+        text = f"It is open whether {_WHETHER[code]}{as_asked}: {_numbers(finding, levels)}."
     else:
         sentence = _SENTENCES[code][verdict].format(configured=_configured(fine_tuning_steps))
-        if verdict is Verdict.REFUTED and _asks_more(finding):
-            sentence += " by as much as was asked"
+        if verdict is Verdict.REFUTED:
+            sentence += as_asked
         text = f"{sentence}: {_numbers(finding, levels)}."
     if note:
         text += f" {note[0].upper()}{note[1:]}."
     return Reason(code=code, verdict=verdict, words=verdict_words(finding), text=text)
+
+
+def count_levels(findings: Iterable[ClaimFinding]) -> int:
+    """Return the number of levels that findings are about, tested or not."""
+    return len({finding.scope for finding in findings} - {OVERALL})
 
 
 def verdict_words(finding: ClaimFinding) -> str:

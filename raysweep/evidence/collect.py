@@ -99,10 +99,12 @@ def _collect(
         confidence=settings.confidence,
         seed=config.seed,
     )
+    most_seeds = max((len(entrant.models) for entrant in lineup), default=0)
     answer = recommend(
         findings,
         advice,
         strategies,
+        most_seeds=most_seeds,
         learners_known=bool(writers.learner_of),
         prompt_sentences=prompts.sentences,
         fine_tuning_steps=_fine_tuning_steps(trainings, roles),
@@ -111,6 +113,7 @@ def _collect(
         findings,
         trainings,
         {entrant.name: entrant.role for entrant in entrants},
+        most_seeds=most_seeds,
         has_controls=bool(controls),
         learners_known=bool(writers.learner_of),
         confidence=settings.confidence,

@@ -65,7 +65,8 @@ def answer_to(findings, **options):
     ]
     scopes = {finding.scope for finding in kinds}
     known = [finding for finding in [*findings, *missing] if finding.scope in scopes]
-    return recommend(findings, advise(known, kinds), [], **options)
+    most_seeds = max(finding.seeds for finding in findings)
+    return recommend(findings, advise(known, kinds), [], most_seeds=most_seeds, **options)
 
 
 def advice(h1, h2, h3, levels=()):

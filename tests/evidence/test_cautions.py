@@ -41,11 +41,21 @@ def test_a_run_without_cautions_has_an_unqualified_headline(make_run):
 
 
 def test_lost_seeds_of_one_model_are_not_said_of_every_model(make_run):
-    """A1 was trained once, since two of its three trainings failed; the others were trained three times."""
+    """A1 was trained once, since two of its three trainings failed; claims about C1 have intervals with all seeds."""
     lost = dict.fromkeys(("A1-seed1", "A1-seed2"), "failed: lost worker")
     answer = write_report(*make_run(make_config(seeds=(0, 1, 2)), failed=lost))["answer"]
     assert answer["cautions"][0]["text"] == "some models were trained once, so chance in training is not covered"
-    assert "some models were trained with one seed" in answer["warnings"][0]
+    assert answer["warnings"][0].startswith(
+        "Some models were trained with one seed. The intervals of claims about them cover the choice of test documents"
+    )
+
+
+def test_lost_seeds_of_the_general_model_are_not_said_of_every_model(make_run):
+    """Every claim compares with it, so each has one seed, but the levels' models were trained three times."""
+    lost = dict.fromkeys(("all-seed1", "all-seed2"), "failed: lost worker")
+    answer = write_report(*make_run(make_config(seeds=(0, 1, 2)), failed=lost))["answer"]
+    assert answer["cautions"][0]["text"].startswith("some models were trained once")
+    assert answer["warnings"][0].startswith("Some models were trained with one seed.")
 
 
 def test_a_low_confidence_is_cautioned_against(make_run):

@@ -48,18 +48,20 @@ def test_every_ratio_has_the_more_adapted_model_as_denominator():
 
 def test_the_verdict_on_fine_tuning_states_its_steps():
     """Ten steps of fine-tuning say little about fine-tuning."""
-    sentence = claim_reason(finding("H3", R), [10, 10]).text.replace(SPACE, " ")
+    sentence = claim_reason(finding("H3", R), [10, 10], levels=0).text.replace(SPACE, " ")
     assert sentence.startswith(
         "Fine-tuning the general model on the texts of a level, as configured (10 steps), does not"
     )
-    assert "as configured (10 to 50 steps)," in claim_reason(finding("H3", C), [50, 10]).text.replace(SPACE, " ")
+    assert "as configured (10 to 50 steps)," in claim_reason(finding("H3", C), [50, 10], levels=0).text.replace(
+        SPACE, " "
+    )
 
 
 @pytest.mark.parametrize("code", ["H1", "H2", "H3"])
 @pytest.mark.parametrize("verdict", Verdict)
 def test_every_verdict_has_a_complete_sentence(code, verdict):
     """There is a sentence for each finding: decided, open, or not tested."""
-    text = claim_reason(finding(code, verdict)).text
+    text = claim_reason(finding(code, verdict), levels=0).text
     assert text.endswith(".")
     assert "{" not in text
     assert claim_sentence(finding(code, verdict)).endswith(".")
@@ -74,13 +76,21 @@ def test_a_margin_is_part_of_the_claims_sentence():
 def test_a_refuted_margin_is_not_worded_as_no_difference():
     """Below a bound of 5 % a model may still be better, and the sentence must not deny it."""
     demanding = finding("H1", R).model_copy(update={"margin": 1.05})
-    said = claim_reason(demanding).text.replace(SPACE, " ")
+    said = claim_reason(demanding, levels=0).text.replace(SPACE, " ")
     assert "does not predict them better than the general model by as much as was asked: " in said
     assert said.endswith("; 5.0 % higher or more was asked.")
-    assert "by as much" not in claim_reason(finding("H1", R).model_copy(update={"margin": 1.0})).text
-    fine_tuned = claim_reason(finding("H3", R).model_copy(update={"margin": 0.98})).text.replace(SPACE, " ")
+    assert "by as much" not in claim_reason(finding("H1", R).model_copy(update={"margin": 1.0}), levels=0).text
+    fine_tuned = claim_reason(finding("H3", R).model_copy(update={"margin": 0.98}), levels=0).text.replace(SPACE, " ")
     assert "does not give the best model by as much as was asked: " in fine_tuned
     assert fine_tuned.endswith("; 2.0 % higher or more was asked.")
+
+
+def test_an_open_margin_is_not_worded_as_an_open_direction():
+    """A model that is shown to be better may still be better by less than was asked."""
+    for code, margin in (("H1", 1.05), ("H3", 0.98)):
+        demanding = finding(code, U).model_copy(update={"margin": margin})
+        assert " by as much as was asked: " in claim_reason(demanding, levels=0).text
+    assert "by as much" not in claim_reason(finding("H2", U), levels=0).text
 
 
 def test_an_overall_sentence_names_its_levels_if_some_were_not_tested():

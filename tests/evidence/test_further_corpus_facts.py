@@ -9,6 +9,7 @@ import pytest
 
 from raysweep.evidence.beyond import describe_beyond
 from raysweep.report.labels import resampling_said
+from raysweep.report.writing import write_report
 from raysweep.scheduling.records import read_record
 from raysweep.scheduling.trials import find_roles
 from tests.simulated_run import make_config, make_run
@@ -32,6 +33,20 @@ def test_scored_documents_and_those_without_a_learner_are_counted(tmp_path):
     assert (corpus_facts.rows, corpus_facts.documents) == (5000, len(scored))
     assert corpus_facts.documents == sum(size.documents for size in corpus_facts.matrix.sizes.values()) == 10
     assert corpus_facts.without_learner == sum(document % 2 for document in scored) == 5
+
+
+def test_claims_on_a_further_corpus_name_their_levels_if_one_is_missing(tmp_path):
+    """A mean over one of two levels is not one over both."""
+    config = make_config(("A1", "B1"), corpora={"other": {"path": "other.csv"}}, resamples=100)
+    folder, config, trials = make_run(tmp_path, config)
+    place, losses = folder.further("other"), pq.read_table(folder.losses)
+    for path in (place.documents, place.losses):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    place.documents.write_bytes(folder.documents.read_bytes())
+    pq.write_table(losses.filter(pc.equal(losses["level"], "A1")), place.losses)
+    place.splits.write_text(json.dumps({"rows": 50, "documents": 40, "bad_rows": {}}))
+    write_report(folder, config, trials)
+    assert ", over A1 alone" in folder.report_html.read_text()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from raysweep.evidence import formats
-from raysweep.evidence.claim_words import claim_reason, compare
+from raysweep.evidence.claim_words import claim_reason, compare, count_levels
 from raysweep.evidence.evidence_schema import ClaimFinding, Evidence, FurtherCorpusScores
 from raysweep.evidence.lineup import ROLE_NAMES
 from raysweep.evidence.robustness_schema import Row
@@ -92,7 +92,7 @@ def _claims(corpus: FurtherCorpusScores) -> Markup:
         Markup("<li><strong>{} {}.</strong> {}</li>").format(reason.code, reason.words, reason.text)
         for finding in corpus.findings
         if finding.scope == OVERALL
-        for reason in [claim_reason(finding)]
+        for reason in [claim_reason(finding, levels=count_levels(corpus.findings))]
     ]
     return Markup('<ul class="claims">{}</ul>').format(Markup("").join(items))
 
