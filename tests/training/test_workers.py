@@ -54,7 +54,7 @@ class TwoWorkers(DistributedGroup):
     answer: str
 
     def gather(self, text):
-        return [text, self.told]
+        return [text, self.answer]
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def compare(monkeypatch):
     monkeypatch.setattr(attempt, "autocast_type", lambda *_: torch.bfloat16)
 
     def compare(answer):
-        compare_devices("A1", "auto", TwoWorkers(device=torch.device("cpu"), world_size=2, told=answer))
+        compare_devices("A1", "auto", TwoWorkers(device=torch.device("cpu"), world_size=2, answer=answer))
 
     return compare
 
