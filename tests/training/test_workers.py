@@ -90,6 +90,6 @@ def test_workers_that_would_use_different_precisions_are_refused(compare):
 def test_all_workers_stop_if_one_lacks_onednn(monkeypatch):
     """A node of another kind: with its products by MKL the sum of the gradients would be of two precisions."""
     monkeypatch.setattr(attempt, "refuse_onednn", lambda *_: "")
-    group = TwoWorkers(device=torch.device("cpu"), world_size=2, told="found fp32_onednn, and torch has none")
+    group = TwoWorkers(device=torch.device("cpu"), world_size=2, answer="found fp32_onednn, and torch has none")
     with pytest.raises(TrainingError, match=r"A1: training.precision: found fp32_onednn, and torch has none"):
         compare_devices("A1", "fp32_onednn", group)
