@@ -5,8 +5,9 @@ cap applies to the experiment and not to each attempt at it.  Scoring and the re
 not counted.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from raysweep.config.budget_settings import BudgetConfig, PricesConfig
@@ -30,10 +31,11 @@ class Spent:
     @classmethod
     def read(cls, folder: RunFolder) -> Self:
         """Read what the run folder's trainings have used so far."""
-        try:
-            return cls(**read_json(folder.spent)) if folder.spent.exists() else cls()
-        except TypeError as error:
-            raise InputError(f"{folder.spent}: is damaged or was edited; delete it to count from 0 again") from error
+        values = read_json(folder.spent) if folder.spent.exists() else {}
+        names = {field.name for field in fields(cls)}
+        if not (isinstance(values, dict) and values.keys() <= names and all(map(_is_amount, values.values()))):
+            raise InputError(f"{folder.spent}: is damaged or was edited; delete it to count from 0 again")
+        return cls(**values)
 
     def write(self, folder: RunFolder) -> None:
         """Write `spent.json`."""
@@ -123,6 +125,10 @@ class BudgetWatch:
         if self._spent is not None:
             self._spent.write(self._folder)
             self._spent = None
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def _caps(budget: BudgetConfig) -> Mapping[str, float]:

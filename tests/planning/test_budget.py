@@ -48,7 +48,9 @@ def test_a_run_starts_only_within_its_budget(budget, spent, expected, problems):
     assert refuse_start(BudgetConfig(**budget), spent, expected, currency="EUR") == problems
 
 
-@pytest.mark.parametrize("content", ["[1]", '{"gpu_hour": 1}'])
+@pytest.mark.parametrize(
+    "content", ["[1]", '{"gpu_hour": 1}', '{"gpu_hours": "abc"}', '{"cost": null}', '{"cost": -1}', '{"cost": NaN}']
+)
 def test_an_edited_record_of_the_spending_is_named(tmp_path, content):
     """It is not read as 0, which would let a run spend its budget again."""
     folder = RunFolder(tmp_path)
