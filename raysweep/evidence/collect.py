@@ -20,7 +20,7 @@ from raysweep.evidence.cautions import find_cautions, soften
 from raysweep.evidence.choices import describe_choices, price_strategies
 from raysweep.evidence.classification_schema import Classification
 from raysweep.evidence.costs import compare_costs
-from raysweep.evidence.evidence_schema import Evidence, EvidenceSettings, Matrix
+from raysweep.evidence.evidence_schema import EVIDENCE_VERSION, Evidence, EvidenceSettings, Matrix
 from raysweep.evidence.exposure import describe_exposure
 from raysweep.evidence.guards import describe_leaks, guard_answer, guard_findings, judge_controls
 from raysweep.evidence.inputs import describe_inputs, digesting_tables, read_if_there
@@ -46,8 +46,6 @@ from raysweep.statistics.mixed_model import DocumentFacts
 from raysweep.statistics.role_models import lack_of_writers
 from raysweep.statistics.sensitivity import Question
 from raysweep.storage.run_folder import RunFolder
-
-EVIDENCE_VERSION = 2
 
 
 def collect_evidence(folder: RunFolder, config: Config, roles: Roles, trials: Mapping[str, Trial]) -> Evidence:

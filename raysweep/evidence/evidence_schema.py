@@ -1,9 +1,8 @@
 """The contents of evidence.json, as records: every key, its unit, and nothing else.
 
-`evidence.schema.json`, which is written beside each evidence.json, is made from these records.  They
-are strict: a key that is missing, unknown or of another type is an error, so every new key must be
-declared here.  Perplexities and their ratios have no unit; a value has no limits if there were too few
-writers for an interval.
+`evidence.schema.json`, which is written beside each evidence.json, is made from these records.  They are strict: a key
+that is missing, unknown or of another type is an error, so every new key must be declared here.  Perplexities and their
+ratios have no unit; a value has no limits if there were too few writers for an interval.
 """
 
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from raysweep.evidence.run_schema import Costs, Curve, Exposure, Inputs, RunFact
 from raysweep.statistics.claims import Verdict
 from raysweep.statistics.contrasts import Estimate
 
+EVIDENCE_VERSION = 2
 WayName = Literal["general", "transfer", "specialised", "adapted", "open", "not tested"]
 """What the tests support; 'adapted' is a level's own model or a fine-tuned one, whichever."""
 

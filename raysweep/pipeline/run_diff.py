@@ -16,8 +16,10 @@ from typing import Any
 import yaml
 
 from raysweep.config.fingerprints import flatten
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, InputError
+from raysweep.evidence.evidence_schema import EVIDENCE_VERSION
 from raysweep.scheduling.records import TrialRecord, read_record
+from raysweep.staging.run_command import run_command
 from raysweep.storage.atomic_files import read_json
 from raysweep.storage.run_folder import RunFolder, TrialFolder
 
@@ -51,6 +53,7 @@ def read_compared(name: str, *, folder: RunFolder) -> Compared:
 
     Raises:
         ConfigError: it is neither; the message says what was looked for.
+        InputError: the run's report is of another version.
     """
     for root in (folder.root.parent / name, Path(name).expanduser()):
         if (run := RunFolder(root)).record.exists():
@@ -93,6 +96,9 @@ def _run(name: str, folder: RunFolder) -> Compared:
     results: dict[str, Any] = {}
     if folder.evidence.exists():
         evidence = read_json(folder.evidence)
+        if evidence.get("version") != EVIDENCE_VERSION:
+            again = run_command(folder, "--force", "report", stage="report")
+            raise InputError(f"{folder.evidence}: was written by another version of raysweep; do {again}")
         answer = evidence["answer"]
         results["answer"] = answer["headline"]
         results.update({f"answer.{reason['code']}": reason["verdict"] for reason in answer["reasons"]})

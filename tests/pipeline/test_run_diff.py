@@ -3,7 +3,8 @@
 import pytest
 
 from raysweep.cli.diff_output import print_differences
-from raysweep.errors import ConfigError
+from raysweep.errors import ConfigError, InputError
+from raysweep.evidence.evidence_schema import EVIDENCE_VERSION
 from raysweep.pipeline.run_diff import find_differences, read_compared
 from raysweep.scheduling import records
 from raysweep.scheduling.records import State
@@ -21,7 +22,7 @@ def make_run(storage, name, *, steps, loss, verdict):
     write_json(folder.record, {"name": name})
     write_text(folder.config, f"seed: 0\ntrials:\n  A1: {{steps: {steps}, levels: [A1]}}\n")
     answer = {"headline": f"{verdict}.", "reasons": [{"code": "H1", "verdict": verdict}]}
-    write_json(folder.evidence, {"answer": answer})
+    write_json(folder.evidence, {"version": EVIDENCE_VERSION, "answer": answer})
     finish(folder.trial("A1"), "A1", identity={"steps": steps, "seed": 0}, best_losses={"infill": loss})
     return folder
 
@@ -63,6 +64,14 @@ def test_diff_compares_two_trials_of_one_run_or_of_two(pilot):
     }
 
 
+def test_a_report_of_another_version_is_named_with_the_command_that_makes_it_again(pilot):
+    """Its scores have another form, which ended the command as a fault in raysweep."""
+    score = {"level": "A1", "metric": "infill_textonly", "bits_per_byte": 1.5}
+    write_json(pilot.evidence, {"version": 1, "answer": {"headline": "x", "reasons": []}, "scores": [score]})
+    with pytest.raises(InputError, match=r"evidence.json: was written by another version .* --force report"):
+        differences(pilot, "pilot", "other")
+
+
 def test_comparing_a_run_with_a_trial_is_refused(pilot):
     """The message says which is which."""
     with pytest.raises(ConfigError, match="'pilot' is a run and 'A1' a trial"):
@@ -94,7 +103,7 @@ def test_runs_with_different_tokenizers_are_compared_in_bits_per_byte(tmp_path, 
         answer = {"headline": "x", "reasons": []}
         score = {"level": "A1", "bits_per_byte": {"A1": bits}}
         scores = [score | {"metric": metric} for metric in ("context", "infill_textonly")]
-        write_json(folder.evidence, {"answer": answer, "scores": scores})
+        write_json(folder.evidence, {"version": EVIDENCE_VERSION, "answer": answer, "scores": scores})
     for first, is_told in (("old", False), ("corpus", True)):
         rows = find_differences(*(read_compared(name, folder=folder) for name in (first, "gpt2")))
         values = {row.field: (row.first, row.second) for row in rows}
