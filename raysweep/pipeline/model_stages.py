@@ -197,6 +197,8 @@ class EvaluateStage(Stage):
         self._time_models(executor, listener, scored=todo)
         for sentence in take_look(folder, config, self.trials):
             listener.say(sentence)
+        if spared := spared_trials(folder, self.trials):  # known only after the look
+            write_ledger(folder, list(self.trials), spared)
         own = sum(scoring.name in todo for scoring in scorings)
         listener.say(f"evaluate: scored {own} of {len(scorings)} models, the others were done")
         if further:
@@ -240,7 +242,7 @@ class ReportStage(Stage):
         """Write `report/`, and print the answer."""
         from raysweep.report.writing import write_report
 
-        # What sequential seeds saved is known only after the last look; a ledger that was changed or lost is restored.
+        # A ledger that was changed or lost is restored.
         write_ledger(self.folder, list(self.trials), spared_trials(self.folder, self.trials))
         answer = write_report(self.folder, self.config, self.trials)["answer"]
         listener.say(f"answer: {answer['headline']}")

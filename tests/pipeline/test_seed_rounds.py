@@ -74,6 +74,15 @@ def test_a_settled_run_trains_two_seeds_and_reports_the_saving(settled, tiny_run
     assert verify_bundle(tmp_path / "evidence.zip").is_verified
 
 
+def test_status_knows_what_was_saved_before_there_is_a_report(finished_storage, tiny_run, tmp_path):
+    """The last look, in `evaluate`, decides it; the report may be made much later."""
+    shutil.copytree(finished_storage, tmp_path / "runs")
+    run = tiny_run(SEQUENTIAL)
+    for stage in ("train", "evaluate"):
+        run.do(stage)
+    assert "trainings not needed" in describe_ledger(run.folder, run.trials)
+
+
 def test_an_open_claim_trains_one_seed_after_another_until_settled(done_run, tiny_run, open_claims):
     """H1 on A1 is open at two seeds and nothing at three; a run that was interrupted in between continues."""
     open_claims[2] = [("H1", "A1")]
