@@ -132,12 +132,20 @@ def published_command(command: str | None) -> str | None:
 
 
 def _published_setting(key: str, text: str) -> str:
-    """Return a value as it was typed; one that names folders is written anew, without them."""
+    """Return a value as it was typed; one that names folders is written anew, without them, and quoted if need be."""
     value = parse_yaml(text)
     published = _file_names(value, key.rpartition(".")[2])
     if published == value:
         return text
-    return published if isinstance(published, str) else json.dumps(published, ensure_ascii=False)
+    return published if _reads_as_itself(published) else json.dumps(published, ensure_ascii=False)
+
+
+def _reads_as_itself(value: Any) -> bool:
+    """Return whether YAML reads the bare text as that text, and not as a number or a mapping."""
+    try:
+        return isinstance(value, str) and parse_yaml(value) == value
+    except ValueError:
+        return False
 
 
 def _is_listed(key: str) -> bool:

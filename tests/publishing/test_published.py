@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 from raysweep.config.loading import dump_config
+from raysweep.config.safe_yaml import parse_yaml
 from raysweep.evidence.published import published_command, published_config
 from raysweep.publishing.bundle import write_bundle
 from raysweep.publishing.verify import verify_bundle
@@ -93,6 +94,14 @@ def test_a_setting_that_is_not_on_the_allow_list_is_not_published():
     assert published["corpora"]["other"]["path"] == "other.csv"
     assert published["corpora"]["beside"]["path"] == ["a.csv", "b.csv", "c.csv"]
     assert "address" not in published["resources"]
+
+
+@pytest.mark.parametrize("name", ["b: c.csv", "2024", "true", "[a.csv"])
+def test_a_published_path_is_quoted_where_yaml_would_read_something_else(name):
+    """Without its quotes, `b: c.csv` is a mapping and `2024` a number."""
+    command = shlex.join(["raysweep", "run", "--set", f"data.path={json.dumps('/home/alice/' + name)}"])
+    _, _, setting = published_command(command).partition("--set ")
+    assert parse_yaml(shlex.split(setting)[0].removeprefix("data.path=")) == name
 
 
 def test_the_published_command_reproduces_the_run():
