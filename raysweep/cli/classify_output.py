@@ -91,9 +91,10 @@ def classify_texts(
     levels = config.data.levels
     options: dict[str, Any] = {"seed": config.seed, "resamples": resamples, "confidence": CONFIDENCE}
     chosen: dict[str, _Chosen] = {}
+    read_as = data_settings(config.data, data, command="classify")
     for number, name in enumerate((corpus, *others)):
         first_texts = chosen[corpus].texts.texts if number else ()
-        chosen[name] = _choose(settings, name, data_settings(config.data, data), levels, first_texts)
+        chosen[name] = _choose(settings, name, read_as, levels, first_texts)
     # Divide into folds before anything is scored, which may take hours.
     try:
         fold_D = split_folds(chosen[corpus].texts, folds, config.seed)

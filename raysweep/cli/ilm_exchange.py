@@ -20,6 +20,7 @@ from raysweep.masking.vocabulary import gpt2
 from raysweep.staging.run_command import this_command
 from raysweep.storage.atomic_files import atomic_file
 from raysweep.storage.printable import say
+from raysweep.storage.table_files import refuse_inputs
 
 ROWS_AT_A_TIME = 8192
 
@@ -48,19 +49,21 @@ def _masked(settings: Settings, split: str, total: int) -> Iterator[MaskedDocume
         yield from (masked for masked, where in zip(drawn, documents.splits, strict=True) if where == split)
 
 
-def import_texts(source: Path, level: str, out: Path) -> None:
+def import_texts(source: Path, level: str, out: Path, *, force: bool) -> None:
     """Write the documents of an original file as a CSV that `data.path` can name.
 
     Args:
         source: an examples pickle, or a text file with documents joined by three newlines.
         level: given to all documents, because the original's files hold no levels.
+        force: whether to overwrite `out`.
 
     Raises:
-        ConfigError: the output exists already.
+        ConfigError: the output exists already and is not to be overwritten, or is the source itself.
         InputError: the file is neither of these, or the pickle holds types that are not on the allow-list.
     """
-    if out.exists():
-        raise ConfigError(f"--out: {out} is there already; name another file")
+    refuse_inputs([out], [source])
+    if out.exists() and not force:
+        raise ConfigError(f"--out: {out} is there already; give --force to overwrite it, or another name")
     if source.suffix == ".txt":
         try:
             texts = source.read_text(encoding="utf-8").split("\n\n\n")

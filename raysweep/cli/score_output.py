@@ -104,7 +104,7 @@ def score_texts(
         models=chosen,
         start={"seed": run.config.seed, "model": record.identity.get("model")},
         files=tuple(find_files(list(corpus))),
-        data=data_settings(run.config.data, data),
+        data=data_settings(run.config.data, data, command="score"),
         out=output.path,
         with_tokens=with_tokens,
         place=output.place,
@@ -222,13 +222,13 @@ def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:
     }
 
 
-def data_settings(of_run: DataConfig, overrides: Sequence[str]) -> DataConfig:
+def data_settings(of_run: DataConfig, overrides: Sequence[str], *, command: str) -> DataConfig:
     """Take levels and language from the run, and everything else from the overrides; ConfigError if one is wrong."""
     given: dict[str, Any] = {
         "levels": list(of_run.levels),
         "level_aliases": dict(of_run.level_aliases),
         "language": of_run.language,
-        **data_overrides(overrides, command="score"),
+        **data_overrides(overrides, command=command),
     }
     try:
         return DataConfig.model_validate_json(json.dumps(given))

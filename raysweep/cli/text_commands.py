@@ -267,8 +267,9 @@ def ilm_import(
     source: Annotated[Path, typer.Argument(help="Examples (.pkl) or texts (.txt) of the original code.")],
     level: Annotated[str, typer.Option("--level", help="Level of all its documents.")],
     out: Annotated[Path, typer.Option("--out", help="The CSV to write.")] = Path("imported.csv"),
+    force: OverwriteOption = False,
 ) -> None:
     """Convert files of the original ILM code to a CSV."""
     from raysweep.cli.ilm_exchange import import_texts
 
-    import_texts(source, level, out)
+    import_texts(source, level, out, force=force)

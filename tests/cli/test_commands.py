@@ -191,10 +191,13 @@ def test_data_is_exported_to_the_original_format_and_imported_back(tmp_path):
     with (tmp_path / "b.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(count["test"] for count in counts.values())
-    done = raysweep(
-        "ilm-import", str(tmp_path / "ilm" / "valid.pkl"), "--level", "A1", "--out", str(tmp_path / "b.csv")
-    )
-    assert (done.returncode, "b.csv is there already" in done.stderr) == (2, True), "an earlier file was overwritten"
+    before = (tmp_path / "b.csv").read_bytes()
+    words = ["ilm-import", str(tmp_path / "ilm" / "valid.pkl"), "--level", "A1", "--out", str(tmp_path / "b.csv")]
+    done = raysweep(*words)
+    assert (done.returncode, "b.csv is there already; give --force" in done.stderr) == (2, True)
+    assert (tmp_path / "b.csv").read_bytes() == before
+    assert raysweep(*words, "--force").returncode == 0
+    assert (tmp_path / "b.csv").read_bytes() != before
     with (tmp_path / "local" / "corpus" / "sample.csv").open(newline="") as file:
         assert {row["text"] for row in rows} <= {row["text"] for row in csv.DictReader(file)}
 

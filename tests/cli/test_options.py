@@ -44,7 +44,7 @@ OPTIONS = {
     ),
     "classify": "corpus --name --on --out --storage --folds --resamples --set --inline --force",
     "ilm-export": f"{SETTINGS} --out",
-    "ilm-import": "source --level --out",
+    "ilm-import": "source --level --out --force",
     "cluster check": "--bucket file --quota",
     "cluster prepare": "--bucket --region --ssh-from file",
     "cluster kuberay": "--image --workers --storage --profile --csv --dockerfile",

@@ -130,6 +130,8 @@ def test_corpora_that_cannot_be_classified_are_refused(classify, corpora, tmp_pa
     """The message gives the fix."""
     with pytest.raises(ConfigError, match=r"--out: found 'a\.csv'; must end in \.json"):
         classify("one.csv", "--out", "a.csv")
+    with pytest.raises(ConfigError, match=r"--set seed: classify takes settings of data alone"):
+        classify("one.csv", "--set", "seed=1")
     (tmp_path / "none.csv").write_text("id,text\n1,I like apples.\n")
     with pytest.raises(InputError, match=r"none\.csv: none of its 1 texts has a level of the run .A1, C1."):
         classify("none.csv")
