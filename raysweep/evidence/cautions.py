@@ -44,7 +44,7 @@ def find_cautions(
     if confidence < LOW_CONFIDENCE:
         false = share((1.0 - confidence) / 2.0)
         texts["low_confidence"] = (
-            f"at {share(confidence)} confidence, {false} of claims that are just false are confirmed"
+            f"at {share(confidence)} confidence, up to about {false} of claims that are just false are confirmed"
         )
     if min(finding.seeds for finding in tested) == 1:
         single = "each model was" if most_seeds == 1 else "some models were"

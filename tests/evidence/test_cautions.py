@@ -60,10 +60,12 @@ def test_lost_seeds_of_the_general_model_are_not_said_of_every_model(make_run):
 
 def test_a_low_confidence_is_cautioned_against(make_run):
     """At 60 %, a fifth of claims that are just false would be printed as confirmed without a word."""
-    evidence = write_report(*make_run(make_config(report={"resamples": 100, "confidence": 0.6})))
+    folder, config, trials = make_run(make_config(report={"resamples": 100, "confidence": 0.6}))
+    evidence = write_report(folder, config, trials)
     assert codes(evidence)[0] == "low_confidence"
     said = evidence["answer"]["cautions"][0]["text"].replace(SPACE, " ")
-    assert said == "at 60.0 % confidence, 20.0 % of claims that are just false are confirmed"
+    assert said == "at 60.0 % confidence, up to about 20.0 % of claims that are just false are confirmed"
+    assert "report: {confidence: 0.95}" in folder.report_html.read_text()
 
 
 def test_trainings_whose_last_step_was_best_are_counted(make_run):

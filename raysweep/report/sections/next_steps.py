@@ -10,6 +10,11 @@ Step = tuple[str, str, str]
 """What to do, why, and the setting or command."""
 _AGAINST = {
     # by code of a caution: what to do about it
+    "low_confidence": (
+        "Judge at a higher confidence",
+        "At a low one, many claims that do not hold are confirmed by chance.",
+        "report: {confidence: 0.95}",
+    ),
     "one_seed": (
         "Train every model with several seeds",
         "Only then do the intervals include how another training of the same model would turn out.",
