@@ -321,6 +321,6 @@ def _too_coarse(test: _Tested, tail: float, open_to: tuple[int, int]) -> str:
         return ""
     return (
         f"too few resamples for a verdict: {len(test.measured[0].draws):,} resamples of {test.finding.clusters} "
-        f"independent writers cannot give a p-value below {least:.4f}, and {tail / open_to[is_refuting]:.4f} is "
-        "needed; set report.resamples higher, or test on texts by more writers"
+        f"independent learners cannot give a p-value below {least:.4f}, and {tail / open_to[is_refuting]:.4f} is "
+        "needed; set report.resamples higher, or test on texts by more learners"
     )

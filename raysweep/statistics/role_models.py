@@ -85,11 +85,11 @@ def lack_of_writers(resamples: Resamples, level: str) -> str:
     drawn = resamples.levels[level]
     if drawn.clusters < MIN_CLUSTERS:
         return (
-            f"its test documents are by {drawn.clusters} independent writers only; at least {MIN_CLUSTERS} are needed"
+            f"its test documents are by {drawn.clusters} independent learners only; at least {MIN_CLUSTERS} are needed"
         )
     if not drawn.has_interval:
         return (
-            f"a few of its {drawn.clusters} writers wrote nearly all of its test documents: they weigh as "
+            f"a few of its {drawn.clusters} learners wrote nearly all of its test documents: they weigh as "
             f"{drawn.effective:.1f} equal ones; at least {MIN_EFFECTIVE:g} are needed"
         )
     return ""

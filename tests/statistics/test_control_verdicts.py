@@ -135,7 +135,7 @@ def test_a_failed_control_is_left_out_with_its_reason(simulate):
 
 def test_too_few_learners_give_no_control_test(simulate):
     """The same holds for hypotheses."""
-    assert "3 independent writers" in assess(simulate, "placebo", special=0.1, control=0.1, writers=3)["A1"].note
+    assert "3 independent learners" in assess(simulate, "placebo", special=0.1, control=0.1, writers=3)["A1"].note
 
 
 def test_placebo_groups_have_the_sizes_of_levels_and_contain_every_document_once(simulate):

@@ -132,7 +132,7 @@ def test_ten_learners_and_a_twofold_gain_are_decided(simulate):
     )
     assert few["B1"].verdict is U
     assert few["B1"].note.startswith(
-        "too few resamples for a verdict: 400 resamples of 10 independent writers cannot give a p-value below"
+        "too few resamples for a verdict: 400 resamples of 10 independent learners cannot give a p-value below"
     )
     assert few["B1"].more_documents is None
     assert {finding.verdict for finding in many.values()} == {C}
@@ -182,7 +182,7 @@ def test_too_few_learners_give_no_hypothesis_test(simulate):
     """Nine writers are too few for an interval."""
     findings = judged(simulate, H1, -0.2, 0.0, writers=9)
     assert findings[OVERALL].verdict is Verdict.NOT_TESTED
-    assert "9 independent writers" in findings["A1"].note
+    assert "9 independent learners" in findings["A1"].note
     assert "C1: its test documents are by 9" in findings[OVERALL].note
 
 
