@@ -28,7 +28,7 @@ class RayExecutor:
         staging: Staging | None = None,
         trains: bool = True,
     ) -> None:
-        """Args: `staging` is that of the run folder, if it is in object storage; `trains` as for `open_session`."""
+        """Open nothing yet; `trains` is as for `open_session`, the others are as for `run_sweep`."""
         self._staging: Staging = staging or LocalStorage()
         self._trains = trains
         self._resources, self._fail_fast, self._budget = resources, fail_fast, budget

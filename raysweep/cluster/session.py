@@ -53,7 +53,7 @@ TRAIN_VARIABLES = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # Enables the dashboard's Train tab.
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
-    # Workers wait for a busy or new node as long as it takes; see `trial_driver`.
+    # Workers wait for a busy or new node as long as it takes: Train's retries are off (`trial_driver._trainer`).
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1000000000",
 }
 """Variables of Ray Train, also set in a trial's process: a cluster's processes do not inherit this environment."""
@@ -122,6 +122,11 @@ class Session(AbstractContextManager["Session"]):
         """Raise ResourceError, with the counts and the fix, for trials that could never start."""
         if shortage := find_shortage(needs, self.capacity):
             raise ResourceError(shortage)
+
+    def require_trial_gpus(self, needs: Mapping[str, ResourceRequest]) -> None:
+        """Raise ResourceError if trainings reserve `trial_gpu`, and a node's number of them is not that of its GPUs."""
+        if self.declares_trial_gpu and any(need.gpus and not self.shares_workers(need) for need in needs.values()):
+            refuse_uneven_trial_gpus(ray.nodes())  # type: ignore[no-untyped-call]
 
     def require_gpus(self) -> None:
         """Raise ResourceError rather than train on a cluster's CPUs that the config did not ask for."""
@@ -217,10 +222,9 @@ def open_session(
         write_json(scratch / "session.json", {"dashboard": session.dashboard, "logs": str(logs)})
         session.require({"each": session.need()})
         if address:
-            if session.declares_trial_gpu:
-                refuse_uneven_trial_gpus(ray.nodes())  # type: ignore[no-untyped-call]
             if trains:
                 session.require_gpus()
+                session.require_trial_gpus({"each": session.need()})
             ticket = staging.ticket if staging is not None else None
             check = new_check(scratch / "nodes", ticket)
             if not shares_folder:
@@ -254,7 +258,7 @@ def check_reachable(address: str) -> None:
 
     Raises:
         ValueError: it is neither 'auto' nor host:port.
-        ConnectionError: nothing answers there, or a server of another kind.
+        ConnectionError: nothing answers there, or not as a GCS within 10 s.
     """
     if address == "auto":
         return
@@ -272,11 +276,16 @@ def check_reachable(address: str) -> None:
         try:
             grpc.channel_ready_future(channel).result(timeout=_READY_S)
         except grpc.FutureTimeoutError as error:
-            raise ConnectionError("what answers there is not a head's GCS, which usually has port 6379") from error
+            raise ConnectionError(
+                f"it does not answer as a head's GCS within {_READY_S:g} s (port usually 6379; set RAY_USE_TLS if "
+                "the cluster uses TLS)"
+            ) from error
 
 
 def refuse_uneven_trial_gpus(nodes: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse nodes, as `ray.nodes` returns them, that have GPUs without tokens, on which no trial would start.
+    """Refuse nodes, as `ray.nodes` returns them, whose numbers of GPUs and of `trial_gpu` differ.
+
+    Without a token a GPU stays idle; with more tokens than GPUs, trials that hold one wait for ever for a GPU.
 
     Raises:
         ResourceError: the message names the first such node.
@@ -285,8 +294,9 @@ def refuse_uneven_trial_gpus(nodes: Iterable[Mapping[str, Any]]) -> None:
         tokens, gpus = (node["Resources"].get(name, 0.0) for name in (TRIAL_GPU, "GPU"))
         if node["Alive"] and tokens != gpus:
             raise ResourceError(
-                f"node {node['NodeManagerHostname']}: has {gpus:g} GPUs and declares {TRIAL_GPU}: {tokens:g}; if one "
-                f"node declares {TRIAL_GPU}, or the head {MAX_TRIAL_GPU}, each must declare as many as it has GPUs"
+                f"node {node['NodeManagerHostname']}: has {gpus:g} GPU{'s' if gpus != 1 else ''} and declares "
+                f"{TRIAL_GPU}: {tokens:g}; if one node declares {TRIAL_GPU}, or the head {MAX_TRIAL_GPU}, each must "
+                "declare as many as it has GPUs"
             )
 
 

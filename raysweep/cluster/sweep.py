@@ -57,14 +57,18 @@ def run_sweep(
     Args:
         storage: folder for Tune's and Train's own files.
         train: the training function, 'module:function', called like `training.loop.train`.
+        fail_fast: whether the first failed trial stops the others, at a checkpoint.
+        budget: when its cap is reached, running trainings stop at a checkpoint.
+        staging: of the run folder, if it is in object storage.
 
     Raises:
-        ResourceError: a trial requests more than the cluster has.
-        KeyboardInterrupt: as in `open_sweep`.
+        ResourceError: a trial requests more than the cluster has, or GPUs of nodes with another number of `trial_gpu`.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; running trainings have saved a checkpoint and are recorded as stopped.
         LostRayError: the locally started Ray is gone.
     """
     requests = {task.job.trial: session.need(task.gpus, task.accelerator_type) for task in tasks}
     session.require(requests)
+    session.require_trial_gpus(requests)
     notes = storage / "notes"
     shutil.rmtree(notes, ignore_errors=True)
     # The sweep's state reports failures to the user, and where the log is.

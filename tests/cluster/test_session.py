@@ -4,6 +4,7 @@ import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,7 +76,10 @@ def test_a_server_that_is_not_the_clusters_is_refused(tmp_path, monkeypatch):
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"127.0.0.1:{server.server_port}"
-        with pytest.raises(ResourceError, match=rf"^resources.address: found '{address}'; .* is not a head's GCS"):
+        with pytest.raises(
+            ResourceError,
+            match=rf"^resources.address: found '{address}'; it does not answer as a head's GCS within 1 s",
+        ):
             session.open_session(ResourcesConfig(address=address), scratch=tmp_path)
         server.shutdown()
 
@@ -97,7 +101,10 @@ def test_another_version_of_ray_is_named(tmp_path, monkeypatch):
     [
         ([{"CPU": 8.0}, {"CPU": 4.0, "GPU": 1.0, "trial_gpu": 1.0}], ""),
         ([{"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0, "trial_gpu": 1.0}], "node n1: has 2 GPUs and declares trial_gpu: 1"),
-        ([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0, "trial_gpu": 1.0}], "node n0: has 1 GPUs and declares"),
+        (
+            [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0, "GPU": 1.0, "trial_gpu": 1.0}],
+            "node n0: has 1 GPU and declares trial_gpu: 0",
+        ),
     ],
     ids=["one for one", "two GPUs, one token", "a GPU of the head without"],
 )
@@ -108,6 +115,43 @@ def test_nodes_with_gpus_on_which_no_trial_would_start_are_refused(resources, re
     ]
     with pytest.raises(ResourceError, match=refused) if refused else nullcontext():
         refuse_uneven_trial_gpus(nodes)
+
+
+@pytest.mark.parametrize(
+    ("need", "declares", "is_refused"),
+    [
+        (ResourceRequest(cpus=1, gpus=1), True, True),
+        (ResourceRequest(cpus=1, gpus=1), False, False),
+        (ResourceRequest(cpus=1, gpus=0), True, False),
+    ],
+    ids=["GPUs with tokens", "no tokens in use", "CPUs only"],
+)
+def test_only_trainings_on_gpus_need_a_token_for_each_gpu(need, declares, is_refused, monkeypatch):
+    """A GPU node without tokens prevented trainings on CPUs, which reserve none."""
+    from raysweep.cluster import session
+
+    node = {"Resources": {"CPU": 8.0, "GPU": 1.0}, "Alive": True, "NodeManagerHostname": "n0"}
+    monkeypatch.setattr(session.ray, "nodes", lambda: [node])
+    cluster = replace(session_on(gpus=1), declares_trial_gpu=declares)
+    with pytest.raises(ResourceError, match="node n0") if is_refused else nullcontext():
+        cluster.require_trial_gpus({"A1": need})
+
+
+@pytest.mark.parametrize(("trains", "is_refused"), [(True, True), (False, False)])
+def test_finished_models_are_used_on_nodes_without_tokens(trains, is_refused, tmp_path, monkeypatch):
+    """Scorers reserve GPUs themselves: one such node prevented `score` and `serve`."""
+    from raysweep.cluster import session
+
+    node = {"CPU": 8.0, "GPU": 1.0}
+    joined = SimpleNamespace(address_info={"session_dir": str(tmp_path)}, dashboard_url="")
+    monkeypatch.setattr(session, "_join", lambda *_: joined)
+    monkeypatch.setattr(session, "servers_of_cluster", dict)
+    monkeypatch.setattr(session, "check_nodes", lambda check: None)
+    monkeypatch.setattr(session.ray, "cluster_resources", lambda: {**node, "max_trial_gpu": 4.0})
+    monkeypatch.setattr(session.ray, "nodes", lambda: [{"Resources": node, "Alive": True, "NodeManagerHostname": "n0"}])
+    config = ResourcesConfig(address="auto")
+    with pytest.raises(ResourceError, match="node n0") if is_refused else nullcontext():
+        session.open_session(config, scratch=tmp_path, trains=trains).watch.stop()
 
 
 @pytest.mark.parametrize(
