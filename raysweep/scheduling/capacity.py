@@ -100,7 +100,7 @@ class Capacity:
         of_kinds = all(count <= self.kinds.get(kind, 0.0) + _SLACK for kind, count in used.kinds.items())
         return of_kinds and used.cpus <= self.cpus + _SLACK and used.gpus <= self.gpus + _SLACK
 
-    def count_places(self, worker: ResourceRequest) -> int:
+    def count_workers(self, worker: ResourceRequest) -> int:
         """Return how many such workers fit on this one node at the same time."""
         by_cpu = int(self.cpus / worker.cpus + _SLACK)
         if not worker.gpus:
@@ -139,20 +139,26 @@ def find_shortage(requests: Mapping[str, ResourceRequest], capacity: Capacity) -
             f"{_describe_request(lacking)} {most} CPUs each; the cluster has {capacity.cpus:g}. "
             f"Start larger nodes, or set resources.cpus_per_trial: {max(1, int(capacity.cpus))}"
         )
-    for name, request in requests.items():
-        worker = request.of_worker
-        if capacity.nodes and sum(node.count_places(worker) for node in capacity.nodes) < request.workers:
-            times = f"{request.workers} times " if request.workers > 1 else ""
-            sizes = ", ".join(dict.fromkeys(_size(node) for node in capacity.nodes))
-            return (
-                f"{_describe_request([name])} {times}{_size(worker)} on one node; the cluster's nodes have {sizes}. "
-                "Start larger nodes, or set resources.cpus_per_trial or the trial's GPUs lower"
-            )
+    if lacking := [name for name, request in requests.items() if not _fits_nodes(request, capacity.nodes)]:
+        first, others = requests[lacking[0]], len(lacking) - 1
+        whose = "every trial" if lacking == ["each"] else f"trials.{lacking[0]}"
+        worker = f"each of its {first.workers} workers needs" if first.workers > 1 else "needs"
+        sizes = ", ".join(dict.fromkeys(_size(node) for node in capacity.nodes))
+        more = f" ({others} more trial{'s fit' if others > 1 else ' fits'} on none)" if others else ""
+        return (
+            f"{whose}: {worker} {_size(first.of_worker)} on one node; the cluster's nodes have {sizes}{more}. "
+            "Start larger nodes, or set resources.cpus_per_trial or the trial's GPUs lower"
+        )
     return ""
 
 
+def _fits_nodes(request: ResourceRequest, nodes: Sequence[Capacity]) -> bool:
+    return not nodes or sum(node.count_workers(request.of_worker) for node in nodes) >= request.workers
+
+
 def _size(part: ResourceRequest | Capacity) -> str:
-    return f"{part.cpus:g} CPUs" + (f" and {part.gpus:g} GPUs" if part.gpus else "")
+    cpus = f"{part.cpus:g} CPU{'s' if part.cpus != 1 else ''}"
+    return cpus + (f" and {part.gpus:g} GPU{'s' if part.gpus != 1 else ''}" if part.gpus else "")
 
 
 def _describe_request(trials: list[str]) -> str:

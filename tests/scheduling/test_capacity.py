@@ -42,14 +42,20 @@ from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortag
         (
             {"each": ResourceRequest(cpus=3, gpus=0)},
             Capacity(cpus=4, gpus=0, nodes=[Capacity(cpus=2, gpus=0)] * 2),
-            "Every trial asks for 3 CPUs on one node; the cluster's nodes have 2 CPUs. "
+            "every trial: needs 3 CPUs on one node; the cluster's nodes have 2 CPUs. "
             "Start larger nodes, or set resources.cpus_per_trial or the trial's GPUs lower",
         ),
         (
             {"A1": ResourceRequest(cpus=4, gpus=2)},
             Capacity(cpus=10, gpus=2, nodes=[Capacity(cpus=8, gpus=0), Capacity(cpus=2, gpus=2)]),
-            "1 trial asks for 2 times 4 CPUs and 1 GPUs on one node; the cluster's nodes have 8 CPUs, "
+            "trials.A1: each of its 2 workers needs 4 CPUs and 1 GPU on one node; the cluster's nodes have 8 CPUs, "
             "2 CPUs and 2 GPUs. Start larger nodes, or set resources.cpus_per_trial or the trial's GPUs lower",
+        ),
+        (
+            {name: ResourceRequest(cpus=cpus, gpus=0) for name, cpus in [("A1", 1), ("A2", 2), ("B1", 2)]},
+            Capacity(cpus=2, gpus=0, nodes=[Capacity(cpus=1, gpus=0)] * 2),
+            "trials.A2: needs 2 CPUs on one node; the cluster's nodes have 1 CPU (1 more trial fits on none). "
+            "Start larger nodes, or set resources.cpus_per_trial or the trial's GPUs lower",
         ),
         (
             {"A1": ResourceRequest(cpus=2, gpus=2), "B1": ResourceRequest(cpus=2, gpus=0.4, kind="T4")},
@@ -67,6 +73,7 @@ from raysweep.scheduling.capacity import Capacity, ResourceRequest, find_shortag
         "no such kind",
         "two small nodes",
         "GPUs on the node with few CPUs",
+        "two of three trials on no node",
         "two nodes with a GPU each",
     ],
 )
