@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
+        _sync(temporary, path)
         # mkstemp makes private files; the user's umask decides the permissions instead.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-        _sync(path.parent)
+        _sync(path.parent, path)
     except OSError as error:
         _name_disk(error, path)
         raise
@@ -60,12 +61,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             file.chmod(0o666 & ~_umask())
         try:
             with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
-                list(pool.map(_sync, files))
+                list(pool.map(_sync, files, repeat(path)))
         except RuntimeError:
             # Python starts no more threads once its main thread has ended, when another may still save a checkpoint.
             for file in files:
-                _sync(file)
-        _sync(temporary)
+                _sync(file, path)
+        _sync(temporary, path)
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
@@ -74,7 +75,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             temporary.rename(path)
-        _sync(path.parent)
+        _sync(path.parent, path)
     except OSError as error:
         _name_disk(error, path)
         raise
@@ -129,15 +130,19 @@ def read_json(path: Path) -> Any:
 
 
 def _name_disk(error: OSError, path: Path) -> None:
-    """Add the path to the error of a full or failing disk, which names none when a file is written or synced."""
-    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+    """Add the path to the error of a full disk, since write() names none; other errors may come from what is read."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
         error.filename = str(path)
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path, target: Path) -> None:
+    """Sync a file or folder to disk; an error names the target that it is written for, since fsync() names none."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        error.filename = str(target)
+        raise
     finally:
         os.close(descriptor)
 

@@ -43,11 +43,24 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path
 @pytest.mark.parametrize("writing", [atomic_file, atomic_folder])
 def test_the_error_of_a_full_disk_names_the_file(tmp_path, writing):
     """write() names none, so that a command called a full disk a fault in raysweep."""
-    for code, named in ((errno.ENOSPC, str(tmp_path / "out")), (errno.ECONNRESET, None)):
+    for code, named in ((errno.ENOSPC, str(tmp_path / "out")), (errno.EIO, None)):
         with pytest.raises(OSError, match="full") as raised, writing(tmp_path / "out"):
             raise OSError(code, "full")
         assert raised.value.filename == named
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_folder])
+def test_the_error_of_a_failing_disk_names_the_file_that_is_synced(tmp_path, monkeypatch, writing):
+    """fsync() names none either; an error in the block may be that of a corpus being read, and is left as it is."""
+
+    def fail(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output") as raised, writing(tmp_path / "out"):
+        pass
+    assert raised.value.filename == str(tmp_path / "out")
 
 
 def test_threads_that_write_at_once_do_not_change_the_process_umask(tmp_path, monkeypatch):
