@@ -31,7 +31,7 @@ def load(run: str | os.PathLike[str], *, device: str | None = None) -> "LoadedRu
     """Load a run from its folder, such as "runs/paper", or from "s3://bucket/runs/paper" (gs:// too).
 
     `load("runs/paper")["A1"]` is the model of a trial, with the methods `infill` and `score`; `.models` names them all.
-    `.levels.predict(texts)` gives the probability of each level, `.levels.accuracy` how often the likeliest was right.
+    `.levels.predict(texts)` gives the probability of each level.
 
     Args:
         device: "cpu", "cuda" …; a GPU if there is one.

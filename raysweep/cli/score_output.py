@@ -136,7 +136,7 @@ def score_texts(
         for path in scoring.outputs:
             say(f"{scoring.shown(path)}: {made.texts:,} texts under {', '.join(chosen)}")
         if predictor is not None:
-            say(_describe_levels(predictor))
+            say(_describe_levels(predictor, run.evidence.settings.confidence))
     return str(identity["texts"])
 
 
@@ -196,19 +196,21 @@ def _predictor(run: "LoadedRun", models: Sequence[str]) -> "LevelPredictor | Non
     return predictor
 
 
-def _describe_levels(predictor: "LevelPredictor") -> str:
-    """Say which models told the levels, and how often they were right where the level is known."""
+def _describe_levels(predictor: "LevelPredictor", confidence: float) -> str:
+    """Say which models the probabilities of levels come from, and how often these models know the right level."""
     method = (
         f"levels: by the {predictor.family} models (temperature {predictor.temperature:.4g}, from the run's report)"
     )
     if (accuracy := predictor.accuracy) is None:
-        return f"{method}; how often they are right was not measured"
-    value, low, high = (
-        None if share is None else 100 * share for share in (accuracy.value, accuracy.low, accuracy.high)
+        return f"{method}; how often they know the right level was not measured"
+    interval = ""
+    if accuracy.low is not None and accuracy.high is not None:
+        interval = f" ({100 * confidence:g} % interval {100 * accuracy.low:.1f} % to {100 * accuracy.high:.1f} %)"
+    return (
+        f"{method}; the model with the lowest perplexity was that of the right level for {100 * accuracy.value:.1f} % "
+        f"of the run's {accuracy.documents:,} test documents{interval}, read without what their masks hide; "
+        "other texts may differ"
     )
-    limits = "" if low is None else f" (interval {low:.1f} % to {high:.1f} %)"
-    right = f"right for {value:.1f} % of the run's {accuracy.documents:,} test documents{limits}"
-    return f"{method}, {right}; other texts may differ"
 
 
 def _describe(predictor: "LevelPredictor | None") -> dict[str, Any] | None:

@@ -35,17 +35,17 @@ class LevelPredictor:
     temperature: float
     """The temperature; 1 if the run has too few documents to fit it."""
     accuracy: "Share | None"
-    """The share of the run's test documents whose level these models found, without what a mask hid; None if unknown.
+    """The share of the run's test documents for which the model with the lowest perplexity was that of the right level.
 
-    Texts from elsewhere may be harder: other writers, prompts or lengths than the corpus has.
+    These documents were read without what a mask hid, and neither `shares` nor `temperature` was used, so the levels of
+    `predict` may be right more or less often.  None if it was not measured.
     """
 
     def predict(self, texts: str | Iterable[str]) -> pd.DataFrame:
         """Compute the probability of each level for each text.
 
         The table has a row per text, in order: `text` (its number), `level` (the most likely one), and a column per
-        level.  For a text of a single token, which is not predicted, only the shares matter.  `accuracy` says how often
-        the most likely level was right on the run's test documents.
+        level.  For a text of a single token, which is not predicted, only the shares matter.
 
         Raises:
             InputError: a text is not a string, is empty, or cannot be encoded in UTF-8.

@@ -101,6 +101,10 @@ class ServedRun:
     def describe(self) -> Values:
         """Return what the page needs to know before its first request."""
         accuracy = None if self.predictor is None else self.predictor.accuracy
+        level_accuracy = None
+        if accuracy is not None:
+            confidence = self.run.evidence.settings.confidence
+            level_accuracy = {**accuracy.model_dump(mode="json"), "confidence": confidence}
         return {
             "run": self.run.folder.name,
             "language": self.run.config.data.language,
@@ -109,7 +113,7 @@ class ServedRun:
             "positions": min(int(model.network.config.n_positions) for model in self.models.values()),
             "levels": None if self.predictor is None else list(self.predictor.models),
             "no_levels": self.no_levels,
-            "level_accuracy": None if accuracy is None else accuracy.model_dump(mode="json"),
+            "level_accuracy": level_accuracy,
             "has_report": bool(self.report_digest),
             "max_blanks": MAX_BLANKS,
             "max_characters": MAX_CHARACTERS,

@@ -85,11 +85,13 @@ def test_corpus_scores_equal_those_of_the_api_and_the_evaluation(score, corpus, 
     assert table["likeliest_level"].tolist() == levels["level"].tolist()
     assert "12 texts under start, A1, C1, all, all-C1" in out
     known = run.levels.accuracy
-    assert f"right for {100 * known.value:.1f} % of the run's {known.documents} test documents" in out
+    right = "the model with the lowest perplexity was that of the right level for"
+    assert f"{right} {100 * known.value:.1f} % of the run's {known.documents} test documents" in out
+    assert "read without what their masks hide" in out
     predictor = replace(run.levels, accuracy=known.model_copy(update={"value": 0.5, "low": 0.25, "high": 1}))
-    told = score_output._describe_levels(predictor)
-    assert "right for 50.0 % of" in told
-    assert told.endswith("test documents (interval 25.0 % to 100.0 %); other texts may differ")
+    sentence = score_output._describe_levels(predictor, 0.9)
+    assert f"{right} 50.0 % of" in sentence
+    assert "test documents (90 % interval 25.0 % to 100.0 %), read without" in sentence
     assert not (tmp_path / "scores.parquet.parts").exists()
 
 

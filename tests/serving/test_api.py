@@ -27,13 +27,14 @@ from tests.serving.conftest import running
 HOSTILE = "<img src=x onerror=alert(1)> & \"'é😀\u202e 漢字 ﷺ"
 
 
-def test_the_api_lists_the_level_models_and_the_general_one(client):
+def test_the_api_lists_the_level_models_and_the_general_one(client, run):
     """The answer includes what a page must know before it asks: limits, levels, and how often they were right."""
     info = client.get("/api/run").json()
     assert [(model["name"], model["level"]) for model in info["models"]] == [("A1", "A1"), ("C1", "C1"), ("all", None)]
     assert (info["run"], info["language"], info["is_synthetic"], info["has_report"]) == ("tiny", "en", True, True)
     assert info["levels"] == ["A1", "C1"]
     assert info["positions"] == 256
+    assert info["level_accuracy"]["confidence"] == run.evidence.settings.confidence
 
 
 def test_infill_requests_give_the_answers_of_the_python_api(client, run):

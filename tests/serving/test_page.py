@@ -89,7 +89,7 @@ def test_every_function_is_usable_with_the_keyboard(page):
     assert numbers.count(" bits") == 3
     told = page.inner_text("#level-sentence")
     assert told.startswith("Most like ")
-    assert re.search(r"the right level of \d+\.\d % of \d+ test documents, .* other texts may differ", told)
+    assert re.search(r"lowest perplexity was that of the right level for \d+\.\d % of \d+ test .* may differ", told)
     assert page.locator("#level-table tbody tr").count() == 2
     assert page.locator("#coloured span.same").count() == 3
     assert fits(page)

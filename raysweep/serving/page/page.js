@@ -230,10 +230,12 @@ function showLevels(levels) {
   const sure = chance >= 0.9 ? "" : ` The next likeliest is ${second}: ${percent(other)}.`;
   const known = run.level_accuracy;
   const share = (value) => `${(100 * value).toFixed(1)} %`;
-  const limits = known && known.low !== null ? ` (interval ${share(known.low)} to ${share(known.high)})` : "";
+  const limits = known && known.low !== null
+    ? ` (${Number((100 * known.confidence).toFixed(1))} % interval ${share(known.low)} to ${share(known.high)})`
+    : "";
   const checked = known
-    ? ` The same models named the right level of ${share(known.value)} of ${known.documents.toLocaleString("en")} test documents, read without what their masks hide${limits}; other texts may differ.`
-    : " How often the same models name the right level was not measured.";
+    ? ` The model with the lowest perplexity was that of the right level for ${share(known.value)} of ${known.documents.toLocaleString("en")} test documents${limits}, read without what their masks hide; other texts may differ.`
+    : " How often these models know the right level was not measured.";
   sentence.textContent = `Most like ${best}: ${percent(chance)}.${sure}${checked} Short texts say little.`;
   const rows = Object.entries(levels).map(([level, probability]) => {
     const row = make("tr");
