@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from raysweep.config.loading import read_resolved_config
 from raysweep.config.schema import Config
 from raysweep.config.training_settings import SCRATCH
-from raysweep.errors import DamagedError, InputError
+from raysweep.errors import DamagedError, InputError, ResourceError
 from raysweep.evidence.evidence_schema import Evidence
 from raysweep.inference.level_classifier import LevelClassifier, model_digest_of
 from raysweep.inference.level_predictor import LevelPredictor
@@ -309,7 +309,7 @@ def find_device(device: str | None) -> "torch.device":
         selected = select_device(device)
         torch.empty(0, device=selected)
     # Torch without CUDA raises an AssertionError; without the package of another device, ImportError or others.
-    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
+    except (ResourceError, RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
         raise InputError(
             f"device: found {shown(str(device))}, which torch cannot use here; must be such as 'cpu' or 'cuda:0', "
             "or None for a GPU if there is one"
