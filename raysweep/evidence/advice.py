@@ -54,6 +54,8 @@ _ON_AVERAGE: dict[WayName, str] = {
     "specialised": "a model of its own for each level is best",
     "adapted": "models adapted to a level beat the general one; which kind is open",
 }
+_OVER_ALL = "On average over the levels"
+_OVER_SOME = f"{_OVER_ALL} that could be tested"
 _ADDS = {
     "nothing": "",
     "transfer": "; fine-tuning it per level still adds a little",
@@ -103,7 +105,7 @@ def headline_of(advice: Sequence[ScopeAdvice]) -> str:
     if ways == ["open"]:
         if overall.way not in _ON_AVERAGE:
             return NOT_DECIDED
-        over = overall.text.partition(":")[0]
+        over = _OVER_SOME if overall.text.startswith(_OVER_SOME) else _OVER_ALL
         return f"{over}, {_ON_AVERAGE[overall.way]}; on no single level is this decided."
     if len(ways) == 1 and len(tested) == len(levels):
         return f"{_EVERYWHERE[ways[0]]}{_ADDS[overall.adds]}."
@@ -120,7 +122,7 @@ def supports_own_models(advice: Sequence[ScopeAdvice]) -> bool:
 def _over(findings: Iterable[Tested], levels: int) -> str:
     """Say over which levels the overall findings are averages."""
     is_partial = any(0 < len(finding.levels) < levels for finding in findings)
-    return "On average over the levels that could be tested" if is_partial else "On average over the levels"
+    return _OVER_SOME if is_partial else _OVER_ALL
 
 
 def _advise(scope: str, by_claim: Mapping[str, Tested], levels: int) -> ScopeAdvice:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from raysweep.config.schema import Config
 from raysweep.errors import ConfigError
-from raysweep.pipeline.thin_levels import thin_level_problems
+from raysweep.pipeline.thin_levels import levels_of_trials, thin_level_problems
 from raysweep.readers.locations import as_list, find_files, is_remote, name_files
 
 
@@ -49,8 +49,8 @@ def survey_corpus(config: Config) -> CorpusSurvey | None:
         share = f"data.max_bad_fraction allows {100 * config.data.max_bad_fraction:g} %"
         name = name_files(config.data.path)
         raise ConfigError(f"{name}: {bad:,} of {corpus.rows:,} rows are bad ({share}): {survey}")
-    trained = {level for trial in config.trials.values() for level in trial.levels}
-    if missing := [level for level, count in survey.documents.items() if level in trained and not count]:
+    needed = levels_of_trials(config)
+    if missing := [level for level, count in survey.documents.items() if level in needed and not count]:
         raise ConfigError(*thin_level_problems(config, missing, {}))
     return survey
 

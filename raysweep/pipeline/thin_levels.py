@@ -20,13 +20,18 @@ Counts = Mapping[str, Mapping[str, int]]
 """Number of documents by level and split."""
 
 
+def levels_of_trials(config: Config) -> set[str]:
+    """Return the levels that a trial trains on."""
+    return {level for trial in config.trials.values() for level in trial.levels}
+
+
 def find_thin_levels(config: Config, counts: Counts) -> list[str]:
     """List the levels of trials that lack documents to train or to validate on."""
-    trained = {level for trial in config.trials.values() for level in trial.levels}
+    needed = levels_of_trials(config)
     return [
         level
         for level in config.data.levels
-        if level in trained and min(counts.get(level, {}).get(split, 0) for split in NEEDED) == 0
+        if level in needed and min(counts.get(level, {}).get(split, 0) for split in NEEDED) == 0
     ]
 
 

@@ -55,14 +55,14 @@ def generation_section(evidence: Evidence) -> ReportSection:
         if scores
     ]
     text = absent("No answers were generated in this run.")
-    is_mean = any(len(row.seeds) > 1 for row in answers)
     if answers:
         text = paragraph(
             "Every model fills the same blanks with its most likely words. A one-word answer is right or wrong. A "
             "longer answer is compared with what the learner wrote, by the words (unigrams) and the pairs of words "
-            "(bigrams) that both have."
-            + " Below a mean of several seeds stand its lowest and highest seed, where they differ."
-            * is_mean
+            "(bigrams) that both have.{}",
+            " Below a mean of several seeds stand its lowest and highest seed, where they differ."
+            if any(len(row.seeds) > 1 for row in answers)
+            else "",
         )
     blocks: list[Block] = [text, _overall(answers)]
     if answers:

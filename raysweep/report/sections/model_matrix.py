@@ -73,10 +73,8 @@ def _role(row: Row) -> str:
 def _weightings(evidence: Evidence) -> Table[str]:
     """Weight the report's metric in other ways: a row per model and seed, a column per level."""
     metric = evidence.settings.metric
-    scores, texts = (
-        _scores_of(evidence, metric),
-        _scores_of(evidence, "infill_textonly" if metric == "infill" else metric),
-    )
+    scores = _scores_of(evidence, metric)
+    texts = _scores_of(evidence, "infill_textonly" if metric == "infill" else metric)
 
     def weighted(level: str) -> Column[str]:
         fields = (f"document_ppl_{level}", f"bits_per_byte_{level}")
