@@ -34,6 +34,7 @@ def init_corpus(
 
     Raises:
         ConfigError: the config file exists already, or the order of the levels is unknown and nobody can be asked.
+        InputError: the corpus cannot be used.
     """
     if out.exists() and not may_overwrite:
         raise ConfigError(f"{out}: is there already; give --force to write it anew, or another name with --out")

@@ -74,7 +74,10 @@ class Scores:
         )
 
     def gaps(self) -> tuple[Gap, ...]:
-        """Compare, per specialised model, other levels with its own, and other levels' models with it on its texts."""
+        """Compare each specialised model with itself on other levels, and with their models on its own level.
+
+        The first compares levels of different difficulty; the second keeps the texts and changes the model.
+        """
         gaps = []
         for level in self.levels:
             own = self._entrant("specialised", level)

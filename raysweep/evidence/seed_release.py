@@ -14,7 +14,11 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def take_look(folder: RunFolder, config: Config, trials: Mapping[str, Trial]) -> list[str]:
-    """Judge the claims on all scored models, and record what may be trained; return sentences for the waiting user."""
+    """Judge the claims on all scored models, and record what may be trained; do nothing if seeds are fixed.
+
+    Returns:
+        Sentences for the waiting user.
+    """
     if config.sequential_seeds is None:
         folder.looks.unlink(missing_ok=True)
         return []

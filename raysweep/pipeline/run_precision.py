@@ -24,7 +24,13 @@ from raysweep.storage.run_folder import CHECKPOINT_RECORD, RunFolder, TrialFolde
 def settle_precision(
     config: Config, folder: RunFolder, record: RunRecord, trials: Iterable[str], say: Callable[[str], None]
 ) -> RunRecord | None:
-    """Choose and record what 'auto' means on this CPU; None if it was chosen before, or a training has begun."""
+    """Choose and record what 'auto' means on this CPU; None if it was chosen before, or a training has begun.
+
+    If this machine would choose differently now, print that the earlier choice is kept.
+
+    Raises:
+        ResourceError: the test of the precisions failed.
+    """
     if record.precision is not None:
         say_if_unlike(config, record.precision, say)
         return None

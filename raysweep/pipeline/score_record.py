@@ -12,7 +12,12 @@ from raysweep.storage.digests import describe_outputs, find_damage, read_sealed,
 
 
 def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool) -> TextCounts | None:
-    """Return the counts of existing scores with this identity, None without any; ConfigError if there are others."""
+    """Return the counts of existing scores with this identity; None if there are none.
+
+    Raises:
+        ConfigError: the file exists and was made from something else.
+        DamagedError: its record is damaged.
+    """
     if force:
         return None
     mark, fix = fingerprint(identity), "give --force to score again, or another --out"
@@ -32,7 +37,11 @@ def find_done(scoring: TextScoring, identity: Mapping[str, Any], *, force: bool)
 
 
 def is_merged(scoring: TextScoring, identity: Mapping[str, Any]) -> bool:
-    """Return whether a killed command left parts from which this output was being written, or had been written."""
+    """Return whether a killed command left parts from which this output was being written, or had been written.
+
+    Raises:
+        DamagedError: the parts' record is damaged.
+    """
     if not scoring.merge.exists():
         return False
     return bool(read_sealed(scoring.merge, fix="delete its folder")["fingerprint"] == fingerprint(identity))

@@ -56,7 +56,15 @@ class Unfinished:
 def read_records(
     folder: RunFolder, trials: Mapping[str, Trial], forced: Collection[str] = ()
 ) -> tuple[dict[str, TrialRecord | None], set[str]]:
-    """Read every trial's record (None: never started), and the names of unreadable ones, which must be forced."""
+    """Read every trial's record (None: never started); also return the names of unreadable ones.
+
+    Args:
+        forced: stages and trials to do again; a record may be unreadable if its trial, or a stage up to train, is
+            among them.
+
+    Raises:
+        DamagedError, EarlierVersionError: another record cannot be read.
+    """
     records: dict[str, TrialRecord | None] = {}
     unreadable = set()
     for name in trials:
@@ -127,7 +135,7 @@ class StatusReader:
         forced: Collection[str] = (),
         clock: Callable[[], float] = unix_seconds,
     ) -> None:
-        """Args: `forced` are stages and trials whose unreadable records count as not started, as in `read_records`."""
+        """Count trials whose records are unreadable as not started if `forced` lets `read_records` skip them."""
         self._folder, self._trials, self._forced, self._clock = folder, trials, forced, clock
         self._seen: dict[tuple[str, int], tuple[float, int]] = {}
         """By trial and attempt: the time of the first read with a step, and that step."""

@@ -54,7 +54,7 @@ class SweepState:
         retries: Retries | None = None,
         fail_fast: bool = False,
     ) -> None:
-        """Args: `retries` decides on failed trainings; by default none is resumed after its worker was lost."""
+        """Let `retries` decide on failed trainings; by default none is resumed after its worker was lost."""
         self._retries, self._fail_fast = retries or Retries(0), fail_fast
         self._tasks = {task.job.trial: task for task in tasks}
         self._requests, self._capacity = requests, capacity

@@ -125,7 +125,11 @@ class TextScoring:
         return self.parts / f"{model}-{part:05d}.tokens.parquet"
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides a score; reads the corpus and the models once.  DamagedError: a model was changed."""
+        """Return what decides a score; reads the corpus and the models once.
+
+        Raises:
+            DamagedError: a model, or the run's record, was changed since it was made.
+        """
         data = self.data.model_dump(mode="json", exclude={"path", "csv", "sample", "split", "near_duplicates"})
         trained = [model for model in self.models if model != START_MODEL]
         start = {}
@@ -163,7 +167,11 @@ def score_corpus(
     listener: Listener,
     push: Callable[[], None] = lambda: None,
 ) -> TextCounts:
-    """Read the texts, unless an earlier attempt did, and score missing parts; the caller holds the parts' lock."""
+    """Read the texts, unless an earlier attempt did, and score missing parts; the caller holds the parts' lock.
+
+    Raises:
+        InputError: a file cannot be used, or holds no text.
+    """
     mark = fingerprint(identity)
     if not scoring.begun.exists() or scoring.begun.read_text(errors="replace") != mark:
         for path in scoring.parts.iterdir():

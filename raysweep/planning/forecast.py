@@ -128,7 +128,10 @@ def forecast_trial(
 def forecast_makespan(
     trials: Mapping[str, Trial], forecasts: Mapping[str, TrialForecast], rates: Rates, *, slots: float, gpus: float
 ) -> Makespan:
-    """Forecast the trials on a number of slots; the first take longer, since Ray has to start their processes."""
+    """Forecast how long the trials last on a number of slots; parents that are not among them are done.
+
+    The first trials take longer, since Ray has to start their processes.
+    """
     durations, waits, needs = _split_searches(trials, forecasts)
     late = rates.overheads.first_trial_start_s - rates.overheads.trial_start_s
     schedule = simulate(durations, waits, gpus=slots, needs=needs)
@@ -220,7 +223,11 @@ def _train_documents(settings: TrialConfig, data: DataSize, split_train: float) 
 def _split_searches(
     trials: Mapping[str, Trial], forecasts: Mapping[str, TrialForecast]
 ) -> tuple[dict[str, float], dict[str, Sequence[str]], dict[str, float]]:
-    """Divide the trials into trainings that run one by one; return by training its seconds, waits and slots."""
+    """Divide the trials into trainings that run one by one: trials, or the samples of a search in their rounds.
+
+    Returns:
+        By training: its seconds, what it waits for, its slots.
+    """
     durations: dict[str, float] = {}
     waits: dict[str, Sequence[str]] = {}
     needs: dict[str, float] = {}

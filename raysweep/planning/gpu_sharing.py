@@ -26,7 +26,11 @@ class GpuSharing:
 
 
 def choose_gpu_sharing(resources: ResourcesConfig, rates: Rates, *, cores: int, on_gpu: bool) -> GpuSharing:
-    """Choose how many trainings share a GPU (or the cores), as configured or as measured."""
+    """Choose how many trainings share a GPU (or the cores), as configured or as measured.
+
+    Args:
+        rates: of the device; if they are assumed, no GPU is shared.
+    """
     configured = resources.trials_per_gpu
     if not on_gpu:
         return _on_cores(resources, rates, cores)

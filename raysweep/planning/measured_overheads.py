@@ -18,7 +18,7 @@ ENOUGH = 4
 def measure_overheads_of_run(
     forecast: RunForecast, folder: RunFolder, trials: Mapping[str, Trial], *, since: float
 ) -> None:
-    """Store, for the next plan, what starting trials took in a run since that time, unless too few trials ran."""
+    """Store, for the next plan, what starting trials took after `since` (Unix seconds), unless too few trials ran."""
     records = [read_record(folder.trial(name)) for name, trial in trials.items() if trial.settings.search is None]
     ran = [
         record

@@ -47,7 +47,14 @@ class HubModel:
 
 
 def prepare_model(folder: RunFolder, config: Config, model: str, repository: str, licence: str) -> HubModel:
-    """Collect what would be pushed of a checked model, and send nothing; ConfigError if a name is not valid."""
+    """Collect what would be pushed of a checked model, and send nothing.
+
+    Args:
+        licence: of the texts, by the hub's name for it, such as 'cc-by-nc-4.0' or 'other'.
+
+    Raises:
+        ConfigError: the name of the repository or of the licence is not valid on the hub.
+    """
     if not _REPOSITORY.fullmatch(repository):
         raise ConfigError(f"--to: found {shown(repository)}; must be USER/NAME, of letters, digits, '-', '_' and '.'")
     if not _LICENCE.fullmatch(licence):

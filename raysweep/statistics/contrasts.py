@@ -117,7 +117,7 @@ class Measured:
 
     estimate: float
     draws: Floats
-    """(R,) in no order."""
+    """(R,) in the order of the resamples until `limit` is first called, which partitions them in place."""
     document_variance: float
     seed_variance: float
     """0 with one seed, for which it is unknown."""
@@ -149,7 +149,7 @@ class Measured:
 
     @cached_property
     def _sorted(self) -> Floats:
-        """(R,) as `sort_ends` leaves the draws; most contrasts are asked for p-values alone."""
+        """The draws, partitioned in place when first needed: most contrasts are asked for p-values alone."""
         return sort_ends(self.draws)
 
     def interval(self, confidence: float) -> tuple[float, float]:

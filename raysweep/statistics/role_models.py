@@ -65,7 +65,11 @@ def mean_log_ratio(
     levels: Sequence[str],
     shares: Mapping[str, float] | None = None,
 ) -> list[Part]:
-    """Return the contrast whose exp is the (weighted) geometric mean over levels of two roles' perplexity ratio."""
+    """Return the contrast whose exp is the geometric mean over levels of two roles' perplexity ratio.
+
+    Args:
+        shares: weight of each level, in any unit; equal if None.
+    """
     weights = {level: 1.0 if shares is None else shares[level] for level in levels}
     total = sum(weights.values())
     return [
