@@ -177,7 +177,7 @@ class Scorers:
 
     def _places(self, tasks: int, per_new_node: int) -> int:
         present, most = _present(), self._session.capacity
-        return count_places(self._session.need(), tasks, present=present, most=most, per_new_node=per_new_node)
+        return count_scorers(self._session.need(), tasks, present=present, most=most, per_new_node=per_new_node)
 
     def _resize(self, count: int) -> None:
         while len(self._scorers) > count:
@@ -281,7 +281,7 @@ def _present() -> Capacity:
     return Capacity(cpus=now.get("CPU", 0.0), gpus=now.get("GPU", 0.0))
 
 
-def count_places(
+def count_scorers(
     need: ResourceRequest, tasks: int, *, present: Capacity, most: Capacity, per_new_node: int = _MODELS_PER_NEW_NODE
 ) -> int:
     """Return how many scorers to start, at least one: as many as fit now, and more if many tasks wait for new nodes."""

@@ -88,8 +88,8 @@ def _messages(errors: Sequence[ErrorDetails], root: type[Section]) -> list[str]:
 
 def _whole_bounds(context: dict[str, Any]) -> dict[str, Any]:
     """Convert bounds that are whole numbers to int, so that messages show no `.0`."""
-    is_whole = {name for name, value in context.items() if isinstance(value, float) and value.is_integer()}
-    return {name: int(value) if name in is_whole else value for name, value in context.items()}
+    whole_names = {name for name, value in context.items() if isinstance(value, float) and value.is_integer()}
+    return {name: int(value) if name in whole_names else value for name, value in context.items()}
 
 
 def _unknown_key(key: str, section: type[Section] | None) -> str:

@@ -51,7 +51,7 @@ def read_events(folder: TrialFolder) -> list[Event]:
     if not folder.attempts.exists():
         return []
     lines = folder.attempts.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [event for line in lines if (event := _parse(line)) and _is_whole(event)]
+    return [event for line in lines if (event := _parse(line)) and _has_fields(event)]
 
 
 def kept_seconds(folder: TrialFolder) -> dict[str, float]:
@@ -175,6 +175,6 @@ def _parse(line: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _is_whole(event: Event) -> bool:
+def _has_fields(event: Event) -> bool:
     fields = _FIELDS.get(str(event.get("what")))
     return fields is not None and event.keys() >= fields

@@ -26,7 +26,7 @@ PATIENCE_S = 600.0
 """Seconds for which a request is retried."""
 PART_BYTES = 16 << 20
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
-_TELL_EVERY_S = 10.0
+_WARN_EVERY_S = 10.0
 _STATUS = re.compile(r"status code: (\d{3})")
 _PASSING = {408, 425, 429}
 _NOT_IMPLEMENTED = 501
@@ -270,7 +270,7 @@ class Bucket:
 
     def _warn(self, message: str, *, is_failing: bool) -> None:
         with self._lock:
-            if is_failing == self._is_failing and time.monotonic() - self._warned_at < _TELL_EVERY_S:
+            if is_failing == self._is_failing and time.monotonic() - self._warned_at < _WARN_EVERY_S:
                 return
             self._warned_at, self._is_failing = time.monotonic(), is_failing
         logger.warning("%s", message)

@@ -190,12 +190,12 @@ def test_timing_continues_in_another_process_after_a_loss(session, tmp_path, mon
 )
 def test_new_nodes_are_requested_only_for_enough_waiting_models(models, present, most, places):
     """A node takes minutes to come, and costs money from then on."""
-    from raysweep.cluster.scorers import count_places
+    from raysweep.cluster.scorers import count_scorers
     from raysweep.scheduling.capacity import Capacity, ResourceRequest
 
     need = ResourceRequest(cpus=1, gpus=1.0)
     present, most = Capacity(cpus=8, gpus=present), Capacity(cpus=24, gpus=most)
-    assert count_places(need, models, present=present, most=most) == places
+    assert count_scorers(need, models, present=present, most=most) == places
 
 
 def test_empty_stages_do_not_connect_to_the_cluster(listener):
