@@ -170,6 +170,7 @@ class AwsAccount:
 
 
 def worker_policy(bucket: str) -> dict[str, Any]:
+    """Return the workers' permissions: list the bucket, and read, write and delete its objects."""
     objects = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
     return {
         "Version": "2012-10-17",
@@ -216,8 +217,8 @@ def _openings(rules: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for rule in rules:
         what = {name: rule[name] for name in ("IpProtocol", "FromPort", "ToPort") if name in rule}
         for kind, key in {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6", "PrefixListIds": "PrefixListId"}.items():
-            for network in rule.get(kind, []):
-                yield {**what, kind: [{key: network[key]}]}
+            for source in rule.get(kind, []):
+                yield {**what, kind: [{key: source[key]}]}
 
 
 def _parse_network(text: str) -> str:
@@ -243,7 +244,11 @@ def find_own_network(url: str = ADDRESS_SERVICE) -> str:
 
 
 def set_region(file: Path, region: str) -> bool:
-    """Write the region into cluster.yaml, and return whether it was another; ConfigError without a line for it."""
+    """Write the region into cluster.yaml, changing nothing else; return whether it was another.
+
+    Raises:
+        ConfigError: the region's name is not valid, or the file has not exactly one line for it.
+    """
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
         raise ConfigError(f"--region: found '{region[:80]}'; must be one such as eu-central-1")
     text = file.read_text(encoding="utf-8")

@@ -8,7 +8,13 @@ _WORKER_CPUS, _HEAD_CPUS = 4, 8
 
 
 def render_manifest(*, image: str, workers: int, storage: str, profile: str, csv: str) -> str:
-    """Render the manifest; `workers` is the maximum number of pods with a GPU, `csv` is in the volume's top folder."""
+    """Render the manifest.
+
+    Args:
+        workers: maximum number of pods with a GPU.
+        storage: size of the volume, such as '200Gi'.
+        csv: file name of the corpus in the volume's top folder.
+    """
     values = {"image": image, "workers": workers, "storage": storage, "profile": profile, "csv": csv}
     values |= {"ray": metadata.version("ray"), "max_cpu": _HEAD_CPUS + workers * _WORKER_CPUS}
     return Template(_read("rayjob.yaml")).substitute(values)

@@ -21,7 +21,11 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def measure_overheads(config: Config, folder: RunFolder, *, slots: int, finish_s: float) -> Overheads:
-    """Measure what Ray takes on this machine, by twice `slots` trainings in a calibration's folder."""
+    """Measure the seconds that Ray takes on this machine, by twice `slots` trainings in a calibration's folder.
+
+    Raises:
+        TrainingError: one of them failed.
+    """
     began = unix_seconds()
     with open_session(config.resources, scratch=folder.ray) as session:
         opened = unix_seconds()

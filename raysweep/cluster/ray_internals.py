@@ -184,6 +184,13 @@ def drain_node(address: str, node: str, why: str, *, within_s: float) -> None:
     """Tell the cluster that a node will be taken away: what runs there is notified, and nothing new is placed there.
 
     Public: none; `ray drain-node` is a hidden command that does the same.
+
+    Args:
+        address: of the cluster's GCS.
+        within_s: seconds until the node is gone.
+
+    Raises:
+        ResourceError: the cluster refuses.
     """
     client, reasons = _look_up(PrivateName.GCS_CLIENT), _look_up(PrivateName.DRAIN_REASON)
     reason = reasons.Value("DRAIN_NODE_REASON_PREEMPTION")

@@ -53,7 +53,7 @@ def store_vocabulary(folder: Path) -> Vocabulary:
 
 
 def run_vocabulary(folder: Path, tokenizer: str) -> Vocabulary:
-    """Read a run's vocabulary as `store_vocabulary`; with GPT-2's tokenizer its examples may be missing."""
+    """Read a run's vocabulary as `store_vocabulary` does; for GPT-2's tokenizer its examples may be missing."""
     return gpt2() if tokenizer == GPT2_TOKENIZER else store_vocabulary(folder)
 
 

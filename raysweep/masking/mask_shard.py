@@ -73,7 +73,11 @@ def mask_shard(
 def make_shard(
     documents: Documents, vocabulary: Vocabulary, *, policy: MaskingConfig, seed: int, language: str = ENGLISH
 ) -> Shard:
-    """Make in memory the examples that `mask_shard` would write for these documents; raises the same errors."""
+    """Make in memory the examples that `mask_shard` would write for these documents.
+
+    Raises:
+        InputError: a custom mask function returned invalid spans.
+    """
     return _make_examples(documents, policy, seed, language, vocabulary, {}).shard
 
 

@@ -109,7 +109,11 @@ def is_gpt2(folder: Path, place: str) -> bool:
 
 
 def read_extra_tokens(folder: Path, place: str) -> Mapping[int, str] | None:
-    """Read the tokens beyond GPT-2's by id, None without a tokenizer; raises InputError for another tokenizer."""
+    """Read the tokens beyond GPT-2's 50,257, by id; None if the folder has no tokenizer.
+
+    Raises:
+        InputError: the tokenizer is not GPT-2's, or its files cannot be read.
+    """
     if (folder / TOKENIZER_FILE).is_file():
         here = f"{place}: {TOKENIZER_FILE}"
         content = read_user_bytes(folder / TOKENIZER_FILE, here, limit_bytes=_LIMIT_BYTES)

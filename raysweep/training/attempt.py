@@ -175,7 +175,11 @@ def packing_of(setting: str, device: torch.device, max_tokens: int) -> Packing |
 
 
 def select_training(store: ExampleStore, job: TrainingJob) -> Examples:
-    """Select an epoch's examples, ascending, of the job's levels or subset; TrainingError if a level has none."""
+    """Select the examples of an epoch, ascending, from all train documents of the job's levels or from its subset.
+
+    Raises:
+        TrainingError: a level of `examples_per_level` has no examples.
+    """
     examples = store.select(job.levels, "train")
     if job.documents is not None:
         owners = store.documents_of(examples)

@@ -33,7 +33,11 @@ def fit_to_memory(
     lengths: npt.NDArray[np.int32],
     objective: Objective,
 ) -> None:
-    """On a GPU, if `micro_batch` is 'auto', set it to the largest size that fits the memory of every worker."""
+    """On a GPU, if `micro_batch` is 'auto', set it to the largest size that fits the memory of every worker.
+
+    Raises:
+        MemoryShortageError: a single example does not fit.
+    """
     if settings.micro_batch != "auto" or engine.device.type != "cuda":
         return
     share = -(-settings.batch_size * settings.accumulation // engine.group.world_size)
