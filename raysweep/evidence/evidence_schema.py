@@ -41,7 +41,7 @@ class EvidenceSettings(Section):
     confidence: Fraction
     resamples: Count
     seed: Count
-    min_clusters: Count = Field(description="writers below which a level is not tested")
+    min_clusters: Count = Field(description="learners below which a level is not tested")
     clusters: str = Field(description="what is resampled: 'learner' or 'document'")
     target: PositiveFloat
     margins: dict[str, PositiveFloat]
