@@ -3,7 +3,7 @@
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -78,25 +78,28 @@ def guess_by_name(header: Sequence[str]) -> dict[str, str]:
     return roles
 
 
-def guess_by_content(name: str, table: pa.Table, roles: Mapping[str, str]) -> dict[str, str]:
-    """Add the columns of the level and the text, if their names did not identify them.
+def guess_by_content(name: str, table: pa.Table, roles: Mapping[str, str], missing: Collection[str]) -> dict[str, str]:
+    """Find the columns of the missing roles, which may be the level and the text.
 
     The level is the column with few distinct values, most of them CEFR levels; the text is the column with the longest
     values, unless they repeat, as those of writing prompts do.
 
+    Args:
+        roles: role → column, as far as they are known.
+
     Raises:
-        InputError: several columns hold levels, such as those of two raters, or texts, such as corrected ones.
+        InputError: several columns may have a missing role, such as the levels of two raters, or corrected texts.
     """
-    guessed = dict(roles)
-    free = [column for column in table.column_names if column not in guessed.values()]
-    if "level" not in guessed:
+    guessed: dict[str, str] = {}
+    free = [column for column in table.column_names if column not in roles.values()]
+    if "level" not in roles:
         holding = level_columns(table, free)
-        if len(holding) > 1:
+        free = [column for column in free if column not in holding]
+        if "level" in missing and len(holding) > 1:
             raise _choice_error(name, "level", holding)
-        if holding:
+        if "level" in missing and holding:
             guessed["level"] = holding[0]
-            free.remove(holding[0])
-    if "text" not in guessed:
+    if "text" in missing:
         lengths = {column: pc.mean(pc.binary_length(table[column])).as_py() or 0.0 for column in free}
         long = [column for column in free if lengths[column] > max(_SHORT, _AS_LONG * max(lengths.values()))]
         differing = [column for column in long if 2 * pc.count_distinct(table[column]).as_py() > table.num_rows] or long

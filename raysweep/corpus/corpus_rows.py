@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.cleaning import CleanedTexts, clean_texts
 from raysweep.corpus.column_choice import NEEDED, ColumnChooser, read_options
-from raysweep.corpus.layouts import LAYOUTS, CorpusLayout
+from raysweep.corpus.layouts import LAYOUTS, CorpusLayout, level_and_path
 from raysweep.corpus.quarantine import DUPLICATE_ID, BadRow
 from raysweep.corpus.row_checks import (
     DOCUMENT_COLUMNS,
@@ -150,6 +150,9 @@ class RowReader:
     def read(self, keep: Callable[[CheckedRows], Kept]) -> Iterator[Kept]:
         """Read pieces in parallel, and yield `keep`'s results in order; InputError if a whole file cannot be used."""
         options = read_options(self._data, self._layout, self._chooser)
+        if self._layout is LAYOUTS["level_folders"]:
+            names = [file.name for file in open_files(self._paths, self._layout.files)]
+            options = replace(options, name_columns=level_and_path(names))
 
         def check(pieces: list[_Piece]) -> tuple[CheckedRows, Kept]:
             files = [FileRows(number=number, name=self.files[number], raw=read()) for number, read in pieces]

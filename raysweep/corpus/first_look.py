@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from raysweep.config.data_settings import DataConfig, LayoutName
 from raysweep.corpus.column_choice import NEEDED, ColumnChooser, read_options
 from raysweep.corpus.column_guess import ADD_HEADER, guess_by_content, guess_by_name
-from raysweep.corpus.layouts import LAYOUTS, CorpusLayout
+from raysweep.corpus.layouts import LAYOUTS, CorpusLayout, has_level_folders
 from raysweep.errors import InputError
 from raysweep.readers.json_files import NESTED
 from raysweep.readers.raw_columns import ReadOptions, Roles, describe_header, list_names, looks_like_text, short_name
@@ -27,19 +27,15 @@ class _HeaderFound(Exception):  # noqa: N818 - not an error: it ends the reading
 def named_layout(files: Sequence[Path]) -> LayoutName | None:
     """Return the layout that the paths of the files alone identify, or None."""
     names = [file.name for file in open_files(files)] if len(files) == 1 else [str(file) for file in files]
-    if _fits("icnale", names):
+    icnale = LAYOUTS["icnale"].name_columns
+    assert icnale is not None
+    if 2 * sum(icnale(name) is not None for name in names) > len(names):
         return "icnale"
     if not all(name.endswith(".txt") for name in names):
         return None
     if all("CEFR-SP" in short_name(name) for name in names):
         return "cefr_sp"
-    return "level_folders" if _fits("level_folders", names) else None
-
-
-def _fits(layout: LayoutName, names: Sequence[str]) -> bool:
-    columns_of = LAYOUTS[layout].name_columns
-    assert columns_of is not None
-    return sum(columns_of(name) is not None for name in names) > len(names) / 2
+    return "level_folders" if has_level_folders(names) else None
 
 
 def read_header(files: Sequence[Path], given: DataConfig, layout: CorpusLayout | None) -> tuple[tuple[str, ...], str]:
@@ -91,8 +87,8 @@ def guess_columns(
     roles = {role: name for role, name in named.items() if name not in taken and role not in columns}
     if missing := set(needed) - {*roles, *columns}:
         table = read_columns(files, given, header)
-        guessed = guess_by_content(str(files[0]), table, {**roles, **columns})
-        roles |= {role: guessed[role] for role in missing if role in guessed}
+        guessed = guess_by_content(str(files[0]), table, {**roles, **columns}, missing)
+        roles |= guessed
         if still := sorted(missing - set(guessed)):
             raise InputError(f"{files[0]}: {_not_recognised(still, header, table, len(files))}")
     if roles.get("id") is not None:

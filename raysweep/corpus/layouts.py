@@ -5,9 +5,11 @@ single settings.  A role may have several column names, because releases differ:
 sub-level counts as its level (`B1_2`, `B1+`, `B1.ii` → B1), a level between two as the lower one (`C1/C2`, `A2-B1`).
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 from raysweep.config.data_settings import Format, LayoutName, SplitName
@@ -55,11 +57,17 @@ def _icnale_name(name: str) -> dict[str, str] | None:
 _FOLDERS = {spelling.casefold() for spelling in SUB_LEVELS}
 
 
-def _level_folder(name: str) -> dict[str, str] | None:
-    """`…/A1/anna/1.txt`: the innermost folder that is named like a level, and as id the path from there."""
+def _level_place(folders: Sequence[str]) -> int | None:
+    return max((place for place, folder in enumerate(folders) if folder.casefold() in _FOLDERS), default=None)
+
+
+def _level_folder(name: str, start: int | None = None) -> dict[str, str] | None:
+    """`…/A1/anna/1.txt`: the innermost folder that is named like a level, and as id the path from there or `start`."""
     parts = name_parts(name)
-    place = max((place for place, part in enumerate(parts[:-1]) if part.casefold() in _FOLDERS), default=None)
-    return {"id": "/".join(parts[place:]), "level": parts[place]} if place is not None else None
+    place = _level_place(parts[:-1])
+    if place is None:
+        return None
+    return {"id": "/".join(parts[place if start is None else start :]), "level": parts[place]}
 
 
 _EF_LEVELS = {str(number): CEFR[(number - 1) // 3] for number in range(1, 17)}
@@ -220,6 +228,29 @@ LAYOUTS: dict[LayoutName, CorpusLayout] = {
         name_columns=_level_folder,
     ),
 }
+
+
+def has_level_folders(names: Sequence[str]) -> bool:
+    """Tell whether most files are in folders of at least two levels, below the folder that all of them share."""
+    folders = [name_parts(name)[:-1] for name in names]
+    shared = _count_shared(folders)
+    below = [parts[shared:] for parts in folders]
+    levels = [parts[place].casefold() for parts in below if (place := _level_place(parts)) is not None]
+    return 2 * len(levels) > len(names) and len(set(levels)) > 1
+
+
+def level_and_path(names: Sequence[str]) -> NameColumns:
+    """Return a reader of the level and the id of these files: the path below the folder that all of them share.
+
+    If that folder is below one that is named like a level, the ids begin with the latter, wherever the corpus is.
+    """
+    folders = [name_parts(name)[:-1] for name in names]
+    levels = [place for parts in folders if (place := _level_place(parts)) is not None]
+    return partial(_level_folder, start=min([_count_shared(folders), *levels]))
+
+
+def _count_shared(folders: Sequence[list[str]]) -> int:
+    return len(os.path.commonprefix(folders))  # noqa: RUF071 - lists of names are compared, name by name
 
 
 def recognise_layout(header: tuple[str, ...]) -> LayoutName | None:

@@ -134,7 +134,8 @@ class RowChecker:
     def _known_levels(self, column: pa.ChunkedArray) -> pa.Array:
         """Map each row's level to its name in the config, and record rows with unknown levels as bad."""
         known = known_levels(self.data, self.layout)
-        left_out = {*map(str.casefold, (*self.data.leave_out, *(self.layout.leave_out if self.layout else ())))}
+        leave_out = (*self.data.leave_out, *(self.layout.leave_out if self.layout else ()))
+        left_out = {bare(spelling).casefold() for spelling in leave_out}
         encoded = column.combine_chunks().dictionary_encode()
         spellings = [bare(spelling).casefold() for spelling in encoded.dictionary.to_pylist()]
         codes = encoded.indices.to_numpy()
@@ -205,11 +206,11 @@ class RowChecker:
 
 
 def known_levels(data: DataConfig, layout: CorpusLayout | None) -> dict[str, str]:
-    """Return a mapping from the case-folded spellings of levels to levels."""
+    """Return a mapping from the bare, case-folded spellings of levels to levels."""
     of_layout = layout.levels if layout is not None else {}
     spelled = {name: level for name, level in of_layout.items() if level in (*data.levels, *data.leave_out)}
     spelled |= {level: level for level in data.levels} | data.level_aliases
-    return {spelling.casefold(): level for spelling, level in spelled.items()}
+    return {bare(spelling).casefold(): level for spelling, level in spelled.items()}
 
 
 def _mask(values: pa.ChunkedArray) -> np.ndarray:

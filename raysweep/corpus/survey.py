@@ -156,6 +156,8 @@ def _guess_levels(
 ) -> GuessedLevels:
     chooser = ColumnChooser(data.columns, layout)
     options = read_options(data, layout, chooser)
+    aliases = {bare(spelling).casefold(): level for spelling, level in data.level_aliases.items()}
+    left_out = {bare(spelling) for spelling in data.leave_out}
     counts: dict[str, int] = {}
     bad: list[BadRow] = []
     rows = 0
@@ -169,8 +171,8 @@ def _guess_levels(
         )
         for entry in pc.value_counts(raw.table[raw.roles["level"]]).to_pylist():
             value = bare(entry["values"].decode("utf-8", "replace"))
-            value = data.level_aliases.get(value, value)
-            if value not in data.leave_out:
+            value = aliases.get(value.casefold(), value)
+            if value not in left_out:
                 counts[value] = counts.get(value, 0) + entry["counts"]
         texts = raw.table[raw.roles["text"]].slice(0, LANGUAGE_SAMPLE - len(sample)).to_pylist()
         sample += [text.decode("utf-8", "replace") for text in texts]

@@ -16,7 +16,8 @@ from raysweep.errors import InputError
 from raysweep.storage.printable import SHOWN_CHARACTERS, printable
 
 SORT_TEXTS = (
-    "if each file is one text, put it into a folder that is named like its level (A1/anna.txt), with no other files"
+    "if each file is one text, put it into a folder that is named like its level (A1/anna.txt), with no other files; "
+    "if all have one level, add --set data.layout=level_folders"
 )
 """The advice for plain texts that were taken for tables."""
 IS_EMPTY = "is empty; must hold a header and a row per document"

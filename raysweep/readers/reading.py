@@ -51,7 +51,7 @@ _BYTE_ORDER_MARKS = (
 )
 _LOOKED_AT = 200
 """Bytes whose zeros identify UTF-16 and UTF-32 without a byte order mark."""
-_HTML = re.compile(rb"\s*<(!doctype\s+html|html|head|meta|body|table)\b", re.IGNORECASE)
+_HTML = re.compile(rb"\s*<(!doctype\s+html|html|meta|table)[\s>]", re.IGNORECASE)
 _JSON = re.compile(rb"\s*(\[\s*([\[{\]\"]|-?[\d.]+\s*,)|\{)")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.corpus_rows import read_corpus
-from raysweep.corpus.quarantine import count_by_reason, write_quarantine
+from raysweep.corpus.quarantine import LEFT_OUT, count_by_reason, write_quarantine
 from raysweep.errors import InputError
 from tests.corpus.odd_csv import csv_bytes, refuse_bad_rows
 
@@ -294,6 +294,16 @@ def test_levels_are_matched_by_name_or_alias_after_stripping_white_space(tmp_pat
     path.write_bytes(HEADER + b"1,Spanish, A1,Hi.\n2,Spanish,beginner,Ho.\n3,Spanish,2 ,Hu.\n")
     data = DataConfig(level_aliases={"beginner": "A1", "2": "A2"})
     assert read_corpus(path, data).documents["level"].to_pylist() == ["A1", "A1", "A2"]
+
+
+def test_levels_match_whatever_characters_that_nobody_sees_are_in_the_config_or_the_corpus(tmp_path):
+    """An emoji may have a variation selector, and a Persian word a zero-width non-joiner."""
+    path, word = tmp_path / "corpus.csv", "\u0645\u06cc\u200c\u0634\u0648\u062f"
+    rows = [f"{number},Spanish,{level},Hi.\n" for number, level in enumerate(("\u2b50\ufe0f", "\u2b50", word))]
+    path.write_bytes(HEADER + "".join(rows).encode())
+    corpus = read_corpus(path, DataConfig(level_aliases={"\u2b50\ufe0f": "A1"}, leave_out=(word,)))
+    assert corpus.documents["level"].to_pylist() == ["A1", "A1"]
+    assert count_by_reason(corpus.bad_rows) == {LEFT_OUT: 1}
 
 
 def test_texts_are_read_unchanged(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from raysweep.config.data_settings import ColumnsConfig, DataConfig, LayoutName
 from raysweep.corpus.corpus_rows import read_corpus
 from raysweep.corpus.layouts import CEFR, LAYOUTS
+from raysweep.corpus.new_texts import read_new_texts
 from raysweep.corpus.preparing import prepare_corpus
 from raysweep.corpus.quarantine import EMPTY_TEXT, LEFT_OUT, count_by_reason
 from raysweep.errors import InputError
@@ -54,20 +55,32 @@ def test_a_published_corpus_is_read_as_downloaded(tmp_path, name):
 
 
 def test_a_folder_per_level_may_be_zipped_and_an_empty_file_is_one_bad_row(tmp_path):
-    """The innermost folder with a level's name counts; ids hold no path of this machine."""
-    names = ("B2/A1/1.txt", "B2/A1/2.txt", "B2/x/1.txt")
+    """The innermost folder with a level's name counts; ids hold no path of this machine, and no two are equal."""
+    names = ("B2/A1/1.txt", "B2/A1/2.txt", "B2/x/1.txt", "B2/y/A1/1.txt")
     data = DataConfig(layout="level_folders")
     (tmp_path / "t.zip").write_bytes(zipped({"t/README.txt": b"Read me.", **dict.fromkeys(names, b"Hello.")}))
     documents = read_corpus(tmp_path / "t.zip", data).documents
     assert dict(zip(documents["writing_id"].to_pylist(), documents["level"].to_pylist(), strict=True)) == {
-        "A1/1.txt": "A1", "A1/2.txt": "A1", "B2/x/1.txt": "B2",
+        "B2/A1/1.txt": "A1", "B2/A1/2.txt": "A1", "B2/x/1.txt": "B2", "B2/y/A1/1.txt": "A1",
     }  # fmt: skip
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("" if name == names[1] else "Hello.")
     corpus = read_corpus(find_files(str(tmp_path / "B2")), data)
-    assert corpus.documents["writing_id"].to_pylist() == ["A1/1.txt", "B2/x/1.txt"]
-    assert [(bad.writing_id, bad.reason) for bad in corpus.bad_rows] == [("A1/2.txt", EMPTY_TEXT)]
+    assert corpus.documents["writing_id"].to_pylist() == ["B2/A1/1.txt", "B2/x/1.txt", "B2/y/A1/1.txt"]
+    assert [(bad.writing_id, bad.reason) for bad in corpus.bad_rows] == [("B2/A1/2.txt", EMPTY_TEXT)]
+
+
+@pytest.mark.parametrize(
+    "names", [("B2/texts.txt",), ("B2/x/texts.txt", "B2/y/texts.txt"), ("B2/texts.txt", "B2/more.txt")]
+)
+def test_tables_are_no_texts_although_a_folder_is_named_like_a_level(tmp_path, names):
+    """Only folders of two levels below the one that all files share identify the layout."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"id\ttext\n{name}1\tHello.\n{name}2\tHow are you?\n")
+    corpus = read_new_texts([tmp_path / name for name in names], DataConfig())
+    assert corpus.documents["text"].to_pylist() == ["Hello.", "How are you?"] * len(names)
 
 
 def test_every_layout_has_a_config_name_and_a_test_corpus():

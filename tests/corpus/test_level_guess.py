@@ -2,8 +2,11 @@
 
 import pytest
 
+from raysweep.config.data_settings import DataConfig
 from raysweep.corpus.column_guess import cefr_levels, is_no_value, refuse_no_header
 from raysweep.corpus.level_guess import guess_levels
+from raysweep.corpus.new_texts import read_new_texts
+from raysweep.corpus.survey import survey_corpus
 from raysweep.errors import InputError
 
 
@@ -119,3 +122,26 @@ def test_a_json_file_gets_no_advice_about_a_missing_header():
     refuse_no_header("a.json", ("A1", "Hello."), "json")
     with pytest.raises(InputError, match="its first line is a row"):
         refuse_no_header("a.csv", ("A1", "Hello."), "csv")
+
+
+def test_texts_that_are_only_scored_need_no_choice_between_columns_of_levels(tmp_path):
+    """Two raters' levels are of no use then; a corpus needs one of them."""
+    (tmp_path / "a.csv").write_text(
+        "r1,r2,payload\n"
+        + "".join(
+            f"A1,B1,{n} texts are here now and can be read.\nB1,A1,So {n} are here too and can be read.\n"
+            for n in range(9)
+        )
+    )
+    corpus = read_new_texts([tmp_path / "a.csv"], DataConfig())
+    assert (corpus.documents.num_rows, dict(corpus.roles)) == (18, {"text": "payload"})
+    with pytest.raises(InputError, match=r"the columns 'r1', 'r2' may hold the levels"):
+        survey_corpus([tmp_path / "a.csv"], {})
+
+
+def test_init_counts_levels_by_aliases_with_characters_that_nobody_sees(tmp_path):
+    """They are read so, too."""
+    rows = "".join(f"\u2b50\ufe0f,Text {n} of many.\nB1,Another text {n}.\nx\u200cy,Odd {n}.\n" for n in range(40))
+    (tmp_path / "a.csv").write_text("level,text\n" + rows)
+    survey = survey_corpus([tmp_path / "a.csv"], {"level_aliases": {"\u2b50\ufe0f": "A1"}, "leave_out": ["x\u200cy"]})
+    assert (dict(survey.counts), dict(survey.others)) == ({"A1": 40, "B1": 40}, {})

@@ -8,6 +8,7 @@ import pytest
 
 from raysweep.config.data_settings import ColumnsConfig, DataConfig
 from raysweep.corpus.corpus_rows import read_corpus
+from raysweep.corpus.new_texts import read_new_texts
 from raysweep.corpus.quarantine import count_by_reason
 from raysweep.errors import InputError
 from raysweep.readers import json_files
@@ -147,6 +148,14 @@ def test_a_configured_format_is_not_detected(tmp_path):
     assert records_of(corpus_of(tmp_path, "a.csv", content, DataConfig(format="csv"))) == [
         ("row00000001", "Thai", "A1", "Hi.")
     ]
+
+
+@pytest.mark.parametrize("root", ["body", "head", "meta-data"])
+def test_xml_is_no_web_page_although_a_name_is_one_of_html(tmp_path, root):
+    """A learner corpus may have such an element."""
+    texts = "".join(f'<writing id="{n}" level="{n}"><text>Hello, I am {n}.</text></writing>' for n in (1, 4))
+    (tmp_path / "a.xml").write_text(f"<{root}>{texts}</{root}>")
+    assert read_new_texts([tmp_path / "a.xml"], DataConfig()).documents.num_rows == 2
 
 
 def test_quotation_marks_are_plain_characters_if_quotes_are_off(tmp_path):
