@@ -32,7 +32,12 @@ class ChosenModels:
 
 @contextmanager
 def choose_models(settings: Settings, model: str | None, *, all_levels: bool) -> Iterator[ChosenModels]:
-    """Find the models, and fetch them from object storage; without a run, `model` is a folder or an address."""
+    """Find the models, and fetch them from object storage; without a run, `model` is a folder or an address.
+
+    Raises:
+        ConfigError: the options do not determine a model.
+        InputError: the model does not exist, or its files have changed since it was trained.
+    """
     if all_levels and model is not None:
         raise ConfigError("--all-levels and --model: found both; give one of them")
     if settings.name is None:

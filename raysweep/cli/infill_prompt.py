@@ -16,7 +16,11 @@ from raysweep.storage.printable import say_json
 
 
 def fill_texts(chosen: ChosenModels, text: str | None, *, as_json: bool = False, **options: Any) -> None:
-    """Print the fillings of a text; without one, ask for texts until an empty line or the end of the input."""
+    """Print the fillings of a text; without one, ask for texts until an empty line or the end of the input.
+
+    Raises:
+        ConfigError: JSON is requested without a text.
+    """
     if as_json and text is None:
         raise ConfigError("--json: needs a text; give it after the options, or leave --json out to be asked for texts")
     models = chosen.load()

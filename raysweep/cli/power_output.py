@@ -26,7 +26,16 @@ KINDS = {"specialised": "own model", "transfer": "fine-tuned"}
 
 
 def print_power(settings: Settings, pilot: str, *, effect: float | None, as_json: bool) -> None:
-    """Print the learners that each level needs for several numbers of seeds, and what those trainings cost."""
+    """Print the learners that each level needs for several numbers of seeds, and what those trainings cost.
+
+    Args:
+        pilot: the name of a finished run, or its folder.
+        effect: a ratio of perplexities; None for the config's smallest effect of interest.
+
+    Raises:
+        ConfigError: the effect is not above 1.
+        InputError: the pilot has no report, or one of an earlier version.
+    """
     config = settings.config
     ratio = config.report.hypotheses.specialisation.smallest_effect if effect is None else effect
     if not ratio > 1.0:

@@ -41,7 +41,11 @@ def describe_interpolation(
     leaks: Leaks,
     lacks: Mapping[str, str],
 ) -> Interpolation | None:
-    """Return the curves of all levels with a fine-tuned model; None if not configured, or if there are none."""
+    """Return the curves of all levels with a fine-tuned model; None if not configured, or if there are none.
+
+    Raises:
+        InputError: the interpolated models were scored on other documents, or without the report's metric.
+    """
     if not config.evaluation.interpolation or not folder.interpolated_losses.exists():
         return None
     curves = list(_curves(folder, config, table, roles, trials))

@@ -86,7 +86,11 @@ def _open_classifier(run: LoadedRun, classifier: Path | None) -> LevelClassifier
 
 
 def shares_by_level(run: LoadedRun, classifier: LevelClassifier, most: int) -> dict[str, dict[str, float]]:
-    """Classify up to `most` test documents of each level; returns true level → predicted level → share."""
+    """Classify up to `most` test documents of each level; returns true level → predicted level → share.
+
+    Raises:
+        InputError: there is no test document.
+    """
     columns = ["writing_id", "level", "split", "text"]
     documents = pd.read_parquet(run.folder.documents, columns=columns, page_checksum_verification=True)
     shuffled = documents[documents["split"] == "test"].sample(frac=1.0, random_state=default_rng(run.config.seed))

@@ -69,7 +69,12 @@ def check_files(folder: RunFolder) -> list[CheckedFile]:
 
 
 def refuse_changed_files(folder: RunFolder) -> int:
-    """Raise DamagedError if a recorded file was changed; return how many are missing, such as deleted models."""
+    """Read all recorded files, and return how many are missing, such as models deleted to save space.
+
+    Raises:
+        InputError: there is no such run.
+        DamagedError: a file was changed; the message names the first.
+    """
     files = check_files(folder)
     if changed := [file for file in files if file.state == "changed"]:
         first = f"{folder.root / changed[0].path}: {changed[0].detail or changed[0].state}"

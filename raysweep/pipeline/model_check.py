@@ -12,7 +12,12 @@ from raysweep.storage.run_folder import RunFolder
 
 
 def refuse_unsound_model(folder: RunFolder, config: Config, model: str) -> None:
-    """Raise unless a model and its scores are there, up to date and undamaged; reads all their files."""
+    """Raise unless a model and its scores are there, up to date and undamaged; reads all their files.
+
+    Raises:
+        InputError: one of them is missing or not up to date; the message says what to do.
+        DamagedError: a file was changed since it was made.
+    """
     trials, record = expand_trials(config), read_run(folder)
     if model not in trials:
         raise InputError(f"--model: found '{model:.80}'; the trials of '{folder.name}' are {', '.join(trials)}")

@@ -60,7 +60,11 @@ class RunRecord:
 
 
 def read_run(folder: RunFolder) -> RunRecord | None:
-    """Read the run's record; None if nothing was run.  Raises if it was changed, or another version wrote it."""
+    """Read the run's record; None if nothing was run.
+
+    Raises:
+        DamagedError, EarlierVersionError: it was changed, or another version wrote it.
+    """
     if not folder.record.exists():
         return None
     values = read_sealed(folder.record, fix="delete it and run again: what is done is made or recognised again")

@@ -53,7 +53,11 @@ def open_sweep(
     max_failures: int = 0,
     fail_fast: bool = False,
 ) -> Iterator[SweepWatch]:
-    """Open a sweep that the block executes; afterwards, also after Ctrl-C, all records say how their trials ended."""
+    """Open a sweep that the block executes; afterwards, also after Ctrl-C, all records say how their trials ended.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM; running trainings have saved a checkpoint and are recorded as stopped.
+    """
     for task in tasks:
         if task.fresh:
             task.folder.clear()

@@ -56,7 +56,11 @@ def model_shape(config: Config, folder: RunFolder | None = None) -> ModelShape:
 
 
 def vocabulary_size(config: Config, folder: RunFolder | None = None) -> int:
-    """Return the size of the run's vocabulary: of its examples, its tokenizer, or estimated from its corpus."""
+    """Return the size of the run's vocabulary: of its examples, its tokenizer, or estimated from its corpus.
+
+    Raises:
+        InputError: the tokenizer cannot be used.
+    """
     model = config.model
     if model.tokenizer == GPT2_TOKENIZER:
         return GPT2_IDS

@@ -83,7 +83,11 @@ class Tracker(Protocol):
 
 
 def find_trainings(folder: RunFolder, trials: Mapping[str, Trial]) -> Iterator[tuple[Trial, TrialFolder, TrialRecord]]:
-    """Yield every training that has started, with a search's samples; raises if a record cannot be read."""
+    """Yield every training that has started, with a search's samples.
+
+    Raises:
+        DamagedError, EarlierVersionError: a record was changed, or another version wrote it.
+    """
     for trial in trials.values():
         root = folder.trial(trial.name)
         for place in (root, *root.samples()):
