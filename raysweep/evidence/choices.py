@@ -80,7 +80,12 @@ def _total(values: Iterable[Number | None]) -> Number | None:
 def describe_choices(
     strategies: Sequence[Strategy], speed: Speed | None, trainings: Sequence[Training]
 ) -> tuple[str, ...]:
-    """Describe each way in a sentence, with its perplexity relative to the general model's."""
+    """Describe each way in a sentence, with its perplexity relative to the general model's.
+
+    Args:
+        speed: evaluation/speed.json; None if nothing was timed.
+        trainings: for the unit of their hours, of GPUs or CPUs.
+    """
     units = {training.hours_of for training in trainings if training.hours is not None}
     hours_of = " and ".join(sorted(units)) or "CPU"
     by_name = {strategy.name: strategy for strategy in strategies}

@@ -110,7 +110,11 @@ def judge_controls(
     findings: Sequence[Finding],
     leaks: Leaks,
 ) -> tuple[ControlFinding, ...]:
-    """Judge every kind of configured control by the findings; on a refused split, state that none was tested."""
+    """Judge every kind of control that was configured; on a refused split, only state that none was tested.
+
+    Args:
+        findings: on the hypotheses, as if nothing leaked.
+    """
     kinds = [kind for kind in CONTROL_KINDS if roles.is_planned(kind)]
     if PLACEBO in kinds:
         draws = range(1, config.controls.placebo_draws + 1)

@@ -43,6 +43,10 @@ def describe_interpolation(
 ) -> Interpolation | None:
     """Return the curves of all levels with a fine-tuned model; None if not configured, or if there are none.
 
+    Args:
+        table: losses of the matrix.
+        lacks: per level why its test documents are by too few learners, or ''.
+
     Raises:
         InputError: the interpolated models were scored on other documents, or without the report's metric.
     """

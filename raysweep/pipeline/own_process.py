@@ -27,7 +27,12 @@ class OwnProcess:
         self._theirs, self._ours = Pipe(duplex=False)
 
     def run(self, work: Callable[..., Result], *arguments: object, if_killed: str) -> Result:
-        """Run a picklable function; raises BrokenProcessPool after `stop`, and ResourceError if it was killed."""
+        """Run a picklable function on picklable arguments, and return its result.
+
+        Raises:
+            BrokenProcessPool: `stop` was called.
+            ResourceError: anything else ended the process; `if_killed` is the message.
+        """
         how: dict[str, Any] = {
             "mp_context": get_context("spawn"),
             "initializer": _end_with,

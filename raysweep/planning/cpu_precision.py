@@ -78,7 +78,12 @@ def choose_precision(config: Config) -> PrecisionTest | None:
 
 
 def refuse_onednn_here(config: Config, trials: Mapping[str, Trial]) -> None:
-    """Raise ResourceError, before anything starts, for trials in 'fp32_onednn' that cannot be trained here."""
+    """Raise before anything starts what a training would raise later; a cluster's nodes check for themselves.
+
+    Raises:
+        ResourceError: a trial in 'fp32_onednn', or a sample of its search, would be trained on a GPU, or on a CPU that
+            is known not to have the AVX-512 instructions that it needs.
+    """
     places = {name: place for name, trial in trials.items() if (place := _place_of_onednn(trial.settings))}
     if not places or config.resources.cluster_address is not None:
         return

@@ -84,7 +84,11 @@ def measure_draws(resamples: Resamples, roles: RoleModels, levels: Sequence[str]
 def estimate_group_variance(
     resamples: Resamples, roles: RoleModels, levels: Sequence[str], alike: Sequence[str]
 ) -> tuple[SeedVariance, ...]:
-    """Estimate how the mean over the draws of `levels` varies with the groups, `alike` included; () with one draw."""
+    """Estimate how much the mean over the draws of `levels` varies with the drawn groups; () with one draw.
+
+    Args:
+        alike: levels whose draws also contribute to the estimate.
+    """
     gains = {
         level: [gain_of_draw(roles, [level], draw) for draw in draws_of(roles, level)]
         for level in dict.fromkeys((*levels, *alike))
