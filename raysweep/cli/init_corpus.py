@@ -100,8 +100,8 @@ def describe(survey: Survey, files: Sequence[Path]) -> list[str]:
         )
     if survey.without_learner:
         lines.append(
-            f"no writer: {survey.without_learner:,} texts have 'NA' or the like, and count as one writer's; "
-            "leave such cells empty, or do without the column: --set data.columns.learner=null"
+            f"no writer: {survey.without_learner:,} texts have 'NA' or the like, and each such word counts as one "
+            "writer; leave such cells empty, or do without the column: --set data.columns.learner=null"
         )
     if survey.fewest_tested is not None and survey.fewest_tested[1] < FEWEST_WRITERS:
         level, count = survey.fewest_tested

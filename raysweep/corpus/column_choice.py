@@ -50,12 +50,12 @@ class ColumnChooser:
                 continue
             known = self._layout.columns.get(role, ()) if self._layout else ()
             known = known or ((USUAL_NAMES[role],) if role in USUAL_NAMES and not self._layout else ())
-            name_there = next((column for column in known if column in header or column == FILE), None)
-            if name_there is not None:
-                roles[role] = name_there
+            column = next((name for name in known if name in header or name == FILE), None)
+            if column is not None:
+                roles[role] = column
             elif role in self._needed:
                 missing.append(known[0])
-        check_columns(name, header, [*missing, *(column for column in roles.values() if column != FILE)])
+        check_columns(name, header, [*missing, *(name for name in roles.values() if name != FILE)])
         self.roles = {
             role: roles[role] for role in ("writing_id", "l1", "level", "text", *CARRIED, "split") if role in roles
         }

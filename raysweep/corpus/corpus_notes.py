@@ -29,7 +29,7 @@ _ODDITIES = (
     *(words for _, words in _PATTERNS.values()),
     f"texts have exactly {CELL_LIMIT:,} characters: cut by Excel?",
     f"documents have {_LISTED} as first language",
-    f"documents have {_LISTED} as learner, and count as one writer's",
+    f"documents have {_LISTED} as learner: each such word counts as one writer",
 )
 MARKUP_SIGNS = 0b110
 """The bits that `find_signs` sets for `<` and `&`."""

@@ -80,7 +80,7 @@ def guess_columns(
         columns: role → column, as the config names them.
 
     Raises:
-        InputError: a needed column is not found.
+        InputError: a needed column is not found, or several columns may be it.
     """
     named = {("id" if role == "writing_id" else role): name for role, name in guess_by_name(header).items()}
     taken = set(columns.values())

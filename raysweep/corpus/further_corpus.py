@@ -96,7 +96,11 @@ def prepare_further_corpus(
 
 
 def survey_further_corpus(files: Sequence[Path], data: DataConfig) -> None:
-    """Read a further corpus and make the checks of `prepare_further_corpus`, except the one for known texts."""
+    """Read a further corpus and make the checks of `prepare_further_corpus`, except the one for known texts.
+
+    Raises:
+        InputError: a file cannot be used, too many rows are bad, or no document is left.
+    """
     _check(_read(files, data), data, None)
 
 

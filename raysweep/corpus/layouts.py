@@ -65,7 +65,7 @@ def _level_folder(name: str, start: int | None = None) -> dict[str, str] | None:
     """`…/A1/anna/1.txt`: the innermost folder that is named like a level, and as id the path from there or `start`."""
     parts = name_parts(name)
     place = _level_place(parts[:-1])
-    if place is None:
+    if place is None or place < (start or 0):
         return None
     return {"id": "/".join(parts[place if start is None else start :]), "level": parts[place]}
 
@@ -242,11 +242,13 @@ def has_level_folders(names: Sequence[str]) -> bool:
 def level_and_path(names: Sequence[str]) -> NameColumns:
     """Return a reader of the level and the id of these files: the path below the folder that all of them share.
 
-    If that folder is below one that is named like a level, the ids begin with the latter, wherever the corpus is.
+    If that folder is named like a level, the ids begin with it.  Folders above it count only if no other does, as for
+    texts of one level.
     """
     folders = [name_parts(name)[:-1] for name in names]
+    shared = _count_shared(folders)
     levels = [place for parts in folders if (place := _level_place(parts)) is not None]
-    return partial(_level_folder, start=min([_count_shared(folders), *levels]))
+    return partial(_level_folder, start=min([shared, *([each for each in levels if each >= shared - 1] or levels)]))
 
 
 def _count_shared(folders: Sequence[list[str]]) -> int:

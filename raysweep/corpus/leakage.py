@@ -144,7 +144,7 @@ class LeakSearch:
         self._kinds = (*LEAK_KINDS, *UNIT_KINDS[unit])
         self._counts: dict[str, tuple[int | None, int | None]] = {}
         self._known: dict[str, tuple[Longs, npt.NDArray[np.bool_]]] = {}
-        """Kind → (K,) the documents that an earlier split knows; (K, 2) from `known_to_earlier`."""
+        """Kind → (K,) documents that an earlier split knows, and (K, 2) whether train and valid know each."""
         for kind, places in columns.places.items():
             codes = self._check_kind(kind, columns.spool.read_all(places, np.uint64))
             if kind == "text":

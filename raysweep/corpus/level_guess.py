@@ -110,7 +110,7 @@ def _own_levels(counts: Mapping[str, int], column: str, *, is_jlpt: bool) -> Gue
         values = [value for value in counts if not is_no_value(value) or value.casefold() == "none"]
     folded: dict[str, list[str]] = {}
     for value in values:
-        folded.setdefault(_folded(value), []).append(value)
+        folded.setdefault(_fold(value), []).append(value)
     if not folded:
         raise InputError(
             f"the column {column!r} has no value in any row; must hold levels (the result of a formula counts once a "
@@ -136,8 +136,8 @@ def _own_levels(counts: Mapping[str, int], column: str, *, is_jlpt: bool) -> Gue
     )
 
 
-def _folded(value: str) -> str:
-    """Two spellings with the same result are one level, such as 5 and 5.0."""
+def _fold(value: str) -> str:
+    """Fold a spelling, so that 5 and 5.0 are one level."""
     plain = unicodedata.normalize("NFKC", value).casefold()
     number = re.fullmatch(r"(-?\d+)([.,]\d*?)0*", plain)
     return number[1] + number[2].replace(",", ".").rstrip(".") if number else plain

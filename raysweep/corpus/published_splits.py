@@ -48,7 +48,11 @@ def read_splits(column: pa.ChunkedArray, names: Mapping[str, SplitName], *, in_f
 def complete_splits(
     published: Splits, strata: Strata, groups: np.ndarray, hashes: np.ndarray, shares: SplitConfig
 ) -> np.ndarray:
-    """Keep published splits; without valid, take groups of train for it; InputError without train or test documents."""
+    """Keep published splits; if valid has no documents, move whole groups of documents from train to it.
+
+    Raises:
+        InputError: train or test has no documents.
+    """
     counts = np.bincount(published, minlength=len(SPLITS))
     for split in (TRAIN, TEST):
         if not counts[split]:

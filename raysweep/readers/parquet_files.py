@@ -15,7 +15,11 @@ _MOST_EXACT = 2.0**53
 
 
 def read_parquet(name: str, data: bytes, options: ReadOptions) -> RawColumns:
-    """Read Parquet, with other types as text; InputError for a damaged or empty file, or a missing column."""
+    """Read Parquet, with other types as text; all rows are set aside if a column holds lists or objects.
+
+    Raises:
+        InputError: the file is damaged, encrypted or empty, or a column is missing.
+    """
     try:
         with pq.ParquetFile(arrow_input(data)) as file:
             header = tuple(file.schema_arrow.names)

@@ -131,8 +131,10 @@ def read_pieces(file: OpenedFile, options: ReadOptions) -> Iterator[Callable[[],
         InputError: as `read_file`; the functions raise it too.
     """
     start = _read_bytes(file.path, PIECE_BYTES) if file.path is not None else b""
-    is_whole = len(start) < PIECE_BYTES or start.startswith((GZIP, ZSTANDARD, ZIP)) or not _is_utf8(options.encoding)
-    kind = None if is_whole else options.format or sniff_format(start, file.name, options)
+    is_read_at_once = (
+        len(start) < PIECE_BYTES or start.startswith((GZIP, ZSTANDARD, ZIP)) or not _is_utf8(options.encoding)
+    )
+    kind = None if is_read_at_once else options.format or sniff_format(start, file.name, options)
     if file.path is None or kind not in ("csv", "tsv"):
         yield partial(read_file, file, options)
         return

@@ -416,9 +416,12 @@ def test_a_word_for_no_learner_and_a_single_learner_are_told(command, tmp_path):
     rows = [(f"w{n}" if n % 10 else "NA", level, text) for n, (_, _, level, text) in enumerate(rows_of(("A1", "B1")))]
     (tmp_path / "a.csv").write_bytes(delimited(",", rows, ("author", "level", "text")))
     told = command("init", "a.csv", "--force").output
-    assert "no writer: 8 texts have 'NA' or the like, and count as one writer's" in told
+    assert "no writer: 8 texts have 'NA' or the like, and each such word counts as one writer" in told
     noted = command("prepare", "--profile", "quick").output
-    assert "note: 8 documents have 'nan', 'NA', 'N/A', 'null' or 'none' as learner, and count as one writer's" in noted
+    assert (
+        "note: 8 documents have 'nan', 'NA', 'N/A', 'null' or 'none' as learner: each such word counts as one writer"
+        in noted
+    )
     (tmp_path / "a.csv").write_bytes(delimited(",", [("me", *row[1:]) for row in rows], ("author", "level", "text")))
     told = command("init", "a.csv", "--force").output
     assert "too few writers: level A1 has texts of one or two" in told

@@ -71,6 +71,18 @@ def test_a_folder_per_level_may_be_zipped_and_an_empty_file_is_one_bad_row(tmp_p
     assert [(bad.writing_id, bad.reason) for bad in corpus.bad_rows] == [("B2/A1/2.txt", EMPTY_TEXT)]
 
 
+def test_a_text_beside_the_folders_of_levels_is_refused(tmp_path):
+    """It has no level, although a folder of this machine is named like one."""
+    for name in ("A1/1.txt", "B1/1.txt", "notes.txt"):
+        (tmp_path / "c1" / "corpus" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "c1" / "corpus" / name).write_text("Hello.")
+    files = find_files(str(tmp_path / "c1" / "corpus"))
+    with pytest.raises(InputError, match=r"notes\.txt: its path is not of the form that data\.layout expects"):
+        read_corpus(files, DataConfig(layout="level_folders"))
+    corpus = read_corpus(files[:2], DataConfig(layout="level_folders"))
+    assert corpus.documents["writing_id"].to_pylist() == ["A1/1.txt", "B1/1.txt"]
+
+
 @pytest.mark.parametrize(
     "names", [("B2/texts.txt",), ("B2/x/texts.txt", "B2/y/texts.txt"), ("B2/texts.txt", "B2/more.txt")]
 )

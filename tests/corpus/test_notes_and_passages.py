@@ -74,7 +74,7 @@ def test_odd_first_languages_and_prolific_learners_are_counted():
     }
     assert notes_of(documents_of(GOOD, learner=[*["w"] * 3, *map(str, range(37))])) == {}
     noted = notes_of(documents_of(GOOD, learner=["NA", "nan", None, *map(str, range(37))]))
-    assert noted == {f"documents have {NOT_VALUES} as learner, and count as one writer's": 2}
+    assert noted == {f"documents have {NOT_VALUES} as learner: each such word counts as one writer": 2}
     assert notes_of(documents_of(GOOD), most_alike=4) == {}
     assert notes_of(documents_of(GOOD), most_alike=5) == {
         "documents have one and the same text, more than a tenth of all": 5
