@@ -33,7 +33,7 @@ def plan(
     ] = None,
     extend: ExtendOption = None,
 ) -> None:
-    """Show what a run would do, cost and refuse; files are compared by size, not by digest."""
+    """Show what a run would do, cost and refuse.  Files are compared by size, not by digest."""
     if power is not None:
         from raysweep.cli.power_output import print_power
 
