@@ -259,7 +259,11 @@ class Scorer:
         return measure_speed(folder, repeats, self._device(), ensemble=others)
 
     def _device(self) -> str:
-        return "cuda" if self._uses_gpu else "cpu"
+        if not self._uses_gpu:
+            return "cpu"
+        from raysweep.model.torch_devices import device_with_gpu
+
+        return device_with_gpu()
 
 
 def _raise_error(model: str, error: Exception | None) -> None:

@@ -134,8 +134,12 @@ def _preempted() -> str | None:
 def _device(work: Work) -> str:
     # Set before torch is imported, which reads it: the number of threads changes sums on the CPU.
     os.environ["OMP_NUM_THREADS"] = str(work.need.cpus)
-    # Torch is not asked: a worker without GPUs sees all GPUs of its machine, and one with a GPU must not use its CPU.
-    return "cuda" if work.need.gpus else "cpu"
+    if not work.need.gpus:
+        # Torch is not asked, because a worker without GPUs sees all GPUs of its machine.
+        return "cpu"
+    from raysweep.model.torch_devices import device_with_gpu
+
+    return device_with_gpu()
 
 
 def _free_gpu_memory() -> None:

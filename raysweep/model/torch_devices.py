@@ -1,10 +1,35 @@
 """Chooses torch devices and names them for records and messages."""
 
 import socket
+from pathlib import Path
 
 import torch
 
 from raysweep.errors import ResourceError
+from raysweep.storage.printable import say
+
+_NVIDIA = "0x10de"
+"""NVIDIA's number as a maker of PCI devices."""
+
+
+def device_with_gpu() -> str:
+    """Return the device for work that holds a GPU of a cluster: 'cuda', even if PyTorch finds no GPU of the machine.
+
+    A cluster may also declare GPUs that its machines lack, to be tried out without any.  Such work is done on the CPU,
+    and the log says so.
+    """
+    if torch.cuda.is_available() or has_nvidia_gpu():
+        return "cuda"
+    say(f"{socket.gethostname()}: has no NVIDIA GPU, though the cluster declares one; the work is done on the CPU")
+    return "cpu"
+
+
+def has_nvidia_gpu() -> bool:
+    """Tell whether the machine has a GPU of NVIDIA, whether or not its driver and PyTorch can use it."""
+    # Under WSL a GPU is /dev/dxg, and in some containers only the driver's files are visible.
+    if any(Path(path).exists() for path in ("/dev/nvidiactl", "/dev/dxg")):
+        return True
+    return any(path.read_text() == f"{_NVIDIA}\n" for path in Path("/sys/bus/pci/devices").glob("*/vendor"))
 
 
 def select_device(name: str | None) -> torch.device:

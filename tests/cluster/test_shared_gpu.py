@@ -9,6 +9,7 @@ from raysweep.cluster import train_worker
 from raysweep.cluster.scorers import Scorer
 from raysweep.cluster.train_worker import Work
 from raysweep.errors import MemoryShortageError, ResourceError
+from raysweep.model import torch_devices
 from raysweep.model.torch_devices import select_device
 from raysweep.scheduling.capacity import ResourceRequest
 
@@ -20,12 +21,19 @@ class Model:
         self.itself = self
 
 
-@pytest.mark.parametrize(("gpus", "device"), [(0.0, "cpu"), (0.5, "cuda"), (2.0, "cuda")])
-def test_work_with_a_gpu_is_never_done_on_a_cpu(monkeypatch, gpus, device):
-    """A node whose PyTorch is built for CPUs used to train for days on its CPU, with a rented GPU idle beside it."""
+@pytest.mark.parametrize(
+    ("gpus", "has_gpu", "device"),
+    [(0.0, True, "cpu"), (0.5, True, "cuda"), (2.0, True, "cuda"), (0.0, False, "cpu"), (1.0, False, "cpu")],
+)
+def test_a_machine_with_a_gpu_never_does_gpu_work_on_its_cpu(monkeypatch, capsys, gpus, has_gpu, device):
+    """PyTorch built for CPUs used to train for days on a CPU, with a rented GPU idle; a trial cluster may have none."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(torch_devices.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch_devices, "has_nvidia_gpu", lambda: has_gpu)
     assert train_worker._device(SimpleNamespace(need=ResourceRequest(cpus=1, gpus=gpus))) == device
     assert Scorer(("", ""), None, uses_gpu=gpus > 0, ticket=None)._device() == device
+    says = "has no NVIDIA GPU, though the cluster declares one; the work is done on the CPU"
+    assert (says in capsys.readouterr().out) == (gpus > 0 and not has_gpu)
 
 
 def test_a_machine_whose_pytorch_finds_no_gpu_refuses_work_for_one(monkeypatch):
