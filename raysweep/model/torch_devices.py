@@ -1,26 +1,31 @@
 """Chooses torch devices and names them for records and messages."""
 
+import logging
 import socket
 from pathlib import Path
 
 import torch
 
 from raysweep.errors import ResourceError
-from raysweep.storage.printable import say
+
+logger = logging.getLogger(__name__)
 
 _NVIDIA = "0x10de"
 """NVIDIA's number as a maker of PCI devices."""
 
 
 def device_with_gpu() -> str:
-    """Return the device for work that holds a GPU of a cluster: 'cuda', even if PyTorch finds no GPU of the machine.
+    """Return the device for work to which Ray gave a GPU.
 
-    A cluster may also declare GPUs that its machines lack, to be tried out without any.  Such work is done on the CPU,
-    and the log says so.
+    On a machine with an NVIDIA GPU it is 'cuda', even if PyTorch cannot use the GPU: that must be an error, not a slow
+    training.  A cluster without GPUs may declare some, to be tried out; that work is done on the CPU, with a warning in
+    the log.
     """
     if torch.cuda.is_available() or has_nvidia_gpu():
         return "cuda"
-    say(f"{socket.gethostname()}: has no NVIDIA GPU, though the cluster declares one; the work is done on the CPU")
+    logger.warning(
+        "%s: has no NVIDIA GPU, though the cluster declares one; the work is done on the CPU", socket.gethostname()
+    )
     return "cpu"
 
 

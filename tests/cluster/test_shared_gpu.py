@@ -25,7 +25,7 @@ class Model:
     ("gpus", "has_gpu", "device"),
     [(0.0, True, "cpu"), (0.5, True, "cuda"), (2.0, True, "cuda"), (0.0, False, "cpu"), (1.0, False, "cpu")],
 )
-def test_a_machine_with_a_gpu_never_does_gpu_work_on_its_cpu(monkeypatch, capsys, gpus, has_gpu, device):
+def test_a_machine_with_a_gpu_never_does_gpu_work_on_its_cpu(monkeypatch, caplog, gpus, has_gpu, device):
     """PyTorch built for CPUs used to train for days on a CPU, with a rented GPU idle; a trial cluster may have none."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(torch_devices.torch.cuda, "is_available", lambda: False)
@@ -33,7 +33,7 @@ def test_a_machine_with_a_gpu_never_does_gpu_work_on_its_cpu(monkeypatch, capsys
     assert train_worker._device(SimpleNamespace(need=ResourceRequest(cpus=1, gpus=gpus))) == device
     assert Scorer(("", ""), None, uses_gpu=gpus > 0, ticket=None)._device() == device
     says = "has no NVIDIA GPU, though the cluster declares one; the work is done on the CPU"
-    assert (says in capsys.readouterr().out) == (gpus > 0 and not has_gpu)
+    assert (says in caplog.text) == (gpus > 0 and not has_gpu)
 
 
 def test_a_machine_whose_pytorch_finds_no_gpu_refuses_work_for_one(monkeypatch):
